@@ -1,0 +1,1 @@
+//! Read and write AES Crypt streams, compatible with pyAesCrypt

@@ -1,0 +1,1 @@
+//! Put a backup where it belongs in one pass: decrypt, untar, extract and decompress as a single stream

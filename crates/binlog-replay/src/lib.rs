@@ -1,0 +1,1 @@
+//! Read, index, choose and replay MySQL and MariaDB binary logs, exactly

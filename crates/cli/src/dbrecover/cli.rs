@@ -1,0 +1,25 @@
+//! The command line of `dbrecover`.
+
+use clap::{Parser, Subcommand};
+use dbrecover_cli::Outcome;
+
+/// Bring a sharded MySQL or MariaDB cluster back from its backup store.
+#[derive(Debug, Parser)]
+#[command(name = "dbrecover", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// One file per command; each has an `Args` and a `run(Args) -> Outcome`.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Cli {
+    pub(crate) fn run(self) -> Outcome {
+        match self.command {
+            Some(command) => match command {},
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! `dbrecover`: brings a sharded MySQL or MariaDB cluster back from its backup store.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let outcome = cli::Cli::parse().run();
+    dbrecover_cli::finish("dbrecover", outcome)
+}

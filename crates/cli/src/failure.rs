@@ -1,0 +1,83 @@
+//! Failures as a user sees them: what went wrong, a hint, and the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// What a command ends with.
+pub type Outcome = Result<(), Failure>;
+
+/// The classes of failure and their exit codes; `docs/exit-codes.md` is the table for users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Something failed that has no class of its own.
+    Failed = 1,
+    /// Wrong usage or configuration; nothing was touched.
+    Usage = 2,
+    /// There is nothing to recover there: no backup, a time outside every window, a gap.
+    Nothing = 3,
+    /// A host or a tool cannot be used.
+    Unusable = 4,
+    /// Data is damaged: checksum, HMAC, wrong password, truncated.
+    Damaged = 5,
+    /// The work was done, and the proof of it failed.
+    Unproven = 6,
+    /// Ended by SIGINT.
+    Interrupted = 130,
+    /// Ended by SIGTERM.
+    Terminated = 143,
+}
+
+/// An error on its way to the terminal.
+#[derive(Debug)]
+pub struct Failure {
+    /// The class, and so the exit code.
+    pub exit: Exit,
+    /// What happened, with its causes.
+    pub error: anyhow::Error,
+    /// What would make it work.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure of class `exit`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// The same failure with a hint for the user.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Wrong usage, said in one line.
+    pub fn usage(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self::new(Exit::Usage, anyhow::Error::msg(message))
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+/// Prints a failure and gives the process its exit code.
+///
+/// A closed stdout (`dbrecover list | head`) is no failure of ours.
+pub fn finish(program: &str, outcome: Outcome) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let broken_pipe = failure.error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if broken_pipe && failure.exit == Exit::Failed {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("{program}: {:#}", failure.error);
+    if let Some(hint) = &failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(failure.exit as u8)
+}

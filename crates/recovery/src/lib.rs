@@ -1,0 +1,1 @@
+//! Recover a sharded MySQL or MariaDB cluster: configuration, plan, steps, journal, proof

@@ -1,0 +1,1 @@
+//! Drive xtrabackup and mariabackup: extract, decompress and prepare, by version
