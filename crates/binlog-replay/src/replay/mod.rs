@@ -1,0 +1,1 @@
+//! Applying a [`Range`](crate::Range) to a server.
