@@ -1,0 +1,166 @@
+//! Which servers of a chain are to be recovered.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backup::Backup;
+use crate::catalog::Catalog;
+use crate::consistence::{ConsistenceLine, Role};
+use crate::error::Error;
+use crate::folder::STREAM;
+use crate::name::Kind;
+use crate::select::Selection;
+
+/// Whose binlogs are replayed on a recovered server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Master {
+    /// Its own: it is the master.
+    Own,
+    /// Those in this folder of the backup.
+    Folder(String),
+    /// Those in the folder that `master_dir` names, which can be read once the encrypted backup is unpacked.
+    InMasterDir,
+}
+
+/// One server to recover: one per replication group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerChoice {
+    /// The replication group.
+    pub group: String,
+    /// The server's name.
+    pub server: String,
+    /// Name of its folder in every backup of the chain.
+    pub folder: String,
+    /// What it was.
+    pub role: Role,
+    /// Where the binlogs to replay lie.
+    pub master: Master,
+    /// Its line in the chain's last backup.
+    pub line: ConsistenceLine,
+}
+
+/// The servers to recover from a chain, full backup first, in order of their folders' names.
+///
+/// When masters were backed up they are taken and replicas passed over; otherwise one replica per group, the first one
+/// whose physical backup is in every link. What a server was is told by `master_dir` where folders can be seen, and by
+/// its consistence line in an encrypted backup.
+///
+/// # Errors
+///
+/// [`Error::NoServers`], or [`Error::MissingEntry`] if a chosen server is not in every link, or the full backup has no
+/// base directory.
+pub fn recoverable(chain: &[&Backup]) -> Result<Vec<ServerChoice>, Error> {
+    let Some((full, last)) = chain.first().zip(chain.last()) else { return Ok(Vec::new()) };
+    if !full.encrypted && full.kind() == Kind::Full && full.base_tarball.is_none() {
+        return Err(missing(full, "datanode_base/*.tar.gz"));
+    }
+    let mut candidates: Vec<ServerChoice> =
+        last.consistence.iter().map(|line| candidate(last, line)).collect();
+    candidates.sort_by(|a, b| a.folder.cmp(&b.folder));
+
+    let mut chosen: Vec<ServerChoice> = Vec::new();
+    let groups: BTreeSet<String> = candidates.iter().map(|c| c.group.clone()).collect();
+    for group in groups {
+        let of_group: Vec<&ServerChoice> = candidates.iter().filter(|c| c.group == group).collect();
+        let masters = || of_group.iter().filter(|c| c.role == Role::Master);
+        let replicas = || of_group.iter().filter(|c| c.role == Role::Replica);
+        let both = masters().next().is_some() && replicas().next().is_some();
+        let use_masters = if both { last.backup_master.unwrap_or(true) } else { masters().next().is_some() };
+        if use_masters {
+            for master in masters() {
+                in_every_link(chain, master)?;
+                chosen.push((*master).clone());
+            }
+        } else if let Some(whole) = replicas().find(|r| in_every_link(chain, r).is_ok()) {
+            chosen.push((*whole).clone());
+        } else if let Some(first) = replicas().next() {
+            in_every_link(chain, first)?;
+        }
+    }
+    if chosen.is_empty() {
+        return Err(Error::NoServers { backup: last.name.clone() });
+    }
+    chosen.sort_by(|a, b| a.folder.cmp(&b.folder));
+    Ok(chosen)
+}
+
+impl Catalog {
+    /// The backups of a selection's chain, the full one first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalog::get`].
+    pub fn chain_of(&self, selection: &Selection) -> Result<Vec<&Backup>, Error> {
+        selection.chain.iter().map(|name| self.get(name)).collect()
+    }
+
+    /// The servers to recover for a selection; as [`recoverable`], and the next backup must hold their binlogs.
+    ///
+    /// # Errors
+    ///
+    /// As [`recoverable`] and [`Catalog::get`].
+    pub fn recoverable(&self, selection: &Selection) -> Result<Vec<ServerChoice>, Error> {
+        let chosen = recoverable(&self.chain_of(selection)?)?;
+        if let Some(next) = &selection.next {
+            let next = self.get(next)?;
+            for choice in chosen.iter().filter(|_| !next.encrypted) {
+                let folder = match &choice.master {
+                    Master::Own => &choice.folder,
+                    Master::Folder(folder) => folder,
+                    Master::InMasterDir => continue,
+                };
+                if next.server(folder).is_none_or(|s| s.binlogs.is_empty()) {
+                    return Err(missing(next, &format!("{folder}/ with binlogs")));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+fn candidate(backup: &Backup, line: &ConsistenceLine) -> ServerChoice {
+    let folder = backup.server(&line.folder());
+    let (role, master) = match folder {
+        Some(seen) => match &seen.master_dir {
+            Some(master) => (Role::Replica, Master::Folder(master.clone())),
+            None => (Role::Master, Master::Own),
+        },
+        None => match line.role() {
+            Role::Master => (Role::Master, Master::Own),
+            Role::Replica => (Role::Replica, Master::InMasterDir),
+        },
+    };
+    ServerChoice {
+        group: line.group.clone(),
+        server: line.server.clone(),
+        folder: line.folder(),
+        role,
+        master,
+        line: line.clone(),
+    }
+}
+
+/// Whether a server's physical backup is in every link, and the binlogs to replay in the last one, as far as that can
+/// be seen.
+fn in_every_link(chain: &[&Backup], choice: &ServerChoice) -> Result<(), Error> {
+    for backup in chain {
+        if !backup.consistence.iter().any(|line| line.folder() == choice.folder) {
+            return Err(missing(backup, &format!("line for {} in cluster_consistence_info", choice.folder)));
+        }
+        if !backup.encrypted && backup.server(&choice.folder).is_none_or(|s| s.stream_bytes.is_none()) {
+            return Err(missing(backup, &format!("{}/{STREAM}", choice.folder)));
+        }
+    }
+    match (chain.last(), &choice.master) {
+        (Some(last), Master::Folder(master)) if last.server(master).is_none() => {
+            Err(missing(last, &format!("{master}/, the folder of {}'s master", choice.folder)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn missing(backup: &Backup, entry: &str) -> Error {
+    Error::MissingEntry { backup: backup.name.clone(), entry: entry.to_owned() }
+}

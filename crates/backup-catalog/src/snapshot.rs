@@ -1,0 +1,155 @@
+//! A store as it was at one moment: a listing and the few small files that describe the backups.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Entry, EntryKind, MAX_FILE, Store, within};
+
+/// A store held in memory, for stores on other machines.
+///
+/// It is filled from one recursive listing, three levels deep ([`Snapshot::FIND`] does it with GNU `find`),
+/// and the content of the files that [`Snapshot::wanted`] names. It holds no passwords: `dbscale.conf` and
+/// `my.conf` are not among them, and of a `backup.conf` only the line about `backup-master` is kept.
+///
+/// ```
+/// use backup_catalog::{Catalog, EntryKind, Snapshot};
+///
+/// let mut snapshot = Snapshot::default();
+/// let name = "UTC20210205092650.735-full";
+/// for file in ["ok", "consistent_point_datetime", "cluster_consistence_info"] {
+///     snapshot.entry(&format!("{name}/{file}"), EntryKind::File, 10);
+/// }
+/// assert_eq!(snapshot.wanted().count(), 3);
+/// snapshot.content(&format!("{name}/ok"), b"ok\n");
+/// snapshot.content(&format!("{name}/consistent_point_datetime"), b"2021-02-05 17:27:01\n");
+/// snapshot.content(&format!("{name}/cluster_consistence_info"), b"");
+/// let catalog = Catalog::read(&snapshot)?;
+/// assert_eq!(catalog.backups().count(), 1);
+/// # Ok::<(), backup_catalog::Error>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    dirs: BTreeMap<String, BTreeMap<String, (EntryKind, u64)>>,
+    files: BTreeMap<String, String>,
+}
+
+/// Files with these names describe a backup or a server in it.
+const DESCRIBING: [&str; 8] = [
+    "ok",
+    "consistent_point_datetime",
+    "cluster_consistence_info",
+    "backuped_binlogs",
+    "backup.conf",
+    "executed_gtids",
+    "master_dir",
+    "master_slave",
+];
+
+impl Snapshot {
+    /// Arguments that make GNU `find`, run in the store's base directory, print what [`Snapshot::from_find`]
+    /// reads: kind, size and path of every entry down to the files of a server's folder.
+    pub const FIND: [&'static str; 8] =
+        ["-L", ".", "-mindepth", "1", "-maxdepth", "3", "-printf", "%y\\t%s\\t%P\\0"];
+
+    /// Whether the content of the file at `path` (relative to the base) belongs into a snapshot.
+    pub fn wants(path: &str, size: u64) -> bool {
+        let parts: Vec<&str> = path.split('/').collect();
+        let deep = parts.len() == 2 || parts.len() == 3;
+        deep && size <= MAX_FILE
+            && DESCRIBING.contains(&parts[parts.len() - 1])
+            && !matches!(parts[0], "trash" | "encrypted" | "socat_log")
+    }
+
+    /// Reads the output of [`Snapshot::FIND`]. Entries below `trash` and `socat_log` are left out.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` when a record has not the three fields.
+    pub fn from_find(output: &[u8]) -> io::Result<Self> {
+        let mut snapshot = Self::default();
+        for record in output.split(|&b| b == 0).filter(|r| !r.is_empty()) {
+            let text = String::from_utf8_lossy(record);
+            let mut fields = text.splitn(3, '\t');
+            let (Some(kind), Some(size), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "not the output of find"));
+            };
+            let size = size.parse().map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let kind = match kind {
+                "f" => EntryKind::File,
+                "d" => EntryKind::Dir,
+                _ => EntryKind::Other,
+            };
+            if !path.starts_with("trash/") && !path.starts_with("socat_log/") {
+                snapshot.entry(path, kind, size);
+            }
+        }
+        Ok(snapshot)
+    }
+
+    /// Adds an entry; the folders above it come into being.
+    pub fn entry(&mut self, path: &str, kind: EntryKind, size: u64) {
+        let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if !dir.is_empty() && !self.dirs.contains_key(dir) {
+            self.entry(dir, EntryKind::Dir, 0);
+        }
+        if kind == EntryKind::Dir {
+            self.dirs.entry(path.to_owned()).or_default();
+        }
+        let size = if kind == EntryKind::File { size } else { 0 };
+        self.dirs.entry(dir.to_owned()).or_default().insert(name.to_owned(), (kind, size));
+    }
+
+    /// Sets the content of a file. Bytes that are not UTF-8 are kept lossily, which their reader reports.
+    pub fn content(&mut self, path: &str, content: &[u8]) {
+        let text = String::from_utf8_lossy(content);
+        let text = if path.ends_with("/backup.conf") { without_secrets(&text) } else { text.into_owned() };
+        self.entry(path, EntryKind::File, content.len() as u64);
+        self.files.insert(path.to_owned(), text);
+    }
+
+    /// The paths whose content is still to be given, in order.
+    pub fn wanted(&self) -> impl Iterator<Item = String> + '_ {
+        self.dirs.iter().flat_map(move |(dir, entries)| {
+            entries.iter().filter_map(move |(name, &(kind, size))| {
+                let path = format!("{dir}/{name}");
+                let open = kind == EntryKind::File && Self::wants(&path, size);
+                (open && !self.files.contains_key(&path)).then_some(path)
+            })
+        })
+    }
+}
+
+/// A `backup.conf` with every line blank that is neither a section nor about `backup-master`.
+fn without_secrets(text: &str) -> String {
+    let keep = |line: &str| {
+        line.starts_with('[') || line.trim_start().to_ascii_lowercase().starts_with("backup-master")
+    };
+    text.lines().flat_map(|line| [if keep(line) { line } else { "" }, "\n"]).collect()
+}
+
+impl Store for Snapshot {
+    fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
+        match self.dirs.get(dir) {
+            Some(entries) => Ok(entries
+                .iter()
+                .map(|(name, &(kind, size))| Entry { name: name.clone(), kind, size })
+                .collect()),
+            None if dir.is_empty() => Ok(Vec::new()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        within(limit, text.as_bytes().to_vec())
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("dirs", &self.dirs.len()).field("files", &self.files.len()).finish()
+    }
+}
