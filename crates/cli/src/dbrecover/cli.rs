@@ -3,6 +3,8 @@
 use clap::{Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
+use crate::aescrypt;
+
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store.
 #[derive(Debug, Parser)]
 #[command(name = "dbrecover", version)]
@@ -13,12 +15,14 @@ pub(crate) struct Cli {
 
 /// One file per command; each has an `Args` and a `run(Args) -> Outcome`.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Aescrypt(aescrypt::Args),
+}
 
 impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
-            Some(command) => match command {},
+            Some(Command::Aescrypt(args)) => aescrypt::run(args),
             None => Ok(()),
         }
     }

@@ -1,6 +1,8 @@
 //! `dbrecover`: brings a sharded MySQL or MariaDB cluster back from its backup store.
 
+mod aescrypt;
 mod cli;
+mod interrupt;
 
 use std::process::ExitCode;
 
