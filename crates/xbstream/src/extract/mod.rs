@@ -1,0 +1,407 @@
+//! From a stream to files: names, order, ends, and what can be refused is refused before it touches the disk.
+
+mod file;
+mod pool;
+mod target;
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use self::file::{Context, Done, Job, Limits, OutFile};
+use self::pool::{BUFFER, FileId, Pool};
+use self::target::Target;
+use crate::Error;
+use crate::chunk::{ChunkKind, SparseRun};
+use crate::dialect::Dialect;
+use crate::member::Decoding;
+use crate::path::{self, display};
+use crate::reader::{Chunk, Reader};
+use crate::track::Tracker;
+
+/// Most threads that are of use; more of them would only take memory.
+const MAX_THREADS: usize = 64;
+
+type OnFile = Arc<dyn Fn(&Path, u64) + Send + Sync>;
+
+/// How to extract.
+#[derive(Clone)]
+pub struct ExtractOptions {
+    decoding: Decoding,
+    threads: usize,
+    sync: bool,
+    on_file: Option<OnFile>,
+}
+
+impl Default for ExtractOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ExtractOptions {
+    /// Members stay as they are; one thread for each processor beside the caller's.
+    pub fn new() -> Self {
+        let threads = thread::available_parallelism().map_or(1, |n| n.get());
+        Self { decoding: Decoding::none(), threads, sync: false, on_file: None }
+    }
+
+    /// Which compressed and encrypted members are undone on the way to disk.
+    #[must_use]
+    pub fn decoding(mut self, decoding: Decoding) -> Self {
+        self.decoding = decoding;
+        self
+    }
+
+    /// Threads that decode and write, 1 to 64. The calling thread reads.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.clamp(1, MAX_THREADS);
+        self
+    }
+
+    /// Whether everything is on the disk, not only in the system's memory, when [`extract`] returns.
+    #[must_use]
+    pub fn sync(mut self, yes: bool) -> Self {
+        self.sync = yes;
+        self
+    }
+
+    /// Called for each file that is finished, with its path below the target and its size in bytes. The calls come
+    /// from several threads.
+    #[must_use]
+    pub fn on_file(mut self, call: impl Fn(&Path, u64) + Send + Sync + 'static) -> Self {
+        self.on_file = Some(Arc::new(call));
+        self
+    }
+}
+
+impl fmt::Debug for ExtractOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExtractOptions")
+            .field("decoding", &self.decoding)
+            .field("threads", &self.threads)
+            .field("sync", &self.sync)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was extracted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Extracted {
+    /// Files written, those that were replaced, renamed or removed later included.
+    pub files: u64,
+    /// Sum of their sizes in bytes, holes included.
+    pub bytes: u64,
+    /// Files that were decompressed or decrypted.
+    pub decoded: u64,
+    /// Length of the archive in bytes.
+    pub archive: u64,
+    /// The dialect, [`Dialect::Auto`] if nothing in the archive told.
+    pub dialect: Dialect,
+}
+
+/// Extracts an archive below `target`, which is made if it is not there.
+///
+/// Directories in members' names are made. A file has a name ending in `.partial` until its end has come, every
+/// checksum agreed and its decoder was content; only then it gets its own. After an error the finished files stay and
+/// the unfinished ones are removed.
+///
+/// Memory stays below 64 MiB plus what the decoders of at most 32 members at once need, whatever the archive says;
+/// of a finished file 8 bytes are kept, of an unfinished one about 500.
+///
+/// # Errors
+///
+/// Everything that [`Reader`] refuses, and: a missing end ([`Error::MissingEnd`]), gaps and overlaps
+/// ([`Error::OutOfOrder`]), names that are unsafe, taken or behind a link ([`Error::UnsafePath`],
+/// [`Error::Exists`], [`Error::Duplicate`], [`Error::Symlink`]), members that cannot be undone ([`Error::Member`]),
+/// and failures to write ([`Error::File`]).
+pub fn extract<R: Read>(
+    mut reader: Reader<R>,
+    target: impl AsRef<Path>,
+    options: &ExtractOptions,
+) -> Result<Extracted, Error> {
+    let context = Context {
+        target: Target::open(target.as_ref())?,
+        decoding: options.decoding.clone(),
+        limits: Limits::new(options.threads),
+    };
+    let on_done = |done: &Done| {
+        if let Some(call) = &options.on_file {
+            call(&display(&done.path), done.size);
+        }
+    };
+    let pool = Pool::new(&context, &on_done);
+    let read = thread::scope(|scope| {
+        for _ in 0..options.threads {
+            scope.spawn(|| pool.work());
+        }
+        let _close = CloseOnDrop(&pool);
+        let read =
+            Feeder { pool: &pool, context: &context, files: Tracker::new(), held: None }.run(&mut reader);
+        read.and_then(|()| pool.drain())
+    });
+    let (sums, failed, unfinished) = pool.into_parts();
+    for mut file in unfinished {
+        file.discard(&context);
+    }
+    // A worker's failure came first; what the reading side then says is only its echo.
+    match (failed, read) {
+        (Some(error), _) | (None, Err(error)) => return Err(error),
+        (None, Ok(())) => {}
+    }
+    if options.sync {
+        context.target.sync(target.as_ref())?;
+    }
+    Ok(Extracted {
+        files: sums.files,
+        bytes: sums.bytes,
+        decoded: sums.decoded,
+        archive: reader.position(),
+        dialect: reader.dialect(),
+    })
+}
+
+/// Lets the workers end also when the reading side panics.
+struct CloseOnDrop<'a>(&'a Pool<'a>);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The reading side.
+struct Feeder<'a> {
+    pool: &'a Pool<'a>,
+    context: &'a Context,
+    files: Tracker<Begun>,
+    /// A job not handed over yet: a small file's only payload goes together with its end.
+    held: Option<(FileId, Job)>,
+}
+
+/// A file that is begun and not ended.
+#[derive(Debug)]
+struct Begun {
+    id: FileId,
+    decoded: bool,
+    /// Its length so far, and how far it was written.
+    size: u64,
+    written: u64,
+}
+
+impl Feeder<'_> {
+    fn run<R: Read>(mut self, reader: &mut Reader<R>) -> Result<(), Error> {
+        while let Some(chunk) = reader.next_chunk()? {
+            self.chunk(chunk)?;
+        }
+        self.hand_over()?;
+        self.files.check_complete()
+    }
+
+    fn chunk<R: Read>(&mut self, chunk: Chunk<'_, R>) -> Result<(), Error> {
+        let header = chunk.header();
+        match &header.kind {
+            ChunkKind::Ignorable { .. } => return Ok(()),
+            ChunkKind::Rename { to } => return self.rename(&header.path, to),
+            ChunkKind::Remove => return self.remove(&header.path),
+            _ => {}
+        }
+        if !self.files.is_open(&header.path) {
+            self.begin(&header.path, header.is_rewrite())?;
+        }
+        if header.kind == ChunkKind::End {
+            return self.end(&header.path);
+        }
+        let Some(file) = self.files.open(&header.path) else { return Err(Error::Failed) };
+        let plain = matches!(header.kind, ChunkKind::Payload { .. });
+        if file.with.decoded && !plain {
+            return Err(Error::ScatteredMember { path: display(&header.path) });
+        }
+        file.advance(header)?;
+        let id = file.with.id;
+        match &header.kind {
+            ChunkKind::Payload { offset, len } => {
+                file.with.size = file.with.size.max(file.next);
+                file.with.written = file.with.written.max(file.next);
+                let (offset, len) = (*offset, *len);
+                self.payload(id, chunk, offset, len)
+            }
+            ChunkKind::Sparse { offset, runs, len } => {
+                file.with.size = file.with.size.max(file.next);
+                let hole = runs
+                    .iter()
+                    .rev()
+                    .take_while(|run| run.len == 0)
+                    .map(|run| u64::from(run.skip))
+                    .sum::<u64>();
+                let (data_end, runs) = (file.next - hole, runs.clone());
+                if *len > 0 {
+                    file.with.written = file.with.written.max(data_end);
+                }
+                let (offset, len) = (*offset, *len);
+                self.sparse(id, chunk, offset, len, &runs)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, path: &[u8], rewrite: bool) -> Result<(), Error> {
+        path::check(path)?;
+        let (name, formats) = self.context.decoding.of(path);
+        path::check(name)?;
+        // Rewriting replaces only what this stream has written.
+        let replace = rewrite && self.files.names().has(name);
+        if !self.files.names().take(name) && !replace {
+            return Err(Error::Duplicate { path: display(path) });
+        }
+        if replace {
+            // The earlier contents may still be on their way.
+            self.hand_over()?;
+            self.pool.drain()?;
+        }
+        let file = OutFile::new(path, name, formats, replace);
+        let begun = Begun { id: 0, decoded: file.is_decoded(), size: 0, written: 0 };
+        let id = self.pool.add(file);
+        self.files.begin(path, Begun { id, ..begun });
+        Ok(())
+    }
+
+    fn end(&mut self, path: &[u8]) -> Result<(), Error> {
+        let Some(file) = self.files.end(path) else { return Err(Error::Failed) };
+        let Begun { id, size, written, .. } = file.with;
+        let end = Job::End { size, hole: size > written };
+        match self.held.take() {
+            Some((held, job)) if held == id => self.pool.push(id, [job, end]),
+            held => {
+                self.held = held;
+                self.hand_over()?;
+                self.pool.push(id, [end])
+            }
+        }
+    }
+
+    fn payload<R: Read>(
+        &mut self,
+        id: FileId,
+        mut chunk: Chunk<'_, R>,
+        offset: u64,
+        len: u64,
+    ) -> Result<(), Error> {
+        let mut done = 0;
+        while done < len {
+            let bytes = self.fill(&mut chunk, len - done)?;
+            let job = Job::Data { offset: offset + done, bytes };
+            done += job.len() as u64;
+            self.hold(id, job)?;
+        }
+        Ok(())
+    }
+
+    fn sparse<R: Read>(
+        &mut self,
+        id: FileId,
+        mut chunk: Chunk<'_, R>,
+        offset: u64,
+        len: u64,
+        runs: &[SparseRun],
+    ) -> Result<(), Error> {
+        let mut runs = runs.iter();
+        let mut at = offset;
+        let mut left_in_run = 0;
+        let mut done = 0;
+        while done < len {
+            let bytes = self.fill(&mut chunk, len - done)?;
+            let mut pieces = Vec::new();
+            let mut left = bytes.len();
+            while left > 0 {
+                if left_in_run == 0 {
+                    // The map covers the payload, so there is a run.
+                    let Some(run) = runs.next() else { return Err(Error::Failed) };
+                    at += u64::from(run.skip);
+                    left_in_run = run.len as usize;
+                    continue;
+                }
+                let n = left.min(left_in_run);
+                pieces.push((at, n));
+                at += n as u64;
+                left -= n;
+                left_in_run -= n;
+            }
+            done += bytes.len() as u64;
+            self.hold(id, Job::Scatter { pieces, bytes })?;
+        }
+        Ok(())
+    }
+
+    /// The next bytes of a payload that has `left` more, in a buffer whose length is their number.
+    fn fill<R: Read>(&mut self, chunk: &mut Chunk<'_, R>, left: u64) -> Result<Vec<u8>, Error> {
+        // What is held owns a buffer that may be the last one.
+        self.hand_over()?;
+        let mut buffer = self.pool.buffer(left)?;
+        buffer.resize(buffer.capacity().min(BUFFER).max(buffer.len()), 0);
+        let max = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let mut done = 0;
+        while done < max {
+            match chunk.read_payload(&mut buffer[done..max])? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        buffer.truncate(done);
+        Ok(buffer)
+    }
+
+    fn hold(&mut self, id: FileId, job: Job) -> Result<(), Error> {
+        self.hand_over()?;
+        self.held = Some((id, job));
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), Error> {
+        match self.held.take() {
+            Some((id, job)) => self.pool.push(id, [job]),
+            None => Ok(()),
+        }
+    }
+
+    fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        for path in [from, to] {
+            path::check(path)?;
+            if self.files.is_open(path) {
+                return Err(Error::StillOpen { path: display(path) });
+            }
+        }
+        let (from, to) = (self.context.decoding.of(from).0, self.context.decoding.of(to).0);
+        // The writer also sends renames of files that it never sent.
+        if !self.files.names().has(from) || from == to {
+            return Ok(());
+        }
+        self.hand_over()?;
+        self.pool.drain()?;
+        let replace = self.files.names().has(to);
+        self.context.target.rename(from, to, replace)?;
+        self.files.names().free(from);
+        self.files.names().take(to);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &[u8]) -> Result<(), Error> {
+        path::check(path)?;
+        if self.files.is_open(path) {
+            return Err(Error::StillOpen { path: display(path) });
+        }
+        let name = self.context.decoding.of(path).0;
+        if !self.files.names().has(name) {
+            return Ok(());
+        }
+        self.hand_over()?;
+        self.pool.drain()?;
+        self.context.target.remove(name)?;
+        self.files.names().free(name);
+        Ok(())
+    }
+}
