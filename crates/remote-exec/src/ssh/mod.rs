@@ -1,0 +1,339 @@
+//! Hosts reached by ssh.
+//!
+//! One `ssh` of the system makes the connection and stays as its master: so the user's own `ssh_config`, jump hosts,
+//! agents, keys and `known_hosts` count as everywhere. Commands are channels of that connection, opened without
+//! another process. Every connection has a [supervisor](supervisor) on the far side.
+
+mod askpass;
+mod master;
+mod supervisor;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::child::{Guarded, Process, Started};
+use crate::command::{Input, Spec};
+use crate::script::{self, Event, LOADER, Report};
+use crate::{Error, Host, Status, local};
+use master::Master;
+
+/// How many connections to one host are made before commands wait for each other.
+const MAX_MASTERS: usize = 8;
+
+/// How often a command that was never started is tried on another connection.
+const TRIES: usize = 3;
+
+/// How often a command is tried whose session the server refused, because it allows fewer than expected.
+const REFUSALS: usize = 50;
+
+/// How long the supervisor's word about a command may come after the command's own end.
+const WORD: Duration = Duration::from_secs(5);
+
+/// How to reach a host by ssh. Only `host` is needed; everything else defaults to what `ssh` itself would do.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name or address, or an alias of `ssh_config`. IPv6 addresses without brackets.
+    pub host: String,
+    /// The user there.
+    pub user: Option<String>,
+    /// The port there.
+    pub port: Option<u16>,
+    /// Log in with this password; without one, keys and the agent are the only ways.
+    pub password: Option<SecretString>,
+    /// The private key to use.
+    pub identity: Option<PathBuf>,
+    /// The passphrase of the private key.
+    pub passphrase: Option<SecretString>,
+    /// An `ssh_config` to use instead of the user's and the system's.
+    pub config_file: Option<PathBuf>,
+    /// A `known_hosts` to use instead of the user's.
+    pub known_hosts: Option<PathBuf>,
+    /// Accept and record the key of a host that was never seen. A changed key is refused in any case.
+    pub accept_new_host_keys: bool,
+    /// How long making a connection may take. Default: 15 s.
+    pub connect_timeout: Duration,
+    /// How often the connection is checked; three checks without an answer and it is lost. Default: 15 s.
+    pub keep_alive: Duration,
+    /// Put the fast AES-GCM ciphers first. Default: true.
+    pub fast_ciphers: bool,
+    /// How many commands share one connection; servers allow ten (`MaxSessions`) unless told otherwise. Default: 8.
+    pub sessions_per_connection: usize,
+    /// The `ssh` program. Default: `ssh` from the PATH. OpenSSH 8.4 or newer.
+    pub program: PathBuf,
+}
+
+impl Options {
+    /// The defaults for a host.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            user: None,
+            port: None,
+            password: None,
+            identity: None,
+            passphrase: None,
+            config_file: None,
+            known_hosts: None,
+            accept_new_host_keys: false,
+            connect_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(15),
+            fast_ciphers: true,
+            sessions_per_connection: 8,
+            program: "ssh".into(),
+        }
+    }
+
+    /// `user@host:port` as far as they are given, for messages.
+    pub(crate) fn shown(&self) -> String {
+        let user = self.user.as_deref().map(|u| format!("{u}@")).unwrap_or_default();
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let port = self.port.map(|p| format!(":{p}")).unwrap_or_default();
+        format!("{user}{host}{port}")
+    }
+}
+
+/// A host reached by ssh: a pool of connections, made when needed.
+pub(crate) struct Ssh {
+    options: Options,
+    pool: Mutex<Vec<Arc<Master>>>,
+    next: AtomicU64,
+}
+
+impl Ssh {
+    /// Makes the first connection.
+    pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
+        let first = Master::connect(&options).await?;
+        Ok(Self { options, pool: Mutex::new(vec![Arc::new(first)]), next: AtomicU64::new(0) })
+    }
+
+    /// Ends what still runs, and the connections.
+    pub(crate) async fn close(&self) {
+        let masters = std::mem::take(&mut *self.pool.lock().await);
+        for master in masters {
+            master.close().await;
+        }
+    }
+
+    /// A connection with room for one more command.
+    async fn room(&self) -> Result<(Arc<Master>, OwnedSemaphorePermit), Error> {
+        let waiting = {
+            let mut pool = self.pool.lock().await;
+            pool.retain(|master| master.alive());
+            for master in pool.iter() {
+                if let Ok(permit) = master.slots.clone().try_acquire_owned() {
+                    return Ok((master.clone(), permit));
+                }
+            }
+            if pool.len() < MAX_MASTERS {
+                pool.push(Arc::new(Master::connect(&self.options).await?));
+            }
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+            pool.last()
+                .filter(|m| m.slots.available_permits() > 0)
+                .unwrap_or(&pool[turn % pool.len()])
+                .clone()
+        };
+        let permit = waiting.slots.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| self.gone("the connection was closed"))?;
+        Ok((waiting, permit))
+    }
+
+    fn gone(&self, detail: &str) -> Error {
+        Error::Unreachable { host: self.options.shown(), detail: detail.to_owned() }
+    }
+
+    pub(crate) async fn start(&self, host: &Host, stages: Vec<Spec>, shown: &str) -> Result<Started, Error> {
+        let mut why = String::new();
+        let (mut tries, mut refusals) = (0, 0);
+        while tries < TRIES && refusals < REFUSALS {
+            let (master, permit) = self.room().await?;
+            let id = format!("c{}", self.next.fetch_add(1, Ordering::Relaxed));
+            let events = master.supervisor.register(&id);
+            let report = Report::Supervisor { dir: master.supervisor.dir(), id: &id };
+            let mut line = script::render(&stages, &report)?;
+            line.push(b'\n');
+            let mut child = match master.shell().await {
+                Ok(child) => child,
+                Err(e) => {
+                    // Not started, so it may be tried on another connection.
+                    why = e.to_string();
+                    match e {
+                        openssh::Error::SshMux(_) => {
+                            refusals += 1;
+                            master.full(permit).await;
+                        }
+                        _ => {
+                            tries += 1;
+                            master.lost();
+                        }
+                    }
+                    continue;
+                }
+            };
+            let mut stdin = child.stdin().take();
+            if let Some(stdin) = &mut stdin {
+                // A line without its end is not run, so a failure here means: not started.
+                if let Err(e) = stdin.write_all(&line).await {
+                    why = e.to_string();
+                    tries += 1;
+                    master.lost();
+                    continue;
+                }
+            }
+            if matches!(stages[0].stdin, Input::Null) {
+                stdin = None;
+            }
+            let (stdout, stderr) = (child.stdout().take(), child.stderr().take());
+            let hold = Arc::new(Hold {
+                open: AtomicUsize::new(2),
+                changed: Notify::new(),
+                session: std::sync::Mutex::new(Some(child)),
+                _permit: permit,
+            });
+            let (out, err) = (Open(hold.clone()), Open(hold.clone()));
+            return Ok(Started {
+                stdin: stdin.map(|s| Box::new(s) as _),
+                stdout: stdout.map(|s| Box::new(Guarded::new(s, out)) as _),
+                stderr: stderr.map(|s| Box::new(Guarded::new(s, err)) as _),
+                process: Box::new(Remote {
+                    end: Some(tokio::spawn(hold.end())),
+                    master,
+                    id,
+                    events,
+                    seen: Vec::new(),
+                    stages,
+                    host: host.name().to_owned(),
+                    command: shown.to_owned(),
+                }),
+            });
+        }
+        Err(self.gone(&format!("no command can be started: {why}")))
+    }
+}
+
+/// Keeps a session alive until all of its output was read: the session's owner closing its end of the control socket
+/// cuts off what is still on the way.
+struct Hold {
+    open: AtomicUsize,
+    changed: Notify,
+    session: std::sync::Mutex<Option<master::Session>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Hold {
+    /// Waits until nobody reads the output any more and the session has ended.
+    async fn end(self: Arc<Self>) {
+        loop {
+            let changed = self.changed.notified();
+            if self.open.load(Ordering::Acquire) == 0 {
+                break;
+            }
+            changed.await;
+        }
+        let session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(session) = session {
+            // The status is the shell's; the supervisor tells the commands'.
+            let _ = session.wait().await;
+        }
+    }
+}
+
+/// One output stream that is still being read.
+struct Open(Arc<Hold>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_one();
+    }
+}
+
+/// A process group on an ssh host.
+struct Remote {
+    master: Arc<Master>,
+    id: String,
+    events: mpsc::UnboundedReceiver<Event>,
+    seen: Vec<Event>,
+    end: Option<JoinHandle<()>>,
+    stages: Vec<Spec>,
+    host: String,
+    command: String,
+}
+
+impl Remote {
+    fn lost(&self) -> Error {
+        Error::Lost {
+            host: self.host.clone(),
+            command: self.command.clone(),
+            detail: self.master.last_words(),
+        }
+    }
+
+    async fn ended(&mut self) -> Result<Vec<Status>, Error> {
+        loop {
+            if let Some(statuses) = local::statuses(&self.seen, &self.stages, &self.host)? {
+                return Ok(statuses);
+            }
+            match &mut self.end {
+                Some(end) => tokio::select! {
+                    event = self.events.recv() => match event {
+                        Some(event) => self.seen.push(event),
+                        None => return Err(self.lost()),
+                    },
+                    _ = end => self.end = None,
+                },
+                None => match tokio::time::timeout(WORD, self.events.recv()).await {
+                    Ok(Some(event)) => self.seen.push(event),
+                    Ok(None) => return Err(self.lost()),
+                    Err(_) if !self.master.alive() => return Err(self.lost()),
+                    Err(_) => {
+                        return Err(Error::EndedThere {
+                            host: self.host.clone(),
+                            command: self.command.clone(),
+                        });
+                    }
+                },
+            }
+        }
+    }
+}
+
+impl Process for Remote {
+    fn wait(&mut self) -> Pin<Box<dyn Future<Output = Result<Vec<Status>, Error>> + Send + '_>> {
+        Box::pin(self.ended())
+    }
+
+    fn kill(&mut self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            self.master.supervisor.kill(&self.id, grace);
+            let gone = async {
+                while let Some(event) = self.events.recv().await {
+                    let killed = event == Event::Killed;
+                    self.seen.push(event);
+                    if killed {
+                        break;
+                    }
+                }
+            };
+            let _ = tokio::time::timeout(grace + WORD, gone).await;
+        })
+    }
+
+    fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (master, id) = (self.master.clone(), self.id.clone());
+        Arc::new(move || master.supervisor.kill(&id, Duration::ZERO))
+    }
+}
+
+/// What the far side's login shell is asked to run, always: no quoting of that shell matters.
+fn loader() -> String {
+    format!("exec /bin/sh -c '{LOADER}'")
+}
