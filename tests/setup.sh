@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
+# setup.sh [PART...]
+#
 # Installs what the tests need: Debian packages, Python peers in their own environments, a MySQL base directory.
 # Idempotent; says what it installs; fails loudly. `./test` runs it; a second run costs a second or two.
+# PART names files of setup.d without their ending; without any, all of them.
 #
 # env: DBRECOVER_TEST_TOOLS   where the tools go (default: ~/.cache/dbrecover-test-tools)
 set -euo pipefail
@@ -47,8 +50,10 @@ need_venv() {
     printf '%s' "$*" >"$dir/.requirements"
 }
 
-for part in "$here"/setup.d/*.sh; do
+[ $# -gt 0 ] || set -- $(cd "$here/setup.d" && printf '%s\n' *.sh)
+for part in "$@"; do
+    [ -r "$here/setup.d/${part%.sh}.sh" ] || die "no part $part in $here/setup.d"
     # shellcheck source=/dev/null
-    . "$part"
+    . "$here/setup.d/${part%.sh}.sh"
 done
 say "ready: $TOOLS"

@@ -79,16 +79,22 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// A command that runs as the user `mysql` when we are root (a server refuses to run as root), and
-/// that dies with the thread that starts it.
-fn as_server_user(program: &Path) -> Command {
+/// A command that dies with the thread that starts it, and that runs as the user `mysql` when we are root:
+/// MariaDB refuses to run as root. MySQL's base directory lies where only its owner may look, so MySQL runs as
+/// root and is told that this is meant.
+fn as_server_user(flavor: Flavor, program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig=KILL");
-    if rustix::process::geteuid().is_root() {
+    if flavor == Flavor::MariaDb && rustix::process::geteuid().is_root() {
         command.args(["--reuid=mysql", "--regid=mysql", "--clear-groups"]);
     }
     command.arg("--").arg(program);
     command
+}
+
+/// What the server needs on its command line to run as the user it runs as.
+fn user_option(flavor: Flavor) -> Option<&'static str> {
+    (flavor == Flavor::MySql && rustix::process::geteuid().is_root()).then_some("--user=root")
 }
 
 /// Gives a directory, and what is in it, to the user that servers run as.
@@ -107,14 +113,15 @@ impl Server {
         let datadir = config.dir.join("data");
         let mut init = match config.flavor {
             Flavor::MariaDb => {
-                let mut init = as_server_user(Path::new("/usr/bin/mariadb-install-db"));
+                let mut init = as_server_user(config.flavor, Path::new("/usr/bin/mariadb-install-db"));
                 init.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
                 init.args(["--skip-name-resolve", "--innodb-log-file-size=16M"]);
                 init
             }
             Flavor::MySql => {
-                let mut init = as_server_user(&config.flavor.server_program()?);
+                let mut init = as_server_user(config.flavor, &config.flavor.server_program()?);
                 init.args(["--no-defaults", "--initialize-insecure", "--innodb-redo-log-capacity=16M"]);
+                init.args(user_option(config.flavor));
                 init
             }
         };
@@ -123,7 +130,10 @@ impl Server {
             Flavor::MariaDb => {
                 format!("gtid_domain_id={}\ngtid_strict_mode=1\nlog_slave_updates=1", config.domain)
             }
-            Flavor::MySql => "gtid_mode=ON\nenforce_gtid_consistency=1\nmysqlx=0".to_owned(),
+            Flavor::MySql => {
+                "gtid_mode=ON\nenforce_gtid_consistency=1\nmysqlx=0\nplugin-load-add=mysql_clone.so"
+                    .to_owned()
+            }
         };
         let conf = config.dir.join("my.cnf");
         fs::write(
@@ -154,7 +164,7 @@ impl Server {
         for _ in 0..5 {
             let port = free_port()?;
             let log = fs::File::create(dir.join("log"))?;
-            let mut command = as_server_user(&flavor.server_program()?);
+            let mut command = as_server_user(flavor, &flavor.server_program()?);
             command
                 .arg(format!("--defaults-file={}", conf.display()))
                 .arg(format!("--datadir={}", datadir.display()))
@@ -168,6 +178,7 @@ impl Server {
                     Flavor::MariaDb => &["--skip-slave-start"][..],
                     Flavor::MySql => &["--skip-replica-start"][..],
                 })
+                .args(user_option(flavor))
                 .args(options)
                 .current_dir(dir)
                 .stdin(Stdio::null())

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::server::{Flavor, Server};
 use crate::sql::{Sql, name};
+use crate::workload::{ACCOUNTS, SHOP, SUM};
 
 /// One table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,16 @@ pub struct State {
     pub gtid: String,
     /// Transactions so far: the highest number in the ledger.
     pub transactions: u64,
+    /// Sum of all balances; always [`crate::workload::SUM`].
+    pub balance: i64,
+}
+
+impl State {
+    /// One number for all tables, to show: the sum of their checksums.
+    pub fn checksum(&self) -> String {
+        let sums = self.tables.values().filter_map(|table| table.checksum.parse::<u64>().ok());
+        sums.sum::<u64>().to_string()
+    }
 }
 
 /// A moment and what every group held then.
@@ -133,30 +144,36 @@ pub fn state(flavor: Flavor, sql: &mut Sql) -> Result<State> {
     }
     let accounts = match flavor {
         Flavor::MariaDb => {
-            "SELECT CONCAT('account ', user, '@', host, ' ', MD5(priv)) FROM mysql.global_priv"
+            "SELECT CONCAT('account ', user, '@', host, ' ', SHA2(priv, 256)) FROM mysql.global_priv"
         }
         Flavor::MySql => {
-            "SELECT CONCAT('account ', user, '@', host, ' ', MD5(authentication_string)) FROM mysql.user"
+            "SELECT CONCAT('account ', user, '@', host, ' ', SHA2(authentication_string, 256)) FROM mysql.user"
         }
     };
     let mut objects = Vec::new();
     for query in [
         accounts,
-        "SELECT CONCAT('routine ', routine_schema, '.', routine_name, ' ', MD5(routine_definition)) \
+        "SELECT CONCAT('routine ', routine_schema, '.', routine_name, ' ', SHA2(routine_definition, 256)) \
          FROM information_schema.routines WHERE routine_schema NOT IN ('sys','mysql')",
-        "SELECT CONCAT('trigger ', trigger_schema, '.', trigger_name, ' ', MD5(action_statement)) \
+        "SELECT CONCAT('trigger ', trigger_schema, '.', trigger_name, ' ', SHA2(action_statement, 256)) \
          FROM information_schema.triggers WHERE trigger_schema <> 'sys'",
-        "SELECT CONCAT('event ', event_schema, '.', event_name, ' ', MD5(event_definition)) \
+        "SELECT CONCAT('event ', event_schema, '.', event_name, ' ', SHA2(event_definition, 256)) \
          FROM information_schema.events",
-        "SELECT CONCAT('view ', table_schema, '.', table_name, ' ', MD5(view_definition)) \
+        "SELECT CONCAT('view ', table_schema, '.', table_name, ' ', SHA2(view_definition, 256)) \
          FROM information_schema.views WHERE table_schema NOT IN ('sys','mysql')",
         "SELECT CONCAT('database ', schema_name) FROM information_schema.schemata",
     ] {
         objects.extend(sql.rows(query)?.into_iter().filter_map(|row| row.into_iter().next().flatten()));
     }
     objects.sort();
-    let transactions = sql.value("SELECT MAX(seq) FROM lab.ledger").unwrap_or_default();
-    Ok(State { tables, objects, gtid, transactions: transactions.parse().unwrap_or(0) })
+    let transactions: u64 = sql.value("SELECT MAX(seq) FROM lab.ledger")?.parse().unwrap_or(0);
+    let rows: u64 = sql.value("SELECT COUNT(*) FROM lab.ledger")?.parse().unwrap_or(0);
+    let balance = format!("SELECT SUM(balance) FROM {}.{}", name(SHOP), name(ACCOUNTS));
+    let balance: i64 = sql.value(balance)?.parse().unwrap_or(0);
+    // The writers' own invariants: not only "as it was", but a state that can be.
+    ensure!(rows == transactions, "the ledger has gaps: {rows} rows up to number {transactions}");
+    ensure!(balance == SUM, "the balances add up to {balance}, not {SUM}");
+    Ok(State { tables, objects, gtid, transactions, balance })
 }
 
 /// MariaDB positions joined: the highest sequence number of each domain.

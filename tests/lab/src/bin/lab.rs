@@ -13,6 +13,7 @@ usage: lab make-store DIR [OPTIONS]     make DIR/store and DIR/truth.json
        lab verify TRUTH WORKDIR WHEN    compare WORKDIR/datadir/* with the truth at WHEN
                                         (a backup's name, or `YYYY-MM-DD HH:MM:SS`)
        lab moments TRUTH                points and moments, one line each
+       lab pick TRUTH busy|quiet|last   a moment between the last two backups, or the last backup
 options: --mysql --replicas --compress --encrypt PASSWORD --chains N --encode-password --spare-replica --ballast MIB";
 
 fn main() -> Result<()> {
@@ -31,6 +32,16 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string_pretty(&truth::state_of(flavor, datadir.as_ref())?)?);
         }
         ["verify", file, workdir, when] => verify(file.as_ref(), workdir.as_ref(), when)?,
+        ["pick", file, "last"] => {
+            let truth = Truth::read(file.as_ref())?;
+            println!("{}", truth.points.last().context("no backup")?.backup);
+        }
+        ["pick", file, kind] => {
+            let truth = Truth::read(file.as_ref())?;
+            let last = truth.points.len().checked_sub(2).context("needs two backups")?;
+            let between = truth.between(last, last + 1, *kind == "busy");
+            println!("{}", between.get(between.len() / 2).context("no such moment")?.time);
+        }
         ["moments", file] => {
             let truth = Truth::read(file.as_ref())?;
             for point in &truth.points {
@@ -79,15 +90,27 @@ fn verify(file: &std::path::Path, workdir: &std::path::Path, when: &str) -> Resu
             &moment.context("the truth of that moment is not known")?.groups
         }
     };
-    for (datasource, state) in groups {
+    let mut wrong = Vec::new();
+    println!("{:<12} {:<22} {:>28} {:>28}", "group", "", "expected", "recovered");
+    for (datasource, expected) in groups {
         let datadir: PathBuf = workdir.join("datadir").join(&truth.folders[datasource]);
-        truth::verify(truth.flavor, &datadir, state)?;
-        println!(
-            "{datasource}: {} tables, {} transactions, GTID {}: as it was",
-            state.tables.len(),
-            state.transactions,
-            state.gtid
+        let found = truth::state_of(truth.flavor, &datadir)?;
+        let rows = [
+            ("transactions", expected.transactions.to_string(), found.transactions.to_string()),
+            ("GTID", expected.gtid.clone(), found.gtid.clone()),
+            ("sum of balances", expected.balance.to_string(), found.balance.to_string()),
+            ("tables", expected.tables.len().to_string(), found.tables.len().to_string()),
+            ("checksum of all tables", expected.checksum(), found.checksum()),
+        ];
+        for (what, expected, found) in rows {
+            println!("{datasource:<12} {what:<22} {expected:>28} {found:>28}");
+        }
+        wrong.extend(
+            truth::differences(expected, &found).into_iter().map(|line| format!("{datasource}: {line}")),
         );
+    }
+    if !wrong.is_empty() {
+        bail!("the recovered servers differ from the truth:\n{}", wrong.join("\n"));
     }
     Ok(())
 }
