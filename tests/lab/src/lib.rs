@@ -23,6 +23,7 @@
 
 mod backup;
 mod basedir;
+pub mod recovery;
 pub mod server;
 pub mod sql;
 mod store;
@@ -32,6 +33,7 @@ pub mod workload;
 
 use std::path::PathBuf;
 
+pub use server::Flavor;
 pub use store::{Shape, Store, StoreOptions};
 pub use truth::Truth;
 

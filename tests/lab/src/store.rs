@@ -14,7 +14,7 @@ use crate::backup::{self, Member};
 use crate::server::{Config, Flavor, Server};
 use crate::tools::{run, tools_dir};
 use crate::truth::{Moment, Point, Truth, state};
-use crate::workload::{Account, Tick, Workload, binlog_position, prepare};
+use crate::workload::{Account, PASSWORD, Tick, Workload, binlog_position, prepare};
 
 /// Which servers of a group are backed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,6 +86,37 @@ impl Store {
             fs::rename(&partial, &place)?;
         }
         Self::open(&place)
+    }
+
+    /// Masters, with a backed-up replica beside them that is not to be recovered.
+    pub fn masters() -> Result<Self> {
+        Self::get(&StoreOptions { spare_replica: true, ..StoreOptions::default() })
+    }
+
+    /// One replica per group, passwords in base64.
+    pub fn replicas() -> Result<Self> {
+        Self::get(&StoreOptions { shape: Shape::Replicas, encode_password: true, ..StoreOptions::default() })
+    }
+
+    /// Encrypted masters.
+    pub fn encrypted() -> Result<Self> {
+        let password = Some("correct \"horse\" $1 'ä'".to_owned());
+        Self::get(&StoreOptions { password, ..StoreOptions::default() })
+    }
+
+    /// Masters with compressed streams.
+    pub fn compressed() -> Result<Self> {
+        Self::get(&StoreOptions { compress: true, encode_password: true, ..StoreOptions::default() })
+    }
+
+    /// Two chains of masters.
+    pub fn two_chains() -> Result<Self> {
+        Self::get(&StoreOptions { chains: 2, ..StoreOptions::default() })
+    }
+
+    /// MySQL masters.
+    pub fn mysql() -> Result<Self> {
+        Self::get(&StoreOptions { flavor: Flavor::MySql, ..StoreOptions::default() })
     }
 
     /// Makes a store: `place/store` and, beside it, `place/truth.json`.
@@ -162,8 +193,7 @@ impl Cluster {
     fn start(options: &StoreOptions) -> Result<Self> {
         let temp = tempfile::Builder::new().prefix("dbl").tempdir()?;
         crate::server::give_to_server_user(temp.path())?;
-        let account =
-            Account { user: "dbscale".to_owned(), password: "p w's \"$HOME\" `x` \\ für=#;東".to_owned() };
+        let account = Account { user: "dbscale".to_owned(), password: PASSWORD.to_owned() };
         let mut groups = Vec::new();
         for (number, (datasource, name)) in
             [("auth", "auth_server"), ("normal_0", "normal_0_0")].iter().enumerate()

@@ -199,8 +199,9 @@ pub fn state_of(flavor: Flavor, datadir: &Path) -> Result<State> {
     let temp = tempfile::Builder::new().prefix("dbl").tempdir()?;
     let mut options = vec!["--skip-grant-tables", "--event-scheduler=OFF"];
     // Only when the recovered server had a binlog of its own does it hold GTIDs that nobody else knows.
-    if datadir.join("master-bin.index").exists() {
-        options.extend(["--log-bin=master-bin", "--server-id=1"]);
+    let log_bin = binlog_of(datadir).map(|name| format!("--log-bin={name}"));
+    if let Some(log_bin) = &log_bin {
+        options.extend([log_bin, "--server-id=1"]);
     } else if flavor == Flavor::MySql {
         options.extend(["--skip-log-bin"]);
     }
@@ -213,6 +214,15 @@ pub fn state_of(flavor: Flavor, datadir: &Path) -> Result<State> {
     drop(sql);
     server.stop()?;
     Ok(state)
+}
+
+/// The base name of the binlogs that a data directory has of its own.
+fn binlog_of(datadir: &Path) -> Option<String> {
+    let names =
+        fs::read_dir(datadir).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter_map(|name| name.strip_suffix(".index").map(str::to_owned))
+        .find(|name| !name.contains("relay"))
 }
 
 /// The differences between what was expected and what is there, one line each; empty when there are none.

@@ -20,6 +20,8 @@ use crate::truth::{State, state};
 pub const SHOP: &str = "it's a $shop \"für\" 東京";
 /// A table whose name does.
 pub const ACCOUNTS: &str = "konto $1 'x' \"ä\"";
+/// The password of the proxy's account, as awkward as passwords get.
+pub const PASSWORD: &str = "p w's \"$HOME\" `x` \\ für=#;東";
 /// Sum of all balances, at every moment.
 pub const SUM: i64 = 100 * 1000;
 

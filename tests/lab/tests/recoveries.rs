@@ -1,0 +1,193 @@
+//! Whole recoveries that must succeed, judged by what the servers really held.
+
+use anyhow::{Context, Result};
+use lab::recovery::Job;
+use lab::truth::Moment;
+use lab::{Store, Truth};
+
+/// The moment in the middle of those between two backups.
+fn moment(truth: &Truth, from: usize, busy: bool) -> Result<&Moment> {
+    let between = truth.between(from, from + 1, busy);
+    between.get(between.len() / 2).copied().context("the lab saw no such moment")
+}
+
+fn every_consistent_point(store: &Store) -> Result<()> {
+    for point in &store.truth.points {
+        Job::new(store)?.recovers_point(&store.truth, point)?;
+    }
+    Ok(())
+}
+
+fn busy_and_quiet_moments(store: &Store) -> Result<()> {
+    for from in 0..2 {
+        Job::new(store)?.recovers_moment(&store.truth, moment(&store.truth, from, true)?)?;
+        Job::new(store)?.recovers_moment(&store.truth, moment(&store.truth, from, false)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn masters_come_back_to_every_consistent_point() -> Result<()> {
+    every_consistent_point(&Store::masters()?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn masters_come_back_to_busy_and_quiet_moments() -> Result<()> {
+    busy_and_quiet_moments(&Store::masters()?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn replicas_come_back_to_every_consistent_point() -> Result<()> {
+    every_consistent_point(&Store::replicas()?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn replicas_come_back_to_busy_and_quiet_moments() -> Result<()> {
+    busy_and_quiet_moments(&Store::replicas()?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn compressed_streams_come_back() -> Result<()> {
+    let store = Store::compressed()?;
+    let last = store.truth.points.last().context("no backup")?;
+    Job::new(&store)?.recovers_point(&store.truth, last)?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)
+}
+
+#[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn an_encrypted_store_comes_back_and_stays_encrypted() -> Result<()> {
+    let store = Store::encrypted()?;
+    let before = lab::recovery::fingerprint(&store.dir)?;
+    let last = store.truth.points.last().context("no backup")?;
+    Job::new(&store)?.recovers_point(&store.truth, last)?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 1, true)?)?;
+    assert_eq!(lab::recovery::fingerprint(&store.dir)?, before, "the store was changed");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn both_chains_of_a_store_are_reached() -> Result<()> {
+    let store = Store::two_chains()?;
+    // The last point of the older chain, and moments of both: points 0, 1, 2 and 3, 4 are chains.
+    Job::new(&store)?.recovers_point(&store.truth, &store.truth.points[2])?;
+    Job::new(&store)?.recovers_point(&store.truth, &store.truth.points[3])?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 1, true)?)?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 3, true)?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_stop_time_equal_to_a_consistent_point_ends_there() -> Result<()> {
+    let store = Store::masters()?;
+    let point = &store.truth.points[1];
+    let mut job = Job::new(&store)?;
+    job.to_time(&point.time.to_string()).succeed()?;
+    job.verify(&store.truth, &point.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn every_replay_method_gives_the_same() -> Result<()> {
+    let (masters, replicas) = (Store::masters()?, Store::replicas()?);
+    for (store, method) in
+        [(&masters, "pipe"), (&masters, "sql"), (&replicas, "relay"), (&replicas, "sql"), (&masters, "relay")]
+    {
+        let mut job = Job::new(store)?;
+        job.set("misc", "replay-method", method);
+        job.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)
+            .with_context(|| format!("replay-method = {method}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_stock_tools_give_the_same() -> Result<()> {
+    for store in [Store::masters()?, Store::encrypted()?] {
+        let mut job = Job::new(&store)?;
+        job.set("misc", "toolchain", "stock");
+        let path = lab::tools::aescrypt_python()?;
+        let bin = path.parent().context("a program lies in a directory")?;
+        let old = std::env::var("PATH").unwrap_or_default();
+        job.env("PATH", format!("{old}:{}", bin.display()));
+        job.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn mysql_9_comes_back() -> Result<()> {
+    let store = Store::mysql()?;
+    let last = store.truth.points.last().context("no backup")?;
+    Job::new(&store)?.recovers_point(&store.truth, last)?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?;
+    Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 1, false)?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_recovery_run_again_gives_the_same() -> Result<()> {
+    let store = Store::masters()?;
+    let point = &store.truth.points[0];
+    let mut job = Job::new(&store)?;
+    job.to_backup(&point.backup).succeed()?;
+    job.succeed()?;
+    job.verify(&store.truth, &point.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_files_of_the_companion_tool_are_written_for_a_stop_time() -> Result<()> {
+    let store = Store::masters()?;
+    let moment = moment(&store.truth, 0, false)?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&moment.time.to_string()).succeed()?;
+    let id = moment.time.to_string().replace([' ', ':', '-'], "_");
+    let dir = job.dir().join("ds_info");
+    assert_eq!(std::fs::read_to_string(dir.join("ds_info_file_name"))?, format!("ds_info_{id}\n"));
+    let lines = std::fs::read_to_string(dir.join(format!("ds_info_{id}")))?;
+    let fields: Vec<&str> = lines.trim_end().split('\t').collect();
+    assert_eq!(fields.len(), 3, "{lines:?}");
+    assert_eq!(fields[..2], ["normal_0", ""], "only the group that is not `auth`: {lines:?}");
+    let binlog = std::path::Path::new(fields[2]);
+    assert!(binlog.starts_with(job.work_dir()) && binlog.exists(), "{lines:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn for_testing_leaves_each_server_running_at_its_own_port() -> Result<()> {
+    let store = Store::masters()?;
+    let point = &store.truth.points[0];
+    let mut job = Job::new(&store)?;
+    job.to_backup(&point.backup).set("misc", "for-testing", "1");
+    job.set("misc", "server-tmp-port", lab::server::free_port()?.to_string());
+    let outcome = job.run()?;
+    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+    let report = std::fs::read(job.work_dir().join("recovery-report.json"))?;
+    let report: serde_json::Value = serde_json::from_slice(&report)?;
+    let mut ports = Vec::new();
+    let mut ids = Vec::new();
+    for server in report["servers"].as_array().context("no servers")? {
+        let port: u16 = server["port"].as_u64().context("no port")?.try_into()?;
+        let mut sql = lab::sql::Sql::tcp(port, "dbscale", Some(lab::workload::PASSWORD))?;
+        ids.push(sql.value("SELECT @@server_id")?);
+        ports.push(port);
+        let group = server["group"].as_str().context("no group")?;
+        let found = lab::truth::state(store.truth.flavor, &mut sql)?;
+        assert_eq!(lab::truth::differences(&point.groups[group], &found), Vec::<String>::new());
+        sql.run("SHUTDOWN")?;
+    }
+    ports.dedup();
+    ids.dedup();
+    assert_eq!((ports.len(), ids.len()), (2, 2));
+    job.nothing_left()
+}
