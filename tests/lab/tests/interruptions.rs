@@ -8,8 +8,10 @@ use lab::Store;
 use lab::recovery::{Job, fingerprint};
 use rustix::process::Signal;
 
-/// What can be seen of each step from outside.
-const STEPS: [(&str, fn(&Job) -> bool); 4] = [
+/// A step by name, and what can be seen of it from outside.
+type Step = (&'static str, fn(&Job) -> bool);
+
+const STEPS: [Step; 4] = [
     ("unpacking", |job| {
         find(&job.dir().join("work"), &|name| name == "ibdata1" || name.ends_with(".partial"))
     }),
