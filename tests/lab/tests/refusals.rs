@@ -109,8 +109,8 @@ fn a_time_outside_every_window_is_told_the_windows() -> Result<()> {
     let store = Store::two_chains()?;
     for time in ["2001-02-03 04:05:06", "2101-02-03 04:05:06"] {
         let [first, .., last] = store.truth.points.as_slice() else { anyhow::bail!("too few backups") };
-        let words = [&first.time.to_string(), &last.time.to_string()].map(String::as_str);
-        Job::new(&store)?.to_time(time).refuse(3, &[&[time][..], &words[..]].concat())?;
+        let (first, last) = (first.time.to_string(), last.time.to_string());
+        Job::new(&store)?.to_time(time).refuse(3, &[time, &first, &last])?;
     }
     Ok(())
 }
