@@ -3,19 +3,19 @@
 //! [`Store::get`] gives a backup store made by real servers under load and by the real backup tools, in the
 //! layout of the backup program, together with what the servers held at every consistent point and at every
 //! whole second ([`Truth`]). Stores are made once (15 to 30 s) and kept among the test tools under a key of
-//! options, lab sources and server version. [`truth::verify`] starts a server on a recovered data directory
+//! options, lab sources and server version. [`Truth::verify`] starts a server on a recovered data directory
 //! and compares.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
-//! use lab::{Store, StoreOptions, truth};
+//! use lab::{Store, StoreOptions};
 //!
 //! let store = Store::get(&StoreOptions::default())?;
 //! let point = store.truth.points.last().unwrap();
 //! println!("recover {} from {}", point.backup, store.dir.display());
 //! for (datasource, state) in &point.groups {
 //!     let datadir = format!("/tmp/work/{}/datadir/{}", point.backup, store.truth.folders[datasource]);
-//!     truth::verify(store.truth.flavor, datadir.as_ref(), state)?;
+//!     store.truth.verify(datadir.as_ref(), state)?;
 //! }
 //! # Ok(())
 //! # }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::store::Store;
 use crate::tools::run;
-use crate::truth::{Moment, Point, State, Truth, verify};
+use crate::truth::{Moment, Point, State, Truth};
 use crate::workload::PASSWORD;
 use crate::{Flavor, standin};
 
@@ -41,7 +41,6 @@ pub fn dbrecover() -> Result<PathBuf> {
 pub struct Job {
     dir: tempfile::TempDir,
     store: PathBuf,
-    flavor: Flavor,
     /// Section, key, value; a later one of the same key wins.
     keys: BTreeMap<(String, String), String>,
     args: Vec<String>,
@@ -73,7 +72,6 @@ impl Job {
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755))?;
         let mut job = Self {
             store: dir.to_owned(),
-            flavor: truth.flavor,
             keys: BTreeMap::new(),
             args: Vec::new(),
             environment: Vec::new(),
@@ -275,7 +273,7 @@ impl Job {
         for (datasource, state) in expected {
             let datadir = self.work_dir().join("datadir").join(&truth.folders[datasource]);
             ensure!(!datadir.join("auto.cnf").exists(), "auto.cnf was left in {}", datadir.display());
-            verify(self.flavor, &datadir, state)?;
+            truth.verify(&datadir, state)?;
         }
         let report = fs::read(self.work_dir().join("recovery-report.json")).context("no report")?;
         let report: serde_json::Value = serde_json::from_slice(&report)?;

@@ -52,6 +52,8 @@ pub struct Config {
     pub server_id: u32,
     /// The GTID domain (MariaDB).
     pub domain: u32,
+    /// Options that the data directory is made with, and every later start needs too; for [`Server::create`].
+    pub layout: Vec<String>,
     /// More lines for `[mysqld]`.
     pub extra: Vec<String>,
 }
@@ -125,7 +127,7 @@ impl Server {
                 init
             }
         };
-        tools::run(init.arg(format!("--datadir={}", datadir.display())))?;
+        tools::run(init.arg(format!("--datadir={}", datadir.display())).args(&config.layout))?;
         let binlog = match config.flavor {
             Flavor::MariaDb => {
                 format!("gtid_domain_id={}\ngtid_strict_mode=1\nlog_slave_updates=1", config.domain)
@@ -142,7 +144,13 @@ impl Server {
                 "[mysqld]\nserver-id={id}\nlog-bin=greatdb-bin\nbinlog-format=row\n{binlog}\n\
                  relay-log=relay\ninnodb_max_dirty_pages_pct=0\ncharacter-set-server=utf8mb4\nmax_allowed_packet=64M\n{extra}\n",
                 id = config.server_id,
-                extra = config.extra.join("\n"),
+                extra = config
+                    .layout
+                    .iter()
+                    .map(|option| option.trim_start_matches('-'))
+                    .chain(config.extra.iter().map(String::as_str))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             ),
         )?;
         Self::start_on(config.flavor, &config.dir, &datadir, &[])

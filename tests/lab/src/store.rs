@@ -43,8 +43,20 @@ pub struct StoreOptions {
     pub encode_password: bool,
     /// With [`Shape::Masters`]: a replica of the second group is there and backed up too.
     pub spare_replica: bool,
+    /// Servers with another page size, several data files, compressed binlogs in mixed format (MariaDB).
+    pub odd: bool,
     /// Rows that the bulk table starts with, for a store of some size.
     pub ballast_mib: u32,
+}
+
+/// What servers of an odd store have beside their layout.
+const ODD: [&str; 2] = ["log_bin_compress=1", "binlog_format=mixed"];
+
+impl StoreOptions {
+    fn layout(&self) -> Vec<String> {
+        let odd = ["--innodb-page-size=8k", "--innodb-data-file-path=ibdata1:10M;ibdata2:6M:autoextend"];
+        if self.odd { odd.map(str::to_owned).to_vec() } else { Vec::new() }
+    }
 }
 
 impl Default for StoreOptions {
@@ -57,6 +69,7 @@ impl Default for StoreOptions {
             chains: 1,
             encode_password: false,
             spare_replica: false,
+            odd: false,
             ballast_mib: 0,
         }
     }
@@ -112,6 +125,11 @@ impl Store {
     /// Two chains of masters.
     pub fn two_chains() -> Result<Self> {
         Self::get(&StoreOptions { chains: 2, ..StoreOptions::default() })
+    }
+
+    /// Masters with another page size, several data files and compressed binlogs.
+    pub fn odd() -> Result<Self> {
+        Self::get(&StoreOptions { odd: true, ..StoreOptions::default() })
     }
 
     /// MySQL masters.
@@ -204,7 +222,8 @@ impl Cluster {
                 dir: temp.path().join(dir),
                 server_id,
                 domain: u32::try_from(number).unwrap_or(0),
-                extra: Vec::new(),
+                layout: options.layout(),
+                extra: if options.odd { ODD.map(str::to_owned).to_vec() } else { Vec::new() },
             };
             let master = Member::new(datasource, name, Server::create(&config(id, &format!("m{number}")))?);
             prepare(&master.server, &account)?;
@@ -269,6 +288,7 @@ impl Cluster {
         Ok(Truth {
             flavor: self.options.flavor,
             password: self.options.password.clone(),
+            layout: self.options.layout(),
             folders: self
                 .groups
                 .iter()

@@ -78,6 +78,9 @@ pub struct Truth {
     pub flavor: Flavor,
     /// The password of an encrypted store.
     pub password: Option<String>,
+    /// Options without which no server starts on the data directories.
+    #[serde(default)]
+    pub layout: Vec<String>,
     /// Server folders that a recovery brings back, by datasource.
     pub folders: BTreeMap<String, String>,
     /// Consistent points, oldest first.
@@ -102,6 +105,38 @@ impl Truth {
     pub fn between(&self, from: usize, to: usize, busy: bool) -> Vec<&Moment> {
         let (from, to) = (self.points[from].time, self.points[to].time);
         self.moments.iter().filter(|m| m.time > from && m.time < to && m.busy == busy).collect()
+    }
+
+    /// What a server on a recovered data directory holds. The directory is one that nobody needs afterwards:
+    /// the server writes to it.
+    pub fn state_of(&self, datadir: &Path) -> Result<State> {
+        let temp = tempfile::Builder::new().prefix("dbl").tempdir()?;
+        let mut options = vec!["--skip-grant-tables", "--event-scheduler=OFF"];
+        options.extend(self.layout.iter().map(String::as_str));
+        // Only when the recovered server had a binlog of its own does it hold GTIDs that nobody else knows.
+        let log_bin = binlog_of(datadir).map(|name| format!("--log-bin={name}"));
+        match &log_bin {
+            Some(log_bin) => options.extend([log_bin, "--server-id=1"]),
+            None if self.flavor == Flavor::MySql => options.push("--skip-log-bin"),
+            None => {}
+        }
+        if self.flavor == Flavor::MySql {
+            options.extend(["--gtid-mode=ON", "--enforce-gtid-consistency=1", "--mysqlx=0"]);
+        }
+        let server = Server::start_on(self.flavor, &temp.path().join("v"), datadir, &options)?;
+        let mut sql = server.sql()?;
+        let state = state(self.flavor, &mut sql)?;
+        drop(sql);
+        server.stop()?;
+        Ok(state)
+    }
+
+    /// Fails with the differences when the server in `datadir` does not hold `expected`.
+    pub fn verify(&self, datadir: &Path, expected: &State) -> Result<()> {
+        let found = self.state_of(datadir).with_context(|| format!("look at {}", datadir.display()))?;
+        let lines = differences(expected, &found);
+        ensure!(lines.is_empty(), "{} differs from the truth:\n{}", datadir.display(), lines.join("\n"));
+        Ok(())
     }
 }
 
@@ -193,29 +228,6 @@ fn join_positions(positions: &[String]) -> String {
     domains.into_values().map(|(_, gtid)| gtid).collect::<Vec<_>>().join(",")
 }
 
-/// Starts a server on a recovered data directory (`basedir` for MySQL comes from the test tools) and
-/// returns its state. The directory is a recovered one that nobody needs afterwards: the server writes to it.
-pub fn state_of(flavor: Flavor, datadir: &Path) -> Result<State> {
-    let temp = tempfile::Builder::new().prefix("dbl").tempdir()?;
-    let mut options = vec!["--skip-grant-tables", "--event-scheduler=OFF"];
-    // Only when the recovered server had a binlog of its own does it hold GTIDs that nobody else knows.
-    let log_bin = binlog_of(datadir).map(|name| format!("--log-bin={name}"));
-    if let Some(log_bin) = &log_bin {
-        options.extend([log_bin, "--server-id=1"]);
-    } else if flavor == Flavor::MySql {
-        options.extend(["--skip-log-bin"]);
-    }
-    if flavor == Flavor::MySql {
-        options.extend(["--gtid-mode=ON", "--enforce-gtid-consistency=1", "--mysqlx=0"]);
-    }
-    let server = Server::start_on(flavor, &temp.path().join("v"), datadir, &options)?;
-    let mut sql = server.sql()?;
-    let state = state(flavor, &mut sql)?;
-    drop(sql);
-    server.stop()?;
-    Ok(state)
-}
-
 /// The base name of the binlogs that a data directory has of its own.
 fn binlog_of(datadir: &Path) -> Option<String> {
     let names =
@@ -262,12 +274,4 @@ pub fn differences(expected: &State, found: &State) -> Vec<String> {
         lines.push(format!("should not be there: {object}"));
     }
     lines
-}
-
-/// Fails with the differences when the server in `datadir` does not hold `expected`.
-pub fn verify(flavor: Flavor, datadir: &Path, expected: &State) -> Result<()> {
-    let found = state_of(flavor, datadir).with_context(|| format!("look at {}", datadir.display()))?;
-    let lines = differences(expected, &found);
-    ensure!(lines.is_empty(), "{} differs from the truth:\n{}", datadir.display(), lines.join("\n"));
-    Ok(())
 }

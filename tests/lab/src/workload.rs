@@ -19,7 +19,7 @@ use crate::truth::{State, state};
 /// A database whose name needs quoting everywhere.
 pub const SHOP: &str = "it's a $shop \"für\" 東京";
 /// A table whose name does.
-pub const ACCOUNTS: &str = "konto $1 'x' \"ä\"";
+pub const ACCOUNTS: &str = "Konto $1 'x' \"Ä\"";
 /// The password of the proxy's account, as awkward as passwords get.
 pub const PASSWORD: &str = "p w's \"$HOME\" `x` \\ für=#;東";
 /// Sum of all balances, at every moment.

@@ -134,6 +134,20 @@ fn mysql_9_comes_back() -> Result<()> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn another_page_size_several_data_files_and_compressed_binlogs_come_back() -> Result<()> {
+    let store = Store::odd()?;
+    let last = store.truth.points.last().context("no backup")?;
+    Job::new(&store)?.recovers_point(&store.truth, last)?;
+    for method in ["auto", "sql"] {
+        let mut job = Job::new(&store)?;
+        job.set("misc", "replay-method", method);
+        job.recovers_moment(&store.truth, moment(&store.truth, 1, true)?)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn a_recovery_run_again_gives_the_same() -> Result<()> {
     let store = Store::masters()?;
     let point = &store.truth.points[0];

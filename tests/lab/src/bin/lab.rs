@@ -9,12 +9,12 @@ use lab::{Shape, Store, StoreOptions, Truth, truth};
 const USAGE: &str = "\
 usage: lab make-store DIR [OPTIONS]     make DIR/store and DIR/truth.json
        lab get-store [OPTIONS]          the kept store of these options; prints its directory
-       lab state FLAVOR DATADIR         what a server on DATADIR holds, as JSON
+       lab state TRUTH DATADIR          what a server on DATADIR holds, as JSON
        lab verify TRUTH WORKDIR WHEN    compare WORKDIR/datadir/* with the truth at WHEN
                                         (a backup's name, or `YYYY-MM-DD HH:MM:SS`)
        lab moments TRUTH                points and moments, one line each
        lab pick TRUTH busy|quiet|last   a moment between the last two backups, or the last backup
-options: --mysql --replicas --compress --encrypt PASSWORD --chains N --encode-password --spare-replica --ballast MIB";
+options: --mysql --replicas --compress --encrypt PASSWORD --chains N --encode-password --spare-replica --odd --ballast MIB";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -23,13 +23,9 @@ fn main() -> Result<()> {
             Store::make(dir.as_ref(), &options(rest)?)?;
         }
         ["get-store", rest @ ..] => println!("{}", Store::get(&options(rest)?)?.dir.display()),
-        ["state", flavor, datadir] => {
-            let flavor = match *flavor {
-                "mariadb" => Flavor::MariaDb,
-                "mysql" => Flavor::MySql,
-                other => bail!("no flavor {other}"),
-            };
-            println!("{}", serde_json::to_string_pretty(&truth::state_of(flavor, datadir.as_ref())?)?);
+        ["state", file, datadir] => {
+            let state = Truth::read(file.as_ref())?.state_of(datadir.as_ref())?;
+            println!("{}", serde_json::to_string_pretty(&state)?);
         }
         ["verify", file, workdir, when] => verify(file.as_ref(), workdir.as_ref(), when)?,
         ["pick", file, "last"] => {
@@ -73,6 +69,7 @@ fn options(mut args: &[&str]) -> Result<StoreOptions> {
             "--chains" => options.chains = value()?.parse()?,
             "--encode-password" => options.encode_password = true,
             "--spare-replica" => options.spare_replica = true,
+            "--odd" => options.odd = true,
             "--ballast" => options.ballast_mib = value()?.parse()?,
             other => bail!("no option {other}\n{USAGE}"),
         }
@@ -94,7 +91,7 @@ fn verify(file: &std::path::Path, workdir: &std::path::Path, when: &str) -> Resu
     println!("{:<12} {:<22} {:>28} {:>28}", "group", "", "expected", "recovered");
     for (datasource, expected) in groups {
         let datadir: PathBuf = workdir.join("datadir").join(&truth.folders[datasource]);
-        let found = truth::state_of(truth.flavor, &datadir)?;
+        let found = truth.state_of(&datadir)?;
         let rows = [
             ("transactions", expected.transactions.to_string(), found.transactions.to_string()),
             ("GTID", expected.gtid.clone(), found.gtid.clone()),
