@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
-use crate::aescrypt;
+use crate::{aescrypt, xbstream};
 
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store.
 #[derive(Debug, Parser)]
@@ -17,12 +17,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Aescrypt(aescrypt::Args),
+    Xbstream(xbstream::Args),
 }
 
 impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Some(Command::Aescrypt(args)) => aescrypt::run(args),
+            Some(Command::Xbstream(args)) => xbstream::run(args),
             None => Ok(()),
         }
     }
