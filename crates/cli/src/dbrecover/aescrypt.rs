@@ -154,7 +154,7 @@ fn decrypt(job: &Job, password: &SecretString, interrupt: &Interrupt) -> Result<
     let input = interrupt.guard(job.open()?);
     match &job.output {
         Place::File(output) => ::aescrypt::decrypt_to_file(input, output, password),
-        Place::Standard => ::aescrypt::decrypt(input, standard_output()?, password),
+        Place::Standard => ::aescrypt::decrypt(input, standard_output()?, password).map_err(unread),
     }
 }
 
@@ -162,7 +162,7 @@ fn encrypt(job: &Job, password: &SecretString, format: Format, interrupt: &Inter
     let input = interrupt.guard(job.open()?);
     match &job.output {
         Place::File(output) => ::aescrypt::encrypt_to_file(input, output, password, format),
-        Place::Standard => ::aescrypt::encrypt(input, standard_output()?, password, format),
+        Place::Standard => ::aescrypt::encrypt(input, standard_output()?, password, format).map_err(unread),
     }
 }
 
@@ -195,6 +195,16 @@ impl Job {
             return Err(Error::SameFile { path: output.clone() });
         }
         Ok(file)
+    }
+}
+
+/// A closed pipe is a failure here, where the rest of a file is lost with it; of text it would be none.
+fn unread(error: Error) -> Error {
+    match error {
+        Error::Write(source) if source.kind() == io::ErrorKind::BrokenPipe => {
+            Error::Write(io::Error::other("the reader of standard output is gone"))
+        }
+        other => other,
     }
 }
 

@@ -39,6 +39,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether one came.
+    pub(crate) fn came(&self) -> bool {
+        self.signal().is_some()
+    }
+
     /// What a failure that came after a signal means: the signal.
     pub(crate) fn or(&self, failure: Failure) -> Failure {
         match self.signal() {

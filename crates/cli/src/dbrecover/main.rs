@@ -3,6 +3,7 @@
 mod aescrypt;
 mod cli;
 mod interrupt;
+mod unpack;
 mod xbstream;
 
 use std::process::ExitCode;

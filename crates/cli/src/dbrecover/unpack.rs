@@ -1,0 +1,328 @@
+//! `dbrecover unpack`: the worker, one backup to its places in one pass.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use backup_unpack::{Algorithm, Decoding, Error, Format, Key, Layout, Options, Progress, Report, Source};
+use clap::ValueEnum;
+use dbrecover_cli::password::Sources;
+use dbrecover_cli::{Exit, Failure, Outcome};
+use serde::Serialize;
+
+use crate::interrupt::Interrupt;
+
+/// Version of the JSON that this command prints.
+const SCHEMA_VERSION: u32 = 1;
+/// A key file is 16 to 32 bytes; whatever is longer than this is another file.
+const MAX_KEY_FILE: u64 = 4096;
+/// How often a signal is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Unpack one backup in one pass: decrypt, untar, extract and decompress as a single stream.
+///
+/// Reads a backup (its folder, a tar of it, or an AES Crypt stream of such a tar) and writes every byte once, to
+/// its place: each --server's files to its directory, decompressed; the database server's own files below --base-dir;
+/// everything else into WORK-DIR/NAME. The streams of other servers are passed over.
+///
+/// Destinations must be absent or empty. They get their names when all was read and verified, WORK-DIR/NAME last; a
+/// failure leaves nothing. The password of an encrypted backup comes from --password-file, $DBRECOVER_PASSWORD, or is
+/// asked for on the terminal.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where everything goes that has no other place, in a folder with the backup's name
+    #[arg(long, value_name = "DIR")]
+    work_dir: PathBuf,
+    /// Name of the backup, such as UTC20261120010203.004-full
+    #[arg(long, value_name = "NAME")]
+    backup: String,
+    /// The backup's folder or file; `-` is standard input
+    #[arg(long, value_name = "PATH", default_value = "-")]
+    from: PathBuf,
+    /// What it is; auto looks at its first bytes
+    #[arg(long, value_enum, default_value = "auto")]
+    format: Form,
+    /// A server's folder in the backup, and the directory for its files; once for each server
+    #[arg(long = "server", value_name = "FOLDER=DIR")]
+    servers: Vec<Server>,
+    /// Where the base directory of the database server goes
+    #[arg(long, value_name = "DIR")]
+    base_dir: Option<PathBuf>,
+    /// Read the password of an encrypted backup from the first line of a file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Leave .qp, .lz4 and .zst files as they are
+    #[arg(long)]
+    keep_compressed: bool,
+    /// Undo .xbcrypt on the way to disk: AES128, AES192 or AES256
+    #[arg(long, value_name = "ALGORITHM", requires = "encrypt_key_file")]
+    decrypt: Option<Algorithm>,
+    /// The key for --decrypt: the whole file, a final newline included
+    #[arg(long, value_name = "FILE", requires = "decrypt")]
+    encrypt_key_file: Option<PathBuf>,
+    /// Threads that decompress and write one server's files [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
+    /// Servers that are extracted side by side, where the backup is a folder
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: u16,
+    /// Do not wait until everything is on the disk
+    #[arg(long)]
+    no_sync: bool,
+    /// The report as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// How to tell progress on standard error: a line every 10 s, a JSON line every second, or not at all
+    #[arg(long, value_enum, default_value = "text")]
+    progress: Tell,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    Auto,
+    Folder,
+    Tar,
+    Aes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tell {
+    Text,
+    Json,
+    None,
+}
+
+/// `FOLDER=DIR`.
+#[derive(Debug, Clone)]
+struct Server {
+    folder: String,
+    directory: PathBuf,
+}
+
+impl FromStr for Server {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((folder, directory)) if !folder.is_empty() && !directory.is_empty() => {
+                Ok(Self { folder: folder.to_owned(), directory: directory.into() })
+            }
+            _ => Err("expected FOLDER=DIR".to_owned()),
+        }
+    }
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let mut layout = Layout::new(&args.work_dir, &args.backup);
+    for (i, Server { folder, directory }) in args.servers.iter().enumerate() {
+        if args.servers[..i].iter().any(|earlier| earlier.folder == *folder) {
+            return Err(Failure::usage(format!("--server names {folder} twice")));
+        }
+        layout = layout.server(folder, directory);
+    }
+    if let Some(directory) = &args.base_dir {
+        layout = layout.base(directory);
+    }
+    let options = options(&args)?;
+    let interrupt = Interrupt::listen()?;
+    let progress = Progress::default();
+    let report = source(&args, &interrupt)
+        .map_err(failure)
+        .and_then(|source| {
+            watched(&progress, &interrupt, args.progress, || {
+                backup_unpack::unpack(source, &layout, &options, &progress)
+            })
+            .map_err(failure)
+        })
+        .map_err(|failure| interrupt.or(failure))?;
+    print(&report, args.json)
+}
+
+fn options(args: &Args) -> Result<Options, Failure> {
+    let mut options = Options::default();
+    if let Some(threads) = args.threads {
+        options.threads = threads.into();
+    }
+    options.parallel = args.parallel.into();
+    options.sync = !args.no_sync;
+    options.decoding = Decoding::none().decompress(!args.keep_compressed);
+    if let (Some(algorithm), Some(file)) = (args.decrypt, &args.encrypt_key_file) {
+        let key = read_key(algorithm, file).map_err(|error| Failure::new(Exit::Usage, error))?;
+        options.decoding = options.decoding.decrypt(key);
+    }
+    Ok(options)
+}
+
+fn read_key(algorithm: Algorithm, path: &Path) -> anyhow::Result<Key> {
+    let context = || format!("cannot read the key file {}", path.display());
+    let mut bytes = Vec::with_capacity(MAX_KEY_FILE as usize + 1);
+    File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes))
+        .with_context(context)?;
+    Key::new(algorithm, bytes.into()).with_context(context)
+}
+
+fn source<'a>(args: &Args, interrupt: &Interrupt) -> Result<Source<'a>, Error> {
+    let format = match args.format {
+        Form::Auto => Format::Auto,
+        Form::Folder => Format::Folder,
+        Form::Tar => Format::Tar,
+        Form::Aes => Format::EncryptedTar,
+    };
+    let standard = args.from.as_os_str() == "-";
+    if !standard && (format == Format::Folder || format == Format::Auto && args.from.is_dir()) {
+        return Source::from_path(&args.from, Format::Folder, None);
+    }
+    let mut file = if standard {
+        io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Read)?
+    } else {
+        File::open(&args.from).map_err(|source| Error::File {
+            action: "opening",
+            path: args.from.clone(),
+            source,
+        })?
+    };
+    // A question is in place only where it is known that there is something to decrypt.
+    let ask = format == Format::EncryptedTar || !standard && is_encrypted(&mut file).map_err(Error::Read)?;
+    let password = match args.format {
+        Form::Folder | Form::Tar => None,
+        Form::Auto | Form::Aes => Sources {
+            file: args.password_file.clone(),
+            environment: "DBRECOVER_PASSWORD",
+            prompt: ask.then_some("Password: "),
+            ..Sources::default()
+        }
+        .get()
+        .map_err(|error| Error::Layout { reason: format!("{error:#}") })?,
+    };
+    Source::from_reader(interrupt.guard(file), format, password)
+}
+
+/// Looks at the first bytes of a file that can be read again.
+fn is_encrypted(file: &mut File) -> io::Result<bool> {
+    let mut magic = [0; 3];
+    let encrypted = file.metadata()?.is_file() && file.read(&mut magic)? == 3 && magic == *b"AES";
+    if file.metadata()?.is_file() {
+        file.rewind()?;
+    }
+    Ok(encrypted)
+}
+
+/// Runs `work`, telling its progress and passing a signal on to it.
+fn watched<T>(progress: &Progress, interrupt: &Interrupt, tell: Tell, work: impl FnOnce() -> T) -> T {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let every = Duration::from_secs(if tell == Tell::Json { 1 } else { 10 });
+            let begun = Instant::now();
+            let mut next = begun + every;
+            while !ended.load(Ordering::SeqCst) {
+                if interrupt.came() {
+                    progress.stop();
+                }
+                if Instant::now() >= next {
+                    next += every;
+                    tell_progress(progress, begun.elapsed(), tell);
+                }
+                thread::park_timeout(LOOK_EVERY);
+            }
+        });
+        let result = work();
+        ended.store(true, Ordering::SeqCst);
+        watcher.thread().unpark();
+        result
+    })
+}
+
+#[derive(Serialize)]
+struct ProgressLine {
+    schema_version: u32,
+    event: &'static str,
+    bytes_read: u64,
+    members: u64,
+    member: String,
+    seconds: f64,
+}
+
+fn tell_progress(progress: &Progress, elapsed: Duration, tell: Tell) {
+    match tell {
+        Tell::None => {}
+        Tell::Text => {
+            eprintln!("unpack: {} MiB read, at {:?}", progress.bytes_read() >> 20, progress.member());
+        }
+        Tell::Json => {
+            let line = ProgressLine {
+                schema_version: SCHEMA_VERSION,
+                event: "progress",
+                bytes_read: progress.bytes_read(),
+                members: progress.members(),
+                member: progress.member(),
+                seconds: elapsed.as_secs_f64(),
+            };
+            if let Ok(line) = serde_json::to_string(&line) {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema_version: u32,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+fn print(report: &Report, json: bool) -> Outcome {
+    use std::io::Write;
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer(&mut out, &Document { schema_version: SCHEMA_VERSION, report })?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    for (folder, server) in &report.servers {
+        let (files, bytes) = (server.files, server.bytes);
+        writeln!(out, "{folder}: {files} files, {bytes} bytes in {}", server.directory.display())?;
+    }
+    if let Some(base) = &report.base {
+        let (files, bytes) = (base.files, base.bytes);
+        writeln!(out, "base directory: {files} files, {bytes} bytes in {}", base.directory.display())?;
+    }
+    for folder in &report.servers_skipped {
+        writeln!(out, "{folder}: passed over")?;
+    }
+    let small = &report.small_files;
+    writeln!(out, "everything else: {} files, {} bytes", small.files, small.bytes)?;
+    let (read, written, seconds) = (report.bytes_read, report.bytes_written, report.seconds);
+    writeln!(out, "{read} bytes read, {written} bytes written, {seconds:.1} s")?;
+    Ok(())
+}
+
+fn failure(error: Error) -> Failure {
+    let exit = match &error {
+        damage if damage.is_damage() => Exit::Damaged,
+        usage if usage.is_usage() => Exit::Usage,
+        Error::NoStream { .. } | Error::NoBase => Exit::Nothing,
+        _ => Exit::Failed,
+    };
+    let hint = match &error {
+        Error::NoPassword => Some("use --password-file or DBRECOVER_PASSWORD"),
+        Error::Exists { .. } => Some("nothing is overwritten; choose another place, or empty this one"),
+        Error::NoStream { .. } => Some("--server takes the name of the server's folder in the backup"),
+        Error::NoBase => Some("only full backups hold the base directory"),
+        Error::Truncated { .. } => Some("the transfer was cut off, or the file is not whole"),
+        _ => None,
+    };
+    let failure = Failure::new(exit, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
