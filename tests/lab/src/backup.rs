@@ -263,3 +263,17 @@ pub(crate) fn encrypt(store: &Path, name: &str, password: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_log_are_found_behind_their_labels() {
+        let log = "[00] x mariabackup: The latest check point (for incremental): '47500'\nposition '9', GTID 'a,\nb'";
+        assert_eq!(quoted_after(log, "(for incremental): ").as_deref(), Some("47500"));
+        assert_eq!(quoted_after(log, "GTID ").as_deref(), Some("a,\nb"));
+        assert_eq!(quoted_after(log, "nothing "), None);
+        assert_eq!(quoted_after(log, "latest "), None);
+    }
+}

@@ -248,19 +248,33 @@ impl Cluster {
         self.groups.iter().filter_map(|group| group.workload.as_ref())
     }
 
-    fn busy_for(&self, time: Duration) -> Result<()> {
-        let until = Instant::now() + time;
+    /// Waits until this many further moments of this kind are known of all groups.
+    fn wait_for_moments(&self, count: usize, busy: bool) -> Result<()> {
+        let start = Local::now().naive_local();
+        let until = Instant::now() + Duration::from_secs(90);
+        loop {
+            self.writers().try_for_each(Workload::check)?;
+            let seen: Vec<_> = self.writers().map(|writer| (String::new(), writer.ticks())).collect();
+            if moments(&seen).iter().filter(|m| m.time > start && m.busy == busy).count() >= count {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "no {count} moments (busy: {busy}) in 90 s");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn busy(&self, count: usize) -> Result<()> {
         for writer in self.writers() {
             writer.wait_for_commits(30)?;
         }
-        std::thread::sleep(until.saturating_duration_since(Instant::now()));
-        Ok(())
+        self.wait_for_moments(count, true)
     }
 
-    fn quiet_for(&self, time: Duration) {
+    fn quiet(&self, count: usize) -> Result<()> {
         self.writers().for_each(Workload::pause);
-        std::thread::sleep(time);
+        let waited = self.wait_for_moments(count, false);
         self.writers().for_each(Workload::resume);
+        waited
     }
 
     fn run(mut self, store: &Path) -> Result<Truth> {
@@ -271,12 +285,12 @@ impl Cluster {
         for chain in 0..self.options.chains {
             let backups = if chain == 0 { 3 } else { 2 };
             for number in 0..backups {
-                self.busy_for(Duration::from_millis(1500))?;
+                self.busy(1)?;
                 points.push(self.backup(store, number == 0)?);
                 if number + 1 < backups {
-                    self.busy_for(Duration::from_millis(1700))?;
-                    self.quiet_for(Duration::from_millis(3200));
-                    self.busy_for(Duration::from_millis(1200))?;
+                    self.busy(2)?;
+                    self.quiet(1)?;
+                    self.busy(1)?;
                 }
             }
         }
@@ -445,7 +459,8 @@ fn ballast(server: &Server, mib: u32) -> Result<()> {
     Ok(())
 }
 
-/// The whole seconds whose state is known of every group.
+/// The whole seconds whose state is known of every group, but for the last one: it is not known yet whether
+/// that is busy.
 fn moments(seen: &[(String, Vec<Tick>)]) -> Vec<Moment> {
     let Some(((_, first), _)) = seen.split_first() else { return Vec::new() };
     let mut moments = Vec::new();
@@ -454,20 +469,41 @@ fn moments(seen: &[(String, Vec<Tick>)]) -> Vec<Moment> {
             .iter()
             .filter_map(|(group, ticks)| Some((group, ticks.iter().find(|t| t.second == tick.second)?)))
             .collect();
-        if same.len() != seen.len() {
+        let after: Vec<&Tick> =
+            seen.iter().filter_map(|(_, ticks)| ticks.iter().find(|t| t.second > tick.second)).collect();
+        if same.len() != seen.len() || after.len() != seen.len() {
             continue;
         }
-        let after = seen
-            .iter()
-            .any(|(_, ticks)| ticks.iter().find(|t| t.second > tick.second).is_none_or(|next| next.busy));
         let Some(time) = i64::try_from(tick.second).ok().and_then(|s| DateTime::from_timestamp(s, 0)) else {
             continue;
         };
         moments.push(Moment {
             time: time.with_timezone(&Local).naive_local(),
-            busy: after || same.iter().any(|(_, tick)| tick.busy),
+            busy: same.iter().map(|(_, tick)| *tick).chain(after).any(|tick| tick.busy),
             groups: same.into_iter().map(|(group, tick)| (group.clone(), tick.state.clone())).collect(),
         });
     }
     moments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticks(seconds: &[(u64, bool)]) -> Vec<Tick> {
+        seconds.iter().map(|&(second, busy)| Tick { second, busy, state: Default::default() }).collect()
+    }
+
+    #[test]
+    fn a_moment_needs_every_group_and_is_quiet_only_without_commits_on_both_sides() {
+        let seen = [
+            ("a".to_owned(), ticks(&[(1, true), (2, false), (3, false), (4, false), (5, true)])),
+            ("b".to_owned(), ticks(&[(1, true), (2, false), (4, false), (5, false), (6, false)])),
+        ];
+        let kinds: Vec<(i64, bool)> = moments(&seen)
+            .iter()
+            .map(|m| (m.time.and_local_timezone(Local).unwrap().timestamp(), m.busy))
+            .collect();
+        assert_eq!(kinds, [(1, true), (2, false), (4, true)]);
+    }
 }

@@ -275,3 +275,43 @@ pub fn differences(expected: &State, found: &State) -> Vec<String> {
     }
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_join_to_the_highest_number_of_each_domain() {
+        let join = |a: &str, b: &str| join_positions(&[a.to_owned(), b.to_owned()]);
+        assert_eq!(join("0-1-7,2-1-9", "0-2-8"), "0-2-8,2-1-9");
+        assert_eq!(join("", "1-11-5"), "1-11-5");
+        assert_eq!(join("", ""), "");
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_named() {
+        let table =
+            |checksum: &str, columns: &str| Table { checksum: checksum.into(), columns: columns.into() };
+        let state = |tables: &[(&str, Table)], objects: &[&str], gtid: &str, transactions| State {
+            tables: tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect(),
+            objects: objects.iter().map(|object| (*object).to_owned()).collect(),
+            gtid: gtid.to_owned(),
+            transactions,
+            balance: 0,
+        };
+        let a = state(
+            &[("gone", table("1", "x")), ("rows", table("1", "x")), ("columns", table("1", "x"))],
+            &["account a", "account b"],
+            "0-1-1",
+            1,
+        );
+        let b = state(
+            &[("rows", table("2", "x")), ("columns", table("1", "y")), ("new", table("1", "x"))],
+            &["account b", "account c"],
+            "0-1-2",
+            2,
+        );
+        assert_eq!(differences(&a, &a), Vec::<String>::new());
+        assert_eq!(differences(&a, &b).len(), 8, "{:#?}", differences(&a, &b));
+    }
+}

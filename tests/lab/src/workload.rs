@@ -193,6 +193,11 @@ impl Workload {
         Ok(())
     }
 
+    /// What was seen so far.
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
+        lock(&self.gate.ticks).clone()
+    }
+
     /// Ends the writers and returns what was seen.
     pub(crate) fn finish(mut self) -> Result<Vec<Tick>> {
         self.halt();
