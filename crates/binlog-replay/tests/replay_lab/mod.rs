@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod source;
+pub mod workload;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -149,7 +152,8 @@ impl Server {
 
     pub async fn root(&self) -> Conn {
         let socket = Some(self.socket.display().to_string());
-        let options = OptsBuilder::default().socket(socket).user(Some("root")).max_allowed_packet(Some(1 << 30));
+        let options =
+            OptsBuilder::default().socket(socket).user(Some("root")).max_allowed_packet(Some(1 << 30));
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             match Conn::new(options.clone()).await {
@@ -203,15 +207,41 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         let name = format!("`{schema}`.`{table}`");
         all.insert(name.clone(), row_text(conn, &format!("SHOW CREATE TABLE {name}")).await);
         if kind.contains("BASE TABLE") {
-            all.insert(format!("{name} rows"), row_text(conn, &format!("CHECKSUM TABLE {name} EXTENDED")).await);
-            all.insert(format!("{name} count"), row_text(conn, &format!("SELECT COUNT(*) FROM {name}")).await);
+            all.insert(
+                format!("{name} rows"),
+                row_text(conn, &format!("CHECKSUM TABLE {name} EXTENDED")).await,
+            );
+            all.insert(
+                format!("{name} count"),
+                row_text(conn, &format!("SELECT COUNT(*) FROM {name}")).await,
+            );
         }
     }
     for (what, sql) in [
-        ("routine", format!("SELECT CONCAT_WS('|',routine_schema,routine_name,HEX(routine_definition),sql_mode,definer,character_set_client) FROM information_schema.routines WHERE routine_schema NOT IN {system}")),
-        ("trigger", format!("SELECT CONCAT_WS('|',trigger_schema,trigger_name,HEX(action_statement),sql_mode) FROM information_schema.triggers WHERE trigger_schema NOT IN {system}")),
-        ("event", format!("SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value) FROM information_schema.events WHERE event_schema NOT IN {system}")),
-        ("schema", format!("SELECT CONCAT_WS('|',schema_name,default_collation_name) FROM information_schema.schemata WHERE schema_name NOT IN {system}")),
+        (
+            "routine",
+            format!(
+                "SELECT CONCAT_WS('|',routine_schema,routine_name,HEX(routine_definition),sql_mode,definer,character_set_client) FROM information_schema.routines WHERE routine_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "trigger",
+            format!(
+                "SELECT CONCAT_WS('|',trigger_schema,trigger_name,HEX(action_statement),sql_mode) FROM information_schema.triggers WHERE trigger_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "event",
+            format!(
+                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value) FROM information_schema.events WHERE event_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "schema",
+            format!(
+                "SELECT CONCAT_WS('|',schema_name,default_collation_name) FROM information_schema.schemata WHERE schema_name NOT IN {system}"
+            ),
+        ),
         ("user", "SELECT CONCAT_WS('|',user,host) FROM mysql.user".to_owned()),
     ] {
         let rows: Vec<String> = conn.query(sql).await.unwrap();
@@ -225,10 +255,14 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
 async fn row_text(conn: &mut Conn, sql: &str) -> String {
     let row: Option<Row> = conn.query_first(sql).await.unwrap();
     row.map_or_else(String::new, |row| {
-        row.unwrap().iter().map(|v| match v {
-            Value::Bytes(b) => String::from_utf8_lossy(b).into_owned(),
-            v => v.as_sql(false),
-        }).collect::<Vec<_>>().join("|")
+        row.unwrap()
+            .iter()
+            .map(|v| match v {
+                Value::Bytes(b) => String::from_utf8_lossy(b).into_owned(),
+                v => v.as_sql(false),
+            })
+            .collect::<Vec<_>>()
+            .join("|")
     })
 }
 
