@@ -26,8 +26,6 @@ mod basedir;
 pub mod recovery;
 pub mod server;
 pub mod sql;
-#[path = "../../../crates/remote-exec/tests/common/sshd.rs"]
-pub mod sshd;
 mod store;
 pub mod tools;
 pub mod truth;

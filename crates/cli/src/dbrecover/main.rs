@@ -3,7 +3,6 @@
 mod aescrypt;
 mod cli;
 mod interrupt;
-mod replay;
 mod unpack;
 mod xbstream;
 

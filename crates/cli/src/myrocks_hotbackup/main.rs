@@ -1,7 +1,18 @@
 //! `myrocks-hotbackup`: online backups of MyRocks servers, and their way back.
 
+mod account;
+mod cli;
+mod failures;
+mod output;
+mod print;
+mod run;
+mod signals;
+
 use std::process::ExitCode;
 
+use clap::Parser;
+
 fn main() -> ExitCode {
-    dbrecover_cli::finish("myrocks-hotbackup", Ok(()))
+    let args = cli::Args::parse();
+    dbrecover_cli::finish("myrocks-hotbackup", run::run(args))
 }

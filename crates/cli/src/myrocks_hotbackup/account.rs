@@ -1,0 +1,133 @@
+//! The account of the server: command line, option file, environment, prompt.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use dbrecover_cli::{Exit, Failure, password};
+use rocks_hotbackup as rocks;
+use secrecy::SecretString;
+
+use crate::cli;
+
+/// Sections of an option file that count, the later one of the file going before.
+const SECTIONS: [&str; 5] =
+    ["client", "client-server", "client-mariadb", "myrocks_hotbackup", "myrocks-hotbackup"];
+
+/// Longest option file that is read, in bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+
+#[derive(Default)]
+struct OptionFile {
+    user: Option<String>,
+    password: Option<SecretString>,
+    socket: Option<PathBuf>,
+    host: Option<String>,
+    port: Option<u16>,
+}
+
+/// The account that the arguments and their files describe.
+pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
+    let file = match &args.defaults_file {
+        Some(path) => read(path).map_err(|e| Failure::new(Exit::Usage, e))?,
+        None => OptionFile::default(),
+    };
+    let asked = args.password.as_deref() == Some("");
+    let given = args.password.clone().filter(|p| !p.is_empty());
+    let user = args.user.clone().or(file.user).unwrap_or_else(|| "root".into());
+    let prompt = format!("Password of {user}: ");
+    let explicit = given.is_some() || args.password_file.is_some();
+    let password = if asked && !explicit {
+        Some(rpassword::prompt_password(&prompt).map_err(|e| Failure::new(Exit::Usage, e))?.into())
+    } else if !explicit && file.password.is_some() {
+        file.password
+    } else {
+        let sources = password::Sources {
+            argument: given.map(Into::into),
+            file: args.password_file.clone(),
+            environment: "MYSQL_PWD",
+            prompt: None,
+        };
+        sources.get().map_err(|e| Failure::new(Exit::Usage, e))?
+    };
+    Ok(rocks::Account {
+        user,
+        password: password.unwrap_or_else(|| String::new().into()),
+        socket: args.socket.clone().or_else(|| file.socket.filter(|_| args.port.is_none())),
+        host: file.host.unwrap_or_else(|| "127.0.0.1".into()),
+        port: args.port.or(file.port).unwrap_or(3306),
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<OptionFile> {
+    let shown = path.display();
+    let size = path.metadata().with_context(|| format!("cannot read the option file {shown}"))?.len();
+    if size > MAX_FILE {
+        bail!("the option file {shown} is longer than {MAX_FILE} bytes");
+    }
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read the option file {shown}"))?;
+    parse(&text).with_context(|| format!("in the option file {shown}"))
+}
+
+fn parse(text: &str) -> anyhow::Result<OptionFile> {
+    let mut file = OptionFile::default();
+    let mut counts = false;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with(['#', ';', '!']) {
+            continue;
+        }
+        if let Some(section) = line.strip_prefix('[') {
+            counts = SECTIONS.contains(&section.trim_end_matches(']'));
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=').filter(|_| counts) else { continue };
+        let value = unquoted(value.trim());
+        match key.trim() {
+            "user" => file.user = Some(value),
+            "password" => file.password = Some(value.into()),
+            "socket" => file.socket = Some(value.into()),
+            // The server is on this machine in any case; `localhost` means its socket in these files.
+            "host" => file.host = Some(value).filter(|h| h != "localhost"),
+            "port" => {
+                let port =
+                    value.parse().with_context(|| format!("line {}: {value:?} is no port", number + 1))?;
+                file.port = Some(port);
+            }
+            _ => {}
+        }
+    }
+    Ok(file)
+}
+
+/// A value as the server's own programs read it: quotes go, a `#` behind a blank begins a comment outside of them.
+fn unquoted(value: &str) -> String {
+    for quote in ['"', '\''] {
+        if let Some(inner) = value.strip_prefix(quote)
+            && let Some(end) = inner.find(quote)
+        {
+            return inner[..end].to_owned();
+        }
+    }
+    let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
+    value[..end].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    #[test]
+    fn only_the_sections_of_clients_count() {
+        let file = parse(
+            "[mysqld]\nuser=mysql\nport=1\n[client]\nuser = backup # who\npassword=\"a #b\"\n!include x\n\
+             [myrocks-hotbackup]\nsocket=/run/s\nport=3307\n",
+        )
+        .unwrap();
+        assert_eq!(file.user.as_deref(), Some("backup"));
+        assert_eq!(file.password.unwrap().expose_secret(), "a #b");
+        assert_eq!((file.socket, file.port), (Some("/run/s".into()), Some(3307)));
+        assert!(parse("[client]\nport=x").is_err());
+    }
+}

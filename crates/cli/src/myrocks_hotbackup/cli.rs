@@ -1,0 +1,386 @@
+//! The command line: every flag of the program before this one, in every spelling, and what came since.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+
+const ABOUT: &str = "Online backups of MyRocks servers, and their way back";
+
+const EXAMPLES: &str = "\
+Examples:
+  Backup to another machine, on the server's machine:
+    set -o pipefail
+    myrocks-hotbackup -u root --checkpoint-dir /data/snap | ssh store 'tar -x -C /backups/today'
+  Backup to a directory, and what has changed since then to a second one:
+    myrocks-hotbackup --stream dir --to /backups/full
+    myrocks-hotbackup --stream dir --to /backups/inc1 --incremental-base /backups/full
+  Restore both:
+    myrocks-hotbackup restore --from /backups/full --from /backups/inc1 \\
+        --datadir /var/lib/mysql --owner mysql
+  Move unpacked files to where the server wants them:
+    myrocks-hotbackup --move-back --backup-dir /backups/today --datadir /var/lib/mysql \\
+        --rocksdb-datadir '/var/lib/mysql/#rocksdb' --rocksdb-waldir '/var/lib/mysql/#rocksdb'";
+
+/// The whole command line. Without a subcommand it is a backup, or with `--move-back` a move-back.
+#[derive(Debug, Parser)]
+#[command(name = "myrocks-hotbackup", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(infer_long_args = true, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) backup: Backup,
+}
+
+/// What there is beside a backup.
+#[derive(Debug, Subcommand)]
+#[command(infer_long_args = true)]
+pub(crate) enum Command {
+    /// Unpack, verify and move a backup, or a chain of them, to where a server starts from it
+    Restore(Restore),
+    /// Check backups: every file against the manifest, the data files against RocksDB's own list
+    Verify(Verify),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+/// The format of a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stream {
+    /// One tar archive
+    Tar,
+    /// One xbstream archive
+    Xbstream,
+    /// Sent to another machine by WDT
+    Wdt,
+    /// A directory of files
+    Dir,
+}
+
+/// Which checksums a manifest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sums {
+    /// Notices damage
+    Crc32,
+    /// Notices forgery too; slower
+    Sha256,
+    /// None: the kernel moves the bytes
+    None,
+}
+
+/// How data files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direct {
+    /// As the server does
+    Auto,
+    /// Around the page cache
+    On,
+    /// Through the page cache
+    Off,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Backup {
+    /// Seconds until a checkpoint is renewed
+    #[arg(short, long, value_name = "SECONDS", default_value_t = 300)]
+    pub(crate) interval: u64,
+    /// Directory on this machine where checkpoints are made, on the file system of the data
+    #[arg(
+        short,
+        long,
+        alias = "checkpoint_dir",
+        value_name = "DIR",
+        default_value = "/data/mysql/backup/snapshot"
+    )]
+    pub(crate) checkpoint_dir: PathBuf,
+    /// Backup: the server's data directory, if not the one it tells. Move-back: where it is to be
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) datadir: Option<PathBuf>,
+    /// Format of the backup
+    #[arg(short, long, value_enum, default_value_t = Stream::Tar, ignore_case = true)]
+    pub(crate) stream: Stream,
+    /// WDT: the host to send to, as ssh knows it
+    #[arg(long, value_name = "HOST")]
+    pub(crate) destination: Option<String>,
+    /// WDT: average rate in MB/s
+    #[arg(long, alias = "avg_mbytes_per_sec", value_name = "MB", default_value_t = 500)]
+    pub(crate) avg_mbytes_per_sec: u64,
+    /// WDT: more options for the sender
+    #[arg(
+        long,
+        alias = "extra_wdt_sender_options",
+        value_name = "OPTIONS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) extra_wdt_sender_options: String,
+    /// WDT: more options for the receiver
+    #[arg(
+        long,
+        alias = "extra_wdt_receiver_options",
+        value_name = "OPTIONS",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) extra_wdt_receiver_options: String,
+    #[command(flatten)]
+    pub(crate) account: Account,
+    /// Move the files of a backup to --datadir, --rocksdb-datadir and --rocksdb-waldir
+    #[arg(short, long, alias = "move_back")]
+    pub(crate) move_back: bool,
+    /// Move-back: where RocksDB's data are to be; must be empty
+    #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
+    pub(crate) rocksdb_datadir: Option<PathBuf>,
+    /// Move-back: where RocksDB's write-ahead logs are to be; must be empty
+    #[arg(short = 'w', long, alias = "rocksdb_waldir", value_name = "DIR")]
+    pub(crate) rocksdb_waldir: Option<PathBuf>,
+    /// Move-back: where the backup is. WDT: the directory on the other host
+    #[arg(short, long, alias = "backup_dir", value_name = "DIR")]
+    pub(crate) backup_dir: Option<PathBuf>,
+    /// Accept tables whose definition changed during the backup
+    #[arg(short = 'f', long, alias = "skip_check_frm_timestamp")]
+    pub(crate) skip_check_frm_timestamp: bool,
+    /// For tests: wait for this file between the data and the server's files
+    #[arg(short = 'D', long, alias = "debug_signal_file", value_name = "FILE")]
+    pub(crate) debug_signal_file: Option<PathBuf>,
+
+    /// Write there and not to the standard output: a file, a directory (with --stream dir), or ssh://[USER@]HOST[:PORT]/DIR
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<String>,
+    /// Send only data files that this backup does not have: its directory, or its manifest
+    #[arg(long, alias = "incremental_base", value_name = "BACKUP")]
+    pub(crate) incremental_base: Option<PathBuf>,
+    /// Take data, server files and binlog position of one moment, under a short lock
+    #[arg(long)]
+    pub(crate) consistent: bool,
+    /// Never lock; read the server's files as they are
+    #[arg(long, alias = "no_lock", conflicts_with = "consistent")]
+    pub(crate) no_lock: bool,
+    /// Leave the server's binlogs out
+    #[arg(long, alias = "no_binlogs")]
+    pub(crate) no_binlogs: bool,
+    /// Compress: zstd or zstd:LEVEL, level 1 to 19
+    #[arg(long, value_name = "METHOD", num_args = 0..=1, default_missing_value = "zstd", value_parser = compression)]
+    pub(crate) compress: Option<i32>,
+    /// Encrypt as AES Crypt with the first line of this file as password; or set MYROCKS_BACKUP_KEY
+    #[arg(long, value_name = "PASSWORD_FILE", num_args = 0..=1)]
+    pub(crate) encrypt: Option<Option<PathBuf>>,
+    /// Bytes per second, with K, M or G for powers of 1024
+    #[arg(long, alias = "rate_limit", value_name = "BYTES", value_parser = size)]
+    pub(crate) rate_limit: Option<u64>,
+    /// Threads that read one data file ahead in direct I/O
+    #[arg(long, value_name = "THREADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub(crate) parallel: u16,
+    /// Checksums in the manifest
+    #[arg(long, value_enum, default_value_t = Sums::Crc32)]
+    pub(crate) checksum: Sums,
+    /// Read data files around the page cache
+    #[arg(long, alias = "direct_io", value_enum, default_value_t = Direct::Auto)]
+    pub(crate) direct_io: Direct,
+    /// Accept checkpoints on another file system: the server copies all its data there
+    #[arg(long, alias = "allow_copied_checkpoint")]
+    pub(crate) allow_copied_checkpoint: bool,
+    /// Show what a backup would send, and touch nothing
+    #[arg(long, alias = "dry_run")]
+    pub(crate) dry_run: bool,
+    /// Move-back: USER or USER:GROUP who owns the files afterwards
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    /// ssh: another configuration file
+    #[arg(long, alias = "ssh_config", value_name = "FILE")]
+    pub(crate) ssh_config: Option<PathBuf>,
+    /// Progress and result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say nothing but warnings and errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+/// The server and the account.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Account {
+    /// Account
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// Password; every user of this machine can read it here. Without a value it is asked for
+    #[arg(short, long, num_args = 0..=1, default_missing_value = "", hide_default_value = true)]
+    pub(crate) password: Option<String>,
+    /// A file whose first line is the password; MYSQL_PWD in the environment is another way
+    #[arg(long, alias = "password_file", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// An option file whose [client] and [myrocks-hotbackup] sections give user, password, socket, port
+    #[arg(long, alias = "defaults_file", value_name = "FILE")]
+    pub(crate) defaults_file: Option<PathBuf>,
+    /// Port
+    #[arg(short = 'P', long)]
+    pub(crate) port: Option<u16>,
+    /// Socket; it goes before the port
+    #[arg(short = 'S', long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Restore {
+    /// The backup, an archive or a directory; `-` is the standard input. Incremental ones follow their base
+    #[arg(short, long, value_name = "BACKUP", required = true)]
+    pub(crate) from: Vec<PathBuf>,
+    /// Where the server's data directory is to be; must be empty
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) datadir: PathBuf,
+    /// Where RocksDB's data are to be; must be empty [default: #rocksdb in --datadir]
+    #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
+    pub(crate) rocksdb_datadir: Option<PathBuf>,
+    /// Where RocksDB's write-ahead logs are to be; must be empty [default: with its data]
+    #[arg(short = 'w', long, alias = "rocksdb_waldir", value_name = "DIR")]
+    pub(crate) rocksdb_waldir: Option<PathBuf>,
+    /// USER or USER:GROUP who owns the files afterwards
+    #[arg(long)]
+    pub(crate) owner: Option<String>,
+    /// Where the backup is unpacked [default: beside --datadir]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) staging: Option<PathBuf>,
+    /// Do not compare the files with the manifest before they are moved
+    #[arg(long, alias = "skip_verify")]
+    pub(crate) skip_verify: bool,
+    /// The password of encrypted backups: a file; or set MYROCKS_BACKUP_KEY
+    #[arg(long, alias = "key_file", value_name = "PASSWORD_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Verify {
+    /// Archives or directories
+    #[arg(required = true, value_name = "BACKUP")]
+    pub(crate) backups: Vec<PathBuf>,
+    /// Names and sizes only
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The checksums in every block of the data files too; of directories
+    #[arg(long)]
+    pub(crate) blocks: bool,
+    /// The password of encrypted backups: a file; or set MYROCKS_BACKUP_KEY
+    #[arg(long, alias = "key_file", value_name = "PASSWORD_FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// The result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The whole command line as clap sees it, for completions and the manual page.
+pub(crate) fn command() -> clap::Command {
+    Args::command()
+}
+
+fn compression(text: &str) -> Result<i32, String> {
+    let level = match text.split_once(':') {
+        None if text == "zstd" => return Ok(3),
+        Some(("zstd", level)) => level.parse().ok(),
+        _ => None,
+    };
+    level.filter(|l| (1..=19).contains(l)).ok_or_else(|| "it is zstd or zstd:LEVEL, level 1 to 19".into())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let bad = || "it is a number of bytes, with K, M or G for powers of 1024".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "K" | "KIB" => 1u64 << 10,
+        "M" | "MIB" => 1 << 20,
+        "G" | "GIB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    let number: u64 = digits.parse().map_err(|_| bad())?;
+    number.checked_mul(unit).filter(|n| *n > 0).ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(line: &str) -> Backup {
+        let words = std::iter::once("myrocks-hotbackup").chain(line.split_whitespace());
+        Args::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}")).backup
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_the_original_is_known_in_all_its_spellings() {
+        for line in [
+            "-i 5 -c /c -d /d -s tar -u root -p pw -P 3307 -S /s -m -r /r -w /w -b /b -f -D /f",
+            "--interval 5 --checkpoint_dir /c --datadir /d --stream tar --user root --password pw --port 3307 \
+             --socket /s --move_back --rocksdb_datadir /r --rocksdb_waldir /w --backup_dir /b \
+             --skip_check_frm_timestamp --debug_signal_file /f",
+            "--interval=5 --checkpoint-dir=/c --datadir=/d --stream=tar --user=root --password=pw --port=3307 \
+             --socket=/s --move-back --rocksdb-datadir=/r --rocksdb-waldir=/w --backup-dir=/b \
+             --skip-check-frm-timestamp --debug-signal-file=/f",
+            "-i5 -c/c -d/d -star -uroot -ppw -P3307 -S/s -mf -r/r -w/w -b/b -D/f",
+            // Any unambiguous beginning did, too.
+            "--int=5 --check=/c --datad=/d --str=tar --us=root --password=pw --por=3307 --soc=/s --mov --rocksdb_d=/r \
+             --rocksdb_w=/w --backup=/b --skip=1 --deb=/f",
+        ] {
+            let line = line.replace("--skip=1", "--skip");
+            let args = backup(&line);
+            assert_eq!((args.interval, args.checkpoint_dir), (5, "/c".into()), "{line}");
+            assert_eq!((args.datadir, args.stream), (Some("/d".into()), Stream::Tar));
+            assert_eq!(args.account.user.as_deref(), Some("root"));
+            assert_eq!(args.account.password.as_deref(), Some("pw"));
+            assert_eq!((args.account.port, args.account.socket), (Some(3307), Some("/s".into())));
+            assert!(args.move_back && args.skip_check_frm_timestamp);
+            assert_eq!((args.rocksdb_datadir, args.rocksdb_waldir), (Some("/r".into()), Some("/w".into())));
+            assert_eq!((args.backup_dir, args.debug_signal_file), (Some("/b".into()), Some("/f".into())));
+        }
+        let args = backup(
+            "--stream=wdt --destination=host --avg_mbytes_per_sec=7 --extra_wdt_sender_options=-num_ports=2 \
+             --extra_wdt_receiver_options -num_ports=2",
+        );
+        assert_eq!((args.stream, args.destination.as_deref()), (Stream::Wdt, Some("host")));
+        assert_eq!(args.avg_mbytes_per_sec, 7);
+        assert_eq!(args.extra_wdt_sender_options, "-num_ports=2");
+        assert_eq!(args.extra_wdt_receiver_options, "-num_ports=2");
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_original() {
+        let args = backup("");
+        assert_eq!((args.interval, args.stream, args.avg_mbytes_per_sec), (300, Stream::Tar, 500));
+        assert_eq!(args.checkpoint_dir, PathBuf::from("/data/mysql/backup/snapshot"));
+        assert!(args.datadir.is_none() && args.account.user.is_none() && !args.move_back);
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(size("10M"), Ok(10 << 20));
+        assert_eq!(size("3GiB"), Ok(3 << 30));
+        assert_eq!(size("7"), Ok(7));
+        for bad in ["", "M", "1T", "-1", "0", "1.5G", "99999999999G"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn compression_is_zstd_with_a_level() {
+        assert_eq!(compression("zstd"), Ok(3));
+        assert_eq!(compression("zstd:19"), Ok(19));
+        for bad in ["gzip", "zstd:0", "zstd:20", "zstd:", "zstd:x"] {
+            assert!(compression(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! From arguments to one call of the library, and from its result to words.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dbrecover_cli::{Exit, Failure, Outcome};
+use rocks_hotbackup::{
+    Checksum, Depth, Event, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore, Stop, SystemClock,
+    Targets,
+};
+use serde::Serialize;
+
+use crate::cli::{Args, Backup, Command, Direct, Stream, Sums};
+use crate::failures::failure;
+use crate::print::Printer;
+use crate::{account, cli, output, signals};
+
+/// The version of the form of everything printed as JSON.
+const SCHEMA: u32 = 1;
+
+const GB: f64 = (1u64 << 30) as f64;
+
+/// Does what the arguments say.
+pub(crate) fn run(args: Args) -> Outcome {
+    let stop = Stop::new();
+    match args.command {
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut cli::command(), "myrocks-hotbackup", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => Ok(clap_mangen::Man::new(cli::command()).render(&mut std::io::stdout())?),
+        Some(Command::Restore(args)) => {
+            signals::watch(&stop)?;
+            restore(args, &stop)
+        }
+        Some(Command::Verify(args)) => verify(args, &stop),
+        None => {
+            signals::watch(&stop)?;
+            match (args.backup.move_back, args.backup.stream) {
+                (true, _) => move_back(&args.backup, &stop),
+                (false, Stream::Wdt) if !args.backup.dry_run => wdt(&args.backup, &stop),
+                (false, _) => backup(&args.backup, &stop),
+            }
+        }
+    }
+}
+
+fn options(args: &Backup) -> Result<Options, Failure> {
+    Ok(Options {
+        checkpoint_dir: args.checkpoint_dir.clone(),
+        interval: Duration::from_secs(args.interval),
+        datadir: args.datadir.clone(),
+        skip_definition_check: args.skip_check_frm_timestamp,
+        consistent: args.consistent,
+        no_lock: args.no_lock,
+        base: match &args.incremental_base {
+            Some(path) => Some(Manifest::read(path).map_err(failure)?),
+            None => None,
+        },
+        rate_limit: args.rate_limit,
+        checksum: match args.checksum {
+            Sums::Crc32 => Checksum::Crc32,
+            Sums::Sha256 => Checksum::Sha256,
+            Sums::None => Checksum::None,
+        },
+        readers: args.parallel.into(),
+        direct: match args.direct_io {
+            Direct::Auto => None,
+            Direct::On => Some(true),
+            Direct::Off => Some(false),
+        },
+        binlogs: !args.no_binlogs,
+        wait_for: args.debug_signal_file.clone(),
+        copied_checkpoint: args.allow_copied_checkpoint,
+    })
+}
+
+fn backup(args: &Backup, stop: &Stop) -> Outcome {
+    let options = options(args)?;
+    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
+    if args.dry_run {
+        return print_plan(&rocks_hotbackup::plan(&mut server, &options).map_err(failure)?, args.json);
+    }
+    let mut sink = output::sink(args)?;
+    let mut printer = Printer::new(args.json, args.quiet);
+    let clock = SystemClock::default();
+    let report =
+        rocks_hotbackup::backup(&mut server, &mut *sink, &clock, &options, stop, &mut |e: &Event| {
+            printer.event(e)
+        });
+    printer.end();
+    let report = report.map_err(failure)?;
+    if args.json {
+        // The standard output may be the backup itself.
+        return print_json("backup", &report, args.to.is_none());
+    }
+    if !args.quiet {
+        print_report(&printer, &report);
+    }
+    Ok(())
+}
+
+fn print_report(printer: &Printer, report: &Report) {
+    let line = |text: String| printer.line("INFO", &text);
+    line(format!(
+        "Sent {:.2} GB of sst files, {} files in total, in {} rounds.",
+        report.data_bytes as f64 / GB,
+        report.data_files,
+        report.rounds
+    ));
+    if let Some(base) = &report.base {
+        line(format!(
+            "{} more data files ({:.2} GB) are in the base {base}.",
+            report.base_files,
+            report.base_bytes as f64 / GB
+        ));
+    }
+    line(format!(
+        "Sent {} files of the server, {:.3} GB.",
+        report.server_files,
+        report.server_bytes as f64 / GB
+    ));
+    if let Some(binlog) = &report.binlog {
+        let at = &binlog.before;
+        let word = if binlog.exact { "Binlog position" } else { "Binlog position, about" };
+        line(format!("{word}: {} {} {}", at.file, at.position, at.gtid));
+    }
+    line(format!("All Backups Done. {:.1} seconds, id {}", report.seconds, report.id));
+}
+
+fn print_plan(plan: &Plan, json: bool) -> Outcome {
+    if json {
+        return print_json("plan", plan, false);
+    }
+    println!("server             {}", plan.version);
+    println!("data directory     {}", plan.datadir.display());
+    println!("RocksDB            {}", plan.rocksdb_datadir.display());
+    println!("checkpoints        {}", plan.checkpoint_dir.display());
+    println!("direct I/O         {}", if plan.direct { "on" } else { "off" });
+    println!("data files         {} ({:.3} GB)", plan.data_files, plan.data_bytes as f64 / GB);
+    if plan.base_files > 0 {
+        println!("in the base        {} data files", plan.base_files);
+    }
+    println!("server files       {} ({:.3} GB)", plan.server_files, plan.server_bytes as f64 / GB);
+    let skipped: Vec<_> = plan.skipped.iter().map(|p| p.display().to_string()).collect();
+    println!("left out           {}", skipped.join(" "));
+    for left in &plan.left_out {
+        println!(
+            "NOT in the backup  {} tables of {} ({:.3} GB)",
+            left.tables,
+            left.engine,
+            left.bytes as f64 / GB
+        );
+    }
+    Ok(())
+}
+
+/// Prints a result as one JSON document.
+fn print_json(kind: &str, value: &impl Serialize, to_stderr: bool) -> Outcome {
+    let mut document = serde_json::json!({ "schema_version": SCHEMA, "kind": kind });
+    if let (Some(document), serde_json::Value::Object(value)) =
+        (document.as_object_mut(), serde_json::to_value(value)?)
+    {
+        document.extend(value);
+    }
+    match to_stderr {
+        true => eprintln!("{document}"),
+        false => println!("{document}"),
+    }
+    Ok(())
+}
+
+fn targets(datadir: &Path, rocksdb: Option<&PathBuf>, wal: Option<&PathBuf>) -> Targets {
+    let rocksdb = rocksdb.cloned().unwrap_or_else(|| datadir.join("#rocksdb"));
+    Targets {
+        datadir: datadir.to_owned(),
+        rocksdb_waldir: wal.cloned().unwrap_or_else(|| rocksdb.clone()),
+        rocksdb_datadir: rocksdb,
+    }
+}
+
+fn owner(text: Option<&str>) -> Result<Option<Owner>, Failure> {
+    text.map(Owner::parse).transpose().map_err(failure)
+}
+
+fn move_back(args: &Backup, stop: &Stop) -> Outcome {
+    let (Some(datadir), Some(rocksdb), Some(wal), Some(backup)) =
+        (&args.datadir, &args.rocksdb_datadir, &args.rocksdb_waldir, &args.backup_dir)
+    else {
+        return Err(Failure::usage(
+            "--move-back needs --datadir, --rocksdb-datadir, --rocksdb-waldir and --backup-dir",
+        ));
+    };
+    let targets = targets(datadir, Some(rocksdb), Some(wal));
+    let moved =
+        rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
+    match args.json {
+        true => print_json("move-back", &moved, false),
+        false => {
+            println!("moved {} entries of {} to {}", moved.entries, backup.display(), datadir.display());
+            Ok(())
+        }
+    }
+}
+
+fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
+    let request = Restore {
+        password: output::key(args.key_file)?,
+        targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
+        owner: owner(args.owner.as_deref())?,
+        skip_verify: args.skip_verify,
+        staging: args.staging,
+        from: args.from,
+    };
+    let restored = rocks_hotbackup::restore(&request, stop).map_err(failure)?;
+    if args.json {
+        return print_json("restore", &restored, false);
+    }
+    if let Some(verified) = &restored.verified {
+        println!(
+            "verified {} files, {} bytes, {} live data files",
+            verified.files, verified.bytes, verified.live_files
+        );
+    }
+    println!("restored {} backups to {}", restored.backups, request.targets.datadir.display());
+    if let Some(binlog) = &restored.binlog {
+        let at = &binlog.before;
+        let word = if binlog.exact { "" } else { "about " };
+        println!("binlog position {word}{} {} {}", at.file, at.position, at.gtid);
+    }
+    for left in &restored.left_out {
+        println!("NOT restored: {} tables of {}", left.tables, left.engine);
+    }
+    Ok(())
+}
+
+fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
+    let key = output::key(args.key_file)?;
+    let depth = Depth { quick: args.quick, blocks: args.blocks };
+    let mut bad = 0;
+    let mut documents = Vec::new();
+    for backup in &args.backups {
+        let verified = rocks_hotbackup::verify(backup, key.as_ref(), depth, stop).map_err(failure)?;
+        bad += usize::from(!verified.is_sound());
+        if args.json {
+            let mut document = serde_json::to_value(&verified)?;
+            document["backup"] = backup.display().to_string().into();
+            documents.push(document);
+            continue;
+        }
+        let word = if verified.is_sound() { "sound" } else { "DAMAGED" };
+        println!(
+            "{}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
+            backup.display(),
+            verified.files,
+            verified.bytes,
+            verified.live_files,
+            verified.in_base,
+            verified.blocks
+        );
+        for text in &verified.unchecked {
+            println!("  not checked: {text}");
+        }
+        for problem in &verified.problems {
+            println!("  {problem}");
+        }
+    }
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({ "schema_version": SCHEMA, "kind": "verify", "backups": documents })
+        );
+    }
+    match bad {
+        0 => Ok(()),
+        n => Err(Failure::new(
+            Exit::Damaged,
+            anyhow::Error::msg(format!("{n} of {} backups are damaged", args.backups.len())),
+        )),
+    }
+}
+
+fn wdt(args: &Backup, stop: &Stop) -> Outcome {
+    let (Some(destination), Some(directory)) = (&args.destination, &args.backup_dir) else {
+        return Err(Failure::usage("--stream wdt needs --destination and --backup-dir"));
+    };
+    let request = rocks_hotbackup::wdt::Request {
+        options: options(args)?,
+        host: output::host(destination, args)?,
+        directory: directory.clone(),
+        megabytes_per_second: args.avg_mbytes_per_sec,
+        sender_options: words(&args.extra_wdt_sender_options)?,
+        receiver_options: words(&args.extra_wdt_receiver_options)?,
+        program: "wdt".into(),
+    };
+    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
+    let mut printer = Printer::new(args.json, args.quiet);
+    let clock = SystemClock::default();
+    let report =
+        rocks_hotbackup::wdt::backup(&mut server, &clock, &request, stop, &mut |e: &Event| printer.event(e));
+    printer.end();
+    let report = report.map_err(failure)?;
+    if args.json {
+        return print_json("wdt", &report, false);
+    }
+    printer.line(
+        "INFO",
+        &format!(
+            "Finished myrocks backup using WDT, {} rounds, {:.1} seconds",
+            report.rounds, report.seconds
+        ),
+    );
+    Ok(())
+}
+
+/// Words of an option as a shell would split them.
+fn words(text: &str) -> Result<Vec<String>, Failure> {
+    shlex::split(text).ok_or_else(|| Failure::usage(format!("the quotes in {text:?} do not match")))
+}

@@ -1,0 +1,26 @@
+//! ^C and SIGTERM: an orderly end, and an end in any case.
+
+use std::time::Duration;
+
+use rocks_hotbackup::Stop;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// How long the work may take to notice: a write waits as long as the reader of the pipe does not read.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Turns signals into a stop. If the work does not end in time, the checkpoints are removed here and the process ends.
+pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    let stop = stop.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let Some(signal) = signals.forever().next() else { return };
+        stop.request(signal);
+        // The end of the work ends the process, and this thread with it.
+        std::thread::sleep(GRACE);
+        rocks_hotbackup::remove_checkpoints();
+        eprintln!("myrocks-hotbackup: stopped by signal {signal} while the reader did not read");
+        std::process::exit(128 + signal);
+    })?;
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! What can go wrong with a backup and on the way back.
+
+use std::io;
+use std::path::PathBuf;
+
+/// A cause that comes from another crate.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No connection to the server.
+    #[error("cannot connect to the server at {address}")]
+    Connect {
+        /// Socket path, or host and port.
+        address: String,
+        /// What the client library said.
+        source: Cause,
+    },
+    /// The server does not let this account in.
+    #[error("the server refuses the account {user:?}")]
+    Account {
+        /// The account's name.
+        user: String,
+        /// The server's words.
+        source: Cause,
+    },
+    /// The account may not do what a backup needs.
+    #[error("the account may not {action}")]
+    Privilege {
+        /// What was refused.
+        action: String,
+        /// The server's words.
+        source: Cause,
+    },
+    /// The server has no MyRocks engine.
+    #[error("the server has no MyRocks: it does not know rocksdb_create_checkpoint")]
+    NoMyRocks,
+    /// A statement failed.
+    #[error("the server failed to {action}")]
+    Statement {
+        /// What was asked of it.
+        action: String,
+        /// The server's words.
+        source: Cause,
+    },
+    /// The server could not make a checkpoint.
+    #[error("the server cannot create a checkpoint at {dir:?}")]
+    Checkpoint {
+        /// Where it should be.
+        dir: PathBuf,
+        /// The server's words.
+        source: Cause,
+    },
+    /// The directory for a checkpoint is there already.
+    #[error("the directory of the checkpoint, {dir:?}, exists already")]
+    CheckpointExists {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A checkpoint there would be a copy of all data instead of hard links.
+    #[error(
+        "{checkpoint:?} is on another file system than the data in {data:?}: hard links are impossible there, and the server would copy everything"
+    )]
+    OtherFilesystem {
+        /// The checkpoint directory.
+        checkpoint: PathBuf,
+        /// The RocksDB data directory.
+        data: PathBuf,
+    },
+    /// The server serves other data than when the backup began.
+    #[error("the server's data were replaced during the backup: {what} was {was:?}, is {is:?}")]
+    ServerChanged {
+        /// What was compared.
+        what: &'static str,
+        /// At the start of the backup.
+        was: String,
+        /// Now.
+        is: String,
+    },
+    /// A table was created, altered, renamed or dropped during the backup.
+    #[error("{path:?} {change} after the backup began: its schema may not fit the data")]
+    SchemaChanged {
+        /// The `.frm` file, relative to the data directory.
+        path: PathBuf,
+        /// What became of it.
+        change: &'static str,
+    },
+    /// A data file is not the one of this name that was sent before.
+    #[error("{file} was sent with {sent} bytes and has {now} now; a RocksDB file never changes")]
+    FileReplaced {
+        /// The file's name.
+        file: String,
+        /// Bytes sent.
+        sent: u64,
+        /// Bytes it has now.
+        now: u64,
+    },
+    /// A file became shorter while it was read.
+    #[error("{path:?} became shorter while it was read: {expected} bytes, then {actual}")]
+    Shrunk {
+        /// The file.
+        path: PathBuf,
+        /// Its size when it was opened.
+        expected: u64,
+        /// Bytes that could be read.
+        actual: u64,
+    },
+    /// A file operation failed.
+    #[error("cannot {action} {path:?}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Whoever read the backup has gone: nobody has it.
+    #[error("the reader of the backup has gone after {written} bytes")]
+    ReaderGone {
+        /// Bytes that were taken.
+        written: u64,
+    },
+    /// The backup could not be written.
+    #[error("writing the backup failed after {written} bytes")]
+    Output {
+        /// Bytes that were written.
+        written: u64,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A stop was asked for.
+    #[error("stopped by signal {signal}")]
+    Stopped {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// A directory that must be empty is not.
+    #[error("the directory {dir:?} is not empty: it holds {entry:?}")]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+        /// One of its entries.
+        entry: String,
+    },
+    /// A move-back of this backup to other directories was begun and not ended.
+    #[error("a move-back of {backup:?} to other directories was begun: its data go to {data:?}")]
+    OtherMoveBack {
+        /// The backup.
+        backup: PathBuf,
+        /// The data directory of the move-back that was begun.
+        data: PathBuf,
+    },
+    /// The directory has no backup in it.
+    #[error("{path:?} holds no MyRocks backup: {missing} is missing")]
+    NoBackup {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What a backup must have.
+        missing: &'static str,
+    },
+    /// A name in an archive would land outside the target, or is no plain file.
+    #[error("refusing {name:?} from the archive: {reason}")]
+    UnsafeMember {
+        /// The member's name.
+        name: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// An archive is damaged, cut off or of no known kind.
+    #[error("the archive {path:?} is damaged: {reason}")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The archive is encrypted and no password was given.
+    #[error("{path:?} is encrypted and needs a password")]
+    PasswordNeeded {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// Decryption failed; the cause tells a wrong password from damage.
+    #[error("cannot decrypt {path:?}")]
+    Decrypt {
+        /// The archive.
+        path: PathBuf,
+        /// What the decryption found.
+        source: Cause,
+    },
+    /// The backup's own manifest cannot be used.
+    #[error("the manifest of the backup, {path:?}, cannot be used: {reason}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A backup does not match its manifest or its RocksDB MANIFEST.
+    #[error("the backup {path:?} is damaged: {count} findings, the first: {first}")]
+    Damaged {
+        /// The backup.
+        path: PathBuf,
+        /// How many findings there are.
+        count: usize,
+        /// The first one.
+        first: String,
+    },
+    /// An incremental backup needs a base that was not given.
+    #[error("this incremental backup builds on {needed}, and {found}")]
+    BaseMissing {
+        /// The id of the base.
+        needed: String,
+        /// What there is instead.
+        found: String,
+    },
+    /// The base of an incremental backup is of other data or was altered.
+    #[error("the base {id} cannot be used: {reason}")]
+    BaseUnusable {
+        /// The id of the base.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// A RocksDB file cannot be read.
+    #[error("the RocksDB file {path:?} is damaged at byte {offset}: {reason}")]
+    Rocks {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// `wdt` ended with an error that a further round cannot mend.
+    #[error("wdt ended with status {status} ({meaning}) as {side}; its last words: {log}")]
+    Wdt {
+        /// Sender or receiver.
+        side: &'static str,
+        /// The exit status.
+        status: i32,
+        /// Its name in WDT.
+        meaning: &'static str,
+        /// The end of its log.
+        log: String,
+    },
+    /// The remote host failed.
+    #[error("the host {host} failed to {action}")]
+    Remote {
+        /// The host's name.
+        host: String,
+        /// What was asked of it.
+        action: String,
+        /// What the host layer said.
+        source: Cause,
+    },
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Error {
+    /// An error of a file operation, to be used with `map_err`.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// An error of writing the backup: a gone reader is told apart.
+    pub(crate) fn output(written: u64, source: io::Error) -> Error {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            return Error::ReaderGone { written };
+        }
+        Error::Output { written, source }
+    }
+}

@@ -1,0 +1,180 @@
+//! The manifest: what a backup holds, where it comes from, and what it builds on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::checksum::Sum;
+use crate::names::{self, Kind, text};
+use crate::server::{LeftOut, Lock, Position};
+use crate::{Checksum, Error};
+
+/// The manifest's name in every backup. It is the last member: a backup without one was cut off, or was made by
+/// another program.
+pub const NAME: &str = "myrocks-hotbackup.json";
+
+/// The version of the manifest's form.
+pub const SCHEMA: u32 = 1;
+
+/// Longest manifest that is read, in bytes: more than a million files.
+pub(crate) const MAX: u64 = 512 * 1024 * 1024;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema_version: u32,
+    /// The program that wrote it, with its version.
+    pub program: String,
+    /// The backup's own random name, 32 hexadecimal digits.
+    pub id: String,
+    /// The backup that an incremental one builds on.
+    pub base: Option<String>,
+    /// Begin and end, RFC 3339 in UTC.
+    pub started: String,
+    /// See [`started`](Manifest::started).
+    pub finished: String,
+    /// Where the data come from.
+    pub server: Origin,
+    /// If everything in it is of one moment: taken under one lock.
+    pub consistent: bool,
+    /// The lock and how long it was held.
+    pub lock: Option<LockHeld>,
+    /// Where the binlog was.
+    pub binlog: Option<BinlogAt>,
+    /// The last sequence number of RocksDB in the backup.
+    pub sequence: Option<u64>,
+    /// User tables of other engines that are not in the backup.
+    pub left_out: Vec<LeftOut>,
+    /// The kind of checksum of its files.
+    pub checksum: Checksum,
+    /// Directories of databases.
+    #[serde(with = "paths")]
+    pub directories: Vec<PathBuf>,
+    /// Everything that the backup consists of, by path.
+    pub files: Vec<Entry>,
+}
+
+/// Where a backup's data come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The server's version.
+    pub version: String,
+    /// Its own identity.
+    pub uid: Option<String>,
+    /// The identity of the RocksDB database, from its `IDENTITY` file. File numbers mean the same file only within
+    /// one identity.
+    pub rocksdb_identity: Option<String>,
+}
+
+/// A lock that was held for a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockHeld {
+    /// Which one.
+    pub kind: Lock,
+    /// For how long, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// Where the binlog was at the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinlogAt {
+    /// Before the checkpoint. With [`exact`](BinlogAt::exact) this is the position of the data.
+    pub before: Position,
+    /// After the checkpoint.
+    pub after: Position,
+    /// If the position is that of the data: it was read under the lock. Else it is near it.
+    pub exact: bool,
+}
+
+/// A file of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its path in the backup.
+    #[serde(with = "text")]
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub size: u64,
+    /// Its checksum.
+    pub sum: Sum,
+    /// What it is.
+    pub kind: Kind,
+    /// The backup that holds its bytes, if that is not this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// A data file that was sent in an early round and that the final checkpoint no longer needs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub obsolete: bool,
+}
+
+impl Manifest {
+    /// Reads a manifest from its bytes; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Manifest`] if it is damaged or of a later form, or if it names paths outside the backup.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        let bad = |reason: String| Error::Manifest { path: path.to_owned(), reason };
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+        if manifest.schema_version != SCHEMA {
+            return Err(bad(format!("its form is {}, this program knows {SCHEMA}", manifest.schema_version)));
+        }
+        if !is_id(&manifest.id) || manifest.base.as_deref().is_some_and(|id| !is_id(id)) {
+            return Err(bad("a backup's id is not 32 hexadecimal digits".into()));
+        }
+        for path in manifest.files.iter().map(|f| &f.path).chain(&manifest.directories) {
+            names::safe(path)?;
+        }
+        Ok(manifest)
+    }
+
+    /// Reads the manifest of the backup in a directory, or a manifest file itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Manifest::parse), and [`Error::Io`].
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
+        let size = path.metadata().map_err(Error::io("read", &path))?.len();
+        if size > MAX {
+            return Err(Error::Manifest { path, reason: format!("it has {size} bytes, more than {MAX}") });
+        }
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        Self::parse(&bytes, &path)
+    }
+
+    /// The manifest as JSON.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    /// Its files by path.
+    pub fn by_path(&self) -> BTreeMap<&Path, &Entry> {
+        self.files.iter().map(|f| (f.path.as_path(), f)).collect()
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+mod paths {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::names::text;
+
+    pub(super) fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
+        paths.iter().map(|p| text::write(p)).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let bad = |t: &String| serde::de::Error::custom(format!("not a path: {t:?}"));
+        texts.iter().map(|t| text::read(t).ok_or_else(|| bad(t))).collect()
+    }
+}

@@ -1,0 +1,471 @@
+//! Putting a backup's files where a server wants them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD};
+use serde::{Deserialize, Serialize};
+
+use crate::accounts;
+use crate::names::{self, Kind, text};
+use crate::sink::output::{suffixed, sync_parent};
+use crate::{Error, Stop};
+
+/// The note in a backup whose move-back was begun. It goes when the move-back is done.
+pub const NOTE: &str = ".myrocks-hotbackup-move-back";
+
+/// Where the three parts of a backup go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// The server's data directory.
+    #[serde(with = "text")]
+    pub datadir: PathBuf,
+    /// RocksDB's data directory; it may lie in the server's.
+    #[serde(with = "text")]
+    pub rocksdb_datadir: PathBuf,
+    /// RocksDB's directory for write-ahead logs; often the same as its data directory.
+    #[serde(with = "text")]
+    pub rocksdb_waldir: PathBuf,
+}
+
+/// Who owns the files afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// Reads `USER`, `USER:GROUP`, `USER:` or numbers of both. Without a group it is the user's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if there is no such user or group.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let (user, group) = match text.split_once(':') {
+            Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
+            None => (text, None),
+        };
+        let unknown =
+            |what: &str, name: &str| Error::Usage(format!("there is no {what} {name:?} on this machine"));
+        let (uid, own) = match accounts::find_user(user) {
+            Some((uid, gid)) => (uid, gid),
+            None => {
+                let uid = user.parse().map_err(|_| unknown("user", user))?;
+                (uid, uid)
+            }
+        };
+        let gid = match group {
+            None => own,
+            Some(name) => match accounts::find_group(name) {
+                Some(gid) => gid,
+                None => name.parse().map_err(|_| unknown("group", name))?,
+            },
+        };
+        Ok(Self { uid, gid })
+    }
+}
+
+/// What a move-back moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Moved {
+    /// Entries of the backup's directory: files, and directories as a whole.
+    pub entries: u64,
+    /// Bytes that had to be copied, because a target is on another file system.
+    pub copied_bytes: u64,
+    /// If an earlier move-back of this backup was taken up.
+    pub resumed: bool,
+}
+
+/// Moves the backup in the directory `backup` to `targets`, which must be empty or absent.
+///
+/// Every file is in the backup or in its target at every moment, on disk; a move-back that was cut off goes on when it
+/// is run again with the same targets. Copies across file systems are brought to the disk before their original goes.
+///
+/// # Errors
+///
+/// [`Error::NoBackup`] if `backup` has no `CURRENT` file, [`Error::NotEmpty`], [`Error::OtherMoveBack`],
+/// [`Error::Io`], [`Error::Stopped`].
+pub fn move_back(
+    backup: &Path,
+    targets: &Targets,
+    owner: Option<Owner>,
+    stop: &Stop,
+) -> Result<Moved, Error> {
+    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
+    let targets = absolute(targets)?;
+    let resumed = begin(&backup, &targets)?;
+    let mut moved = Moved { resumed, ..Moved::default() };
+    for dir in targets.all() {
+        make(dir, owner)?;
+    }
+    let mut entries = list(&backup)?;
+    // CURRENT last: without it RocksDB would make a new, empty database rather than refuse half of an old one, but
+    // with `rocksdb_create_if_missing` off, and for every reader, a directory without it is no database.
+    entries.sort_by_key(|name| (name == "CURRENT", name.clone()));
+    for name in entries {
+        stop.check()?;
+        let source = backup.join(&name);
+        let Some(dir) = target(&source, &name, &targets)? else { continue };
+        moved.copied_bytes += move_entry(&source, &dir.join(&name), owner, stop)?;
+        moved.entries += 1;
+    }
+    for dir in targets.all() {
+        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("bring to the disk", dir))?;
+    }
+    let note = backup.join(NOTE);
+    std::fs::remove_file(&note).map_err(Error::io("remove", &note))?;
+    sync_parent(&note).map_err(Error::io("bring to the disk", &backup))?;
+    Ok(moved)
+}
+
+impl Targets {
+    /// The distinct directories, outer ones first.
+    fn all(&self) -> Vec<&Path> {
+        let mut all =
+            vec![self.datadir.as_path(), self.rocksdb_datadir.as_path(), self.rocksdb_waldir.as_path()];
+        all.sort();
+        all.dedup();
+        all
+    }
+}
+
+fn absolute(targets: &Targets) -> Result<Targets, Error> {
+    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
+    Ok(Targets {
+        datadir: absolute(&targets.datadir)?,
+        rocksdb_datadir: absolute(&targets.rocksdb_datadir)?,
+        rocksdb_waldir: absolute(&targets.rocksdb_waldir)?,
+    })
+}
+
+/// Checks that the move can be made and notes that it has begun; `true` if it had before.
+fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
+    let note = backup.join(NOTE);
+    if let Ok(bytes) = std::fs::read(&note) {
+        let begun: Targets = serde_json::from_slice(&bytes).map_err(|_| Error::NoBackup {
+            path: note.clone(),
+            missing: "a readable note of where its move-back goes",
+        })?;
+        if begun != *targets {
+            return Err(Error::OtherMoveBack { backup: backup.to_owned(), data: begun.datadir });
+        }
+        return Ok(true);
+    }
+    if !backup.join("CURRENT").is_file() {
+        return Err(Error::NoBackup { path: backup.to_owned(), missing: "RocksDB's CURRENT file" });
+    }
+    for dir in targets.all() {
+        if dir.starts_with(backup) || backup.starts_with(dir) {
+            return Err(Error::Usage(format!(
+                "the target {dir:?} and the backup {backup:?} lie in each other"
+            )));
+        }
+    }
+    check_empty(targets)?;
+    let partial = suffixed(&note, ".partial");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&partial)?;
+        file.write_all(&serde_json::to_vec(targets)?)?;
+        file.sync_all()?;
+        std::fs::rename(&partial, &note)?;
+        sync_parent(&note)
+    };
+    write().map_err(Error::io("write", &note))?;
+    Ok(false)
+}
+
+/// Every target must be empty or absent.
+pub(crate) fn check_empty(targets: &Targets) -> Result<(), Error> {
+    let targets = absolute(targets)?;
+    let all = targets.all();
+    for dir in &all {
+        let entries = match std::fs::read_dir(dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other.map_err(Error::io("list", *dir))?,
+        };
+        for entry in entries {
+            let name = entry.map_err(Error::io("list", *dir))?.file_name();
+            // A target in a target, empty as well, is no obstacle.
+            if !all.iter().any(|other| other.starts_with(dir.join(&name))) {
+                return Err(Error::NotEmpty {
+                    dir: (*dir).to_owned(),
+                    entry: name.to_string_lossy().into_owned(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory with its parents, as a server wants it: its own.
+fn make(dir: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    if dir.is_dir() {
+        return give(dir, owner);
+    }
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    std::fs::create_dir(dir).map_err(Error::io("create", dir))?;
+    std::fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(Error::io("create", dir))?;
+    sync_parent(dir).map_err(Error::io("create", dir))?;
+    give(dir, owner)
+}
+
+fn give(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
+    let Some(Owner { uid, gid }) = owner else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(Error::io("give away", path))
+}
+
+/// Where an entry of the backup goes; `None` for what is left behind.
+fn target<'a>(source: &Path, name: &OsStr, targets: &'a Targets) -> Result<Option<&'a Path>, Error> {
+    let meta = source.symlink_metadata().map_err(Error::io("read", source))?;
+    if name == NOTE || name.as_encoded_bytes().starts_with(NOTE.as_bytes()) {
+        return Ok(None);
+    }
+    if meta.is_dir() {
+        // The directory of an older way of taking backups; it is not the server's.
+        let left = name.as_encoded_bytes().ends_with(b".rocksdb");
+        return Ok((!left).then_some(&*targets.datadir));
+    }
+    if !meta.is_file() {
+        let reason = "it is neither a file nor a directory";
+        return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
+    }
+    Ok(Some(match names::kind(Path::new(name)) {
+        Kind::Wal => &targets.rocksdb_waldir,
+        Kind::Data | Kind::Meta => &targets.rocksdb_datadir,
+        Kind::Server => &targets.datadir,
+    }))
+}
+
+fn list(dir: &Path) -> Result<Vec<OsString>, Error> {
+    let entries = std::fs::read_dir(dir).map_err(Error::io("list", dir))?;
+    entries.map(|e| e.map(|e| e.file_name()).map_err(Error::io("list", dir))).collect()
+}
+
+/// Moves a file or a directory; gives the bytes that were copied.
+fn move_entry(source: &Path, target: &Path, owner: Option<Owner>, stop: &Stop) -> Result<u64, Error> {
+    let meta = source.symlink_metadata().map_err(Error::io("read", source))?;
+    if owner.is_some() {
+        give_all(source, &meta, owner)?;
+    }
+    // A rename must not replace what is there: a directory that an earlier try copied in part is joined, a file that
+    // it copied whole is replaced by itself.
+    let fresh = target.symlink_metadata().is_err();
+    if fresh || meta.is_file() {
+        match std::fs::rename(source, target) {
+            Ok(()) => return Ok(0),
+            Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {}
+            Err(e) => return Err(Error::Io { action: "move", path: source.to_owned(), source: e }),
+        }
+    }
+    if meta.is_dir() {
+        if fresh {
+            make(target, owner)?;
+        }
+        let mut bytes = 0;
+        for name in list(source)? {
+            stop.check()?;
+            bytes += move_entry(&source.join(&name), &target.join(&name), owner, stop)?;
+        }
+        let failed = Error::io("move", source);
+        std::fs::set_permissions(target, Permissions::from_mode(meta.mode() & 0o777))
+            .and_then(|()| keep_owner(target, &meta, owner))
+            .and_then(|()| File::open(target)?.sync_all())
+            .and_then(|()| std::fs::remove_dir(source))
+            .map_err(failed)?;
+        return Ok(bytes);
+    }
+    if !meta.is_file() {
+        let reason = "it is neither a file nor a directory";
+        return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
+    }
+    let partial = suffixed(target, ".partial");
+    let copy = || -> std::io::Result<u64> {
+        let bytes = std::fs::copy(source, &partial)?;
+        let file = File::open(&partial)?;
+        file.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
+        keep_owner(&partial, &meta, owner)?;
+        let times = rustix::fs::Timestamps {
+            last_access: timespec(meta.atime(), meta.atime_nsec()),
+            last_modification: timespec(meta.mtime(), meta.mtime_nsec()),
+        };
+        rustix::fs::utimensat(CWD, &partial, &times, AtFlags::empty())?;
+        file.sync_all()?;
+        std::fs::rename(&partial, target)?;
+        sync_parent(target)?;
+        std::fs::remove_file(source)?;
+        Ok(bytes)
+    };
+    copy().map_err(Error::io("copy", source))
+}
+
+fn timespec(seconds: i64, nanoseconds: i64) -> rustix::fs::Timespec {
+    rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds }
+}
+
+/// A copy is its maker's; without an owner that was asked for, root keeps the one of the original.
+fn keep_owner(copy: &Path, meta: &std::fs::Metadata, owner: Option<Owner>) -> std::io::Result<()> {
+    let Owner { uid, gid } = match owner {
+        Some(owner) => owner,
+        None if rustix::process::geteuid().is_root() => Owner { uid: meta.uid(), gid: meta.gid() },
+        None => return Ok(()),
+    };
+    std::os::unix::fs::lchown(copy, Some(uid), Some(gid))
+}
+
+fn give_all(path: &Path, meta: &std::fs::Metadata, owner: Option<Owner>) -> Result<(), Error> {
+    give(path, owner)?;
+    if meta.is_dir() {
+        for name in list(path)? {
+            let inner = path.join(name);
+            let meta = inner.symlink_metadata().map_err(Error::io("read", &inner))?;
+            give_all(&inner, &meta, owner)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn backup(dir: &Path) {
+        std::fs::create_dir_all(dir.join("db")).unwrap();
+        std::fs::create_dir_all(dir.join("old.rocksdb")).unwrap();
+        for file in [
+            "000013.sst",
+            "000012.log",
+            "MANIFEST-000004",
+            "OPTIONS-000011",
+            "CURRENT",
+            "ddl_recovery.log",
+            "db/t.frm",
+        ] {
+            std::fs::write(dir.join(file), file).unwrap();
+        }
+    }
+
+    fn tree(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut todo = vec![dir.to_owned()];
+        while let Some(next) = todo.pop() {
+            for entry in std::fs::read_dir(&next).unwrap() {
+                let path = entry.unwrap().path();
+                match path.is_dir() {
+                    true => todo.push(path),
+                    false => {
+                        drop(files.insert(
+                            path.strip_prefix(dir).unwrap().to_owned(),
+                            std::fs::read(&path).unwrap(),
+                        ))
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    fn targets(root: &Path) -> Targets {
+        Targets {
+            datadir: root.join("data"),
+            rocksdb_datadir: root.join("data/#rocksdb"),
+            rocksdb_waldir: root.join("wal"),
+        }
+    }
+
+    const EXPECTED: [&str; 7] = [
+        "data/#rocksdb/000013.sst",
+        "data/#rocksdb/CURRENT",
+        "data/#rocksdb/MANIFEST-000004",
+        "data/#rocksdb/OPTIONS-000011",
+        "data/db/t.frm",
+        "data/ddl_recovery.log",
+        "wal/000012.log",
+    ];
+
+    fn check(root: &Path) {
+        let mut moved: Vec<_> =
+            tree(&root.join("data")).into_keys().map(|p| Path::new("data").join(p)).collect();
+        moved.extend(tree(&root.join("wal")).into_keys().map(|p| Path::new("wal").join(p)));
+        assert_eq!(moved, EXPECTED.map(PathBuf::from));
+    }
+
+    #[test]
+    fn every_file_goes_to_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        backup(&dir.path().join("b"));
+        let moved = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new()).unwrap();
+        assert_eq!((moved.entries, moved.copied_bytes, moved.resumed), (7, 0, false));
+        check(dir.path());
+        assert_eq!(std::fs::metadata(dir.path().join("data")).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_target_that_holds_anything_is_refused_and_nothing_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        backup(&dir.path().join("b"));
+        let before = tree(&dir.path().join("b"));
+        for full in ["data", "data/#rocksdb", "wal"] {
+            std::fs::create_dir_all(dir.path().join(full)).unwrap();
+            std::fs::write(dir.path().join(full).join("x"), "").unwrap();
+            let result = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new());
+            assert!(matches!(result, Err(Error::NotEmpty { .. })), "{full}: {result:?}");
+            assert_eq!(tree(&dir.path().join("b")), before);
+            std::fs::remove_file(dir.path().join(full).join("x")).unwrap();
+        }
+        move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new()).unwrap();
+    }
+
+    #[test]
+    fn a_move_back_across_file_systems_is_complete_and_can_be_taken_up_anywhere() {
+        let dir = tempfile::tempdir().unwrap();
+        // /dev/shm is a file system of its own on every Linux.
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        let all: Vec<_> = tree(&source).into_values().collect();
+        let wanted = targets(other.path());
+        // What a cut leaves: the note, one file whole in both places, one half copied, a directory half moved.
+        begin(&source, &wanted).unwrap();
+        std::fs::create_dir_all(wanted.rocksdb_datadir.as_path()).unwrap();
+        std::fs::create_dir_all(wanted.datadir.join("db")).unwrap();
+        std::fs::copy(source.join("000013.sst"), wanted.rocksdb_datadir.join("000013.sst")).unwrap();
+        std::fs::write(wanted.rocksdb_datadir.join("CURRENT.partial"), "CUR").unwrap();
+        let moved = move_back(&source, &wanted, None, &Stop::new()).unwrap();
+        assert!(moved.resumed && moved.copied_bytes > 0);
+        check(other.path());
+        let mut now: Vec<_> = tree(other.path()).into_values().collect();
+        let mut all = all;
+        now.sort();
+        all.sort();
+        assert_eq!(now, all);
+    }
+
+    #[test]
+    fn other_targets_than_those_begun_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        begin(&source, &targets(&dir.path().join("one"))).unwrap();
+        let result = move_back(&source, &targets(&dir.path().join("two")), None, &Stop::new());
+        assert!(matches!(result, Err(Error::OtherMoveBack { .. })));
+    }
+
+    #[test]
+    fn a_directory_without_a_database_is_no_backup() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("b")).unwrap();
+        let result = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new());
+        assert!(matches!(result, Err(Error::NoBackup { .. })));
+        assert!(!dir.path().join("data").exists());
+    }
+}

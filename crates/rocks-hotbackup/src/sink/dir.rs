@@ -1,0 +1,128 @@
+//! The backup as a directory.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::output::{suffixed, sync_parent};
+use super::{Encoding, Member, Output, Sink};
+use crate::Error;
+use crate::content::Content;
+use crate::manifest;
+
+/// Writes a backup as a directory of files, which gets its name when the backup is whole.
+///
+/// With an [`Encoding`] every file but the manifest is encoded and has the endings that say so.
+#[derive(Debug)]
+pub struct DirSink {
+    partial: PathBuf,
+    path: PathBuf,
+    encoding: Encoding,
+    done: bool,
+}
+
+impl DirSink {
+    /// Begins a backup in the directory `path`, which must not exist or be empty. What an earlier attempt left is
+    /// removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotEmpty`] or [`Error::Io`].
+    pub fn create(path: &Path, encoding: Encoding) -> Result<Self, Error> {
+        if let Ok(mut entries) = std::fs::read_dir(path)
+            && let Some(Ok(entry)) = entries.next()
+        {
+            let entry = entry.file_name().to_string_lossy().into_owned();
+            return Err(Error::NotEmpty { dir: path.to_owned(), entry });
+        }
+        let partial = suffixed(path, ".partial");
+        if partial.join(UNFINISHED).exists() {
+            std::fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
+        }
+        DirBuilder::new().mode(0o700).create(&partial).map_err(Error::io("create", &partial))?;
+        let this = Self { partial, path: path.to_owned(), encoding, done: false };
+        File::create(this.partial.join(UNFINISHED)).map_err(Error::io("create", &this.partial))?;
+        Ok(this)
+    }
+}
+
+/// Marks a directory that is ours and not whole, so that nothing else is ever removed.
+const UNFINISHED: &str = ".myrocks-hotbackup-unfinished";
+
+impl Sink for DirSink {
+    fn file(&mut self, member: &Member, content: &mut Content<'_>) -> Result<(), Error> {
+        let encode = member.path != Path::new(manifest::NAME);
+        let encoding = if encode { self.encoding.clone() } else { Encoding::default() };
+        let path = suffixed(&self.partial.join(&member.path), &encoding.suffix());
+        let failed = |e| Error::Io { action: "write", path: path.clone(), source: e };
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        let mut output =
+            Output::new(Box::new(Plain(file.try_clone().map_err(failed)?)), &encoding).map_err(failed)?;
+        let result = output.take(content).and_then(|()| output.finish());
+        result.map_err(|e| match e {
+            Error::Output { source, .. } => Error::Io { action: "write", path: path.clone(), source },
+            other => other,
+        })?;
+        file.set_permissions(Permissions::from_mode(member.mode & 0o777)).map_err(failed)?;
+        file.set_modified(member.modified).map_err(failed)?;
+        own(&file, member).map_err(failed)
+    }
+
+    fn directory(&mut self, member: &Member) -> Result<(), Error> {
+        let path = self.partial.join(&member.path);
+        let failed = |e| Error::Io { action: "create", path: path.clone(), source: e };
+        DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+        let dir = File::open(&path).map_err(failed)?;
+        dir.set_permissions(Permissions::from_mode((member.mode & 0o777) | 0o700)).map_err(failed)?;
+        own(&dir, member).map_err(failed)
+    }
+
+    fn finish(&mut self) -> Result<(), Error> {
+        let failed = |e| Error::Io { action: "finish", path: self.partial.clone(), source: e };
+        let marker = self.partial.join(UNFINISHED);
+        let dir = File::open(&self.partial).map_err(failed)?;
+        rustix::fs::syncfs(&dir).map_err(|e| failed(e.into()))?;
+        std::fs::remove_file(&marker).map_err(failed)?;
+        dir.sync_all().map_err(failed)?;
+        // Replaces an empty directory of that name.
+        std::fs::rename(&self.partial, &self.path).map_err(failed)?;
+        self.done = true;
+        sync_parent(&self.path).map_err(failed)
+    }
+}
+
+/// Only root can give files away; for others the backup is theirs.
+fn own(file: &File, member: &Member) -> std::io::Result<()> {
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::fchown(file, Some(member.uid), Some(member.gid))?;
+    }
+    Ok(())
+}
+
+impl Drop for DirSink {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = std::fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// A file of the backup; the directory as a whole is brought to the disk at the end.
+struct Plain(File);
+
+impl Write for Plain {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl super::output::Target for Plain {
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        use std::os::fd::AsFd;
+        Some(self.0.as_fd())
+    }
+}

@@ -1,0 +1,80 @@
+//! Where a backup goes.
+
+mod dir;
+pub(crate) mod output;
+pub mod remote;
+mod tar;
+mod xbstream;
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use dir::DirSink;
+pub use output::{Encoding, Output, Partial, Target};
+pub use tar::TarSink;
+pub use xbstream::XbstreamSink;
+
+use crate::Error;
+use crate::content::Content;
+
+/// Where a backup goes: an archive, a directory, or something of one's own.
+///
+/// A backup gives its data files first, then WAL and RocksDB's own files, the server's other files, and its manifest
+/// last; [`finish`](Sink::finish) makes it whole. A sink that is dropped before leaves nothing that looks finished.
+pub trait Sink {
+    /// Takes one file, all of it.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the content, and [`Error::ReaderGone`], [`Error::Output`] or [`Error::Io`] of its own.
+    fn file(&mut self, member: &Member, content: &mut Content<'_>) -> Result<(), Error>;
+
+    /// Takes a directory; it comes before the files in it. Formats without directories pass over it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`file`](Sink::file).
+    fn directory(&mut self, member: &Member) -> Result<(), Error> {
+        let _ = member;
+        Ok(())
+    }
+
+    /// Ends the backup: everything is written, and on disk where the sink owns a disk.
+    ///
+    /// # Errors
+    ///
+    /// As for [`file`](Sink::file).
+    fn finish(&mut self) -> Result<(), Error>;
+}
+
+/// A file or directory of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name in the backup: relative, no `..`. Data files of RocksDB have no directory.
+    pub path: PathBuf,
+    /// Size in bytes.
+    pub size: u64,
+    /// Permissions, the lower twelve bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Time of the last change.
+    pub modified: SystemTime,
+}
+
+impl Member {
+    /// A member that is described by a file's metadata.
+    pub(crate) fn of(path: &Path, meta: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            path: path.to_owned(),
+            size: if meta.is_dir() { 0 } else { meta.len() },
+            mode: meta.mode() & 0o7777,
+            uid: meta.uid(),
+            gid: meta.gid(),
+            modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! Is a backup what it says it is?
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::archive::{self, Item, Visit};
+use crate::checksum::{Hasher, Sum};
+use crate::manifest::{self, Manifest};
+use crate::names::{self, Kind, text};
+use crate::rocksdb::{Blocks, LiveFiles, check_sst};
+use crate::{Checksum, Error, Stop};
+
+/// Bytes that are read at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Findings that are kept; the rest is counted.
+const KEPT: usize = 1000;
+
+/// How closely a backup is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Leave the checksums of the manifest aside: names and sizes only.
+    pub quick: bool,
+    /// Check the checksums that RocksDB keeps in every block of its data files; in directories only.
+    pub blocks: bool,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The id of the backup, if it has a manifest.
+    pub id: Option<String>,
+    /// The backup that it builds on.
+    pub base: Option<String>,
+    /// Files looked at.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Data files that RocksDB's MANIFEST needs.
+    pub live_files: u64,
+    /// Blocks whose checksum was right.
+    pub blocks: u64,
+    /// Data files that the base holds, and that were not looked at here.
+    pub in_base: u64,
+    /// What could not be checked, in words.
+    pub unchecked: Vec<String>,
+    /// How many findings there are.
+    pub problem_count: usize,
+    /// The findings, at most 1000 of them.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "problem", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Problem {
+    /// A file is not there.
+    #[error("{path:?} is missing")]
+    Missing {
+        /// The file.
+        #[serde(with = "text")]
+        path: PathBuf,
+    },
+    /// A file has another size than it should.
+    #[error("{path:?} has {actual} bytes, not {expected}")]
+    Size {
+        /// The file.
+        #[serde(with = "text")]
+        path: PathBuf,
+        /// Bytes according to the manifest, or to RocksDB.
+        expected: u64,
+        /// Bytes it has.
+        actual: u64,
+    },
+    /// A file's content is not the one of the manifest.
+    #[error("{path:?} has the checksum {actual}, not {expected}")]
+    Sum {
+        /// The file.
+        #[serde(with = "text")]
+        path: PathBuf,
+        /// Checksum according to the manifest.
+        expected: String,
+        /// Checksum it has.
+        actual: String,
+    },
+    /// A file is in the backup that its manifest does not know.
+    #[error("{path:?} is not in the manifest")]
+    Unknown {
+        /// The file.
+        #[serde(with = "text")]
+        path: PathBuf,
+    },
+    /// A file of RocksDB is damaged inside.
+    #[error("{path:?}: {text}")]
+    Rocks {
+        /// The file.
+        #[serde(with = "text")]
+        path: PathBuf,
+        /// What is wrong.
+        text: String,
+    },
+}
+
+impl Verified {
+    /// If nothing was found.
+    pub fn is_sound(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    fn add(&mut self, problem: Problem) {
+        self.problem_count += 1;
+        if self.problems.len() < KEPT {
+            self.problems.push(problem);
+        }
+    }
+
+    /// An error if something was found.
+    pub(crate) fn into_result(self, path: &Path) -> Result<Self, Error> {
+        match self.problems.first() {
+            None => Ok(self),
+            Some(first) => Err(Error::Damaged {
+                path: path.to_owned(),
+                count: self.problem_count,
+                first: first.to_string(),
+            }),
+        }
+    }
+}
+
+/// Verifies the backup in a directory or an archive: all files against the manifest, the data files against RocksDB's
+/// MANIFEST.
+///
+/// A backup without a manifest (another program made it) is compared with RocksDB's MANIFEST only. The files that an
+/// incremental backup has in its base are not looked at.
+///
+/// # Errors
+///
+/// The errors of reading; findings are no errors here.
+pub fn verify(
+    backup: &Path,
+    password: Option<&SecretString>,
+    depth: Depth,
+    stop: &Stop,
+) -> Result<Verified, Error> {
+    let seen = match backup.is_dir() {
+        true => {
+            let manifest = backup.join(manifest::NAME);
+            let manifest = if manifest.is_file() { Some(Manifest::read(&manifest)?) } else { None };
+            let mut look = Look::new(manifest.as_ref().map_or(Checksum::None, |m| m.checksum), depth);
+            look.directory(backup, Path::new(""), password, stop)?;
+            look.manifest = manifest;
+            look
+        }
+        false => {
+            // The manifest comes last, and says then which checksum counts.
+            let mut look = Look::new(Checksum::Crc32, depth);
+            archive::read(backup, password, stop, &mut look)?;
+            if look.manifest.as_ref().is_some_and(|m| m.checksum == Checksum::Sha256) && !depth.quick {
+                look = Look::new(Checksum::Sha256, depth);
+                archive::read(backup, password, stop, &mut look)?;
+            }
+            look
+        }
+    };
+    let mut verified = seen.compare()?;
+    if depth.blocks {
+        match backup.is_dir() {
+            true => blocks(backup, &mut verified, stop)?,
+            false => verified.unchecked.push("the blocks of data files in an archive".into()),
+        }
+    }
+    Ok(verified)
+}
+
+/// Verifies the files of a directory against a given manifest, those of the base included: a restored backup.
+pub(crate) fn verify_whole(dir: &Path, manifest: Option<&Manifest>, stop: &Stop) -> Result<Verified, Error> {
+    let depth = Depth::default();
+    let mut look = Look::new(manifest.map_or(Checksum::None, |m| m.checksum), depth);
+    look.directory(dir, Path::new(""), None, stop)?;
+    look.manifest = manifest.cloned();
+    look.whole = true;
+    look.compare()
+}
+
+/// Checks the blocks of all data files.
+fn blocks(dir: &Path, verified: &mut Verified, stop: &Stop) -> Result<(), Error> {
+    let mut unknown: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let path = entry.map_err(Error::io("list", dir))?.path();
+        if path.extension().is_none_or(|e| e != "sst") {
+            continue;
+        }
+        match check_sst(&path, stop) {
+            Ok(Blocks::Sound { blocks }) => verified.blocks += blocks,
+            Ok(Blocks::Unknown { what }) => *unknown.entry(what).or_default() += 1,
+            Err(e @ Error::Rocks { .. }) => {
+                let name = path.file_name().unwrap_or_default();
+                verified.add(Problem::Rocks { path: name.into(), text: e.to_string() });
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    verified
+        .unchecked
+        .extend(unknown.iter().map(|(what, n)| format!("the blocks of {n} data files: {what}")));
+    Ok(())
+}
+
+/// A file that is being looked at.
+struct Open {
+    path: PathBuf,
+    size: u64,
+    hasher: Hasher,
+    /// Its bytes, of files that are needed later.
+    kept: Option<Vec<u8>>,
+}
+
+/// What is in a backup.
+struct Look {
+    checksum: Checksum,
+    depth: Depth,
+    files: BTreeMap<PathBuf, (u64, Sum)>,
+    manifest: Option<Manifest>,
+    /// Files whose bytes are needed: CURRENT, the MANIFEST of RocksDB, the manifest.
+    small: BTreeMap<PathBuf, Vec<u8>>,
+    open: HashMap<u64, Open>,
+    /// The files of the base must be there too.
+    whole: bool,
+}
+
+impl Look {
+    fn new(checksum: Checksum, depth: Depth) -> Self {
+        let checksum = if depth.quick { Checksum::None } else { checksum };
+        Self {
+            checksum,
+            depth,
+            files: BTreeMap::new(),
+            manifest: None,
+            small: BTreeMap::new(),
+            open: HashMap::new(),
+            whole: false,
+        }
+    }
+
+    /// Reads the files of a directory as if they came from an archive.
+    fn directory(
+        &mut self,
+        root: &Path,
+        below: &Path,
+        password: Option<&SecretString>,
+        stop: &Stop,
+    ) -> Result<(), Error> {
+        let dir = root.join(below);
+        for entry in std::fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+            stop.check()?;
+            let entry = entry.map_err(Error::io("list", &dir))?;
+            let (path, name) = (entry.path(), below.join(entry.file_name()));
+            let kind = entry.file_type().map_err(Error::io("read", &path))?;
+            if kind.is_dir() {
+                self.directory(root, &name, password, stop)?;
+            } else if kind.is_file() {
+                let (mut reader, name) = decoded(&path, &name, password)?;
+                let key = 0;
+                self.begin(key, &Item { path: name, ..Item::default() })?;
+                let mut buffer = vec![0; BUFFER];
+                loop {
+                    stop.check()?;
+                    let n = reader.read(&mut buffer).map_err(Error::io("read", &path))?;
+                    if n == 0 {
+                        break;
+                    }
+                    self.bytes(key, &buffer[..n])?;
+                }
+                self.end(key)?;
+            } else {
+                self.files.insert(name, (0, Sum::none()));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(self) -> Result<Verified, Error> {
+        let mut verified = Verified {
+            files: self.files.len() as u64,
+            bytes: self.files.values().map(|(size, _)| size).sum(),
+            ..Verified::default()
+        };
+        let mut in_base = BTreeSet::new();
+        match &self.manifest {
+            None => verified.unchecked.push("the content of the files: the backup has no manifest".into()),
+            Some(manifest) => {
+                verified.id = Some(manifest.id.clone());
+                verified.base = manifest.base.clone();
+                if manifest.checksum == Checksum::None {
+                    verified.unchecked.push("the content of the files: the manifest has no checksums".into());
+                } else if self.depth.quick {
+                    verified.unchecked.push("the content of the files: a quick look was asked for".into());
+                }
+                self.against_manifest(manifest, &mut verified, &mut in_base);
+            }
+        }
+        self.against_rocksdb(&mut verified, &in_base)?;
+        Ok(verified)
+    }
+
+    fn against_manifest(
+        &self,
+        manifest: &Manifest,
+        verified: &mut Verified,
+        in_base: &mut BTreeSet<PathBuf>,
+    ) {
+        let known = manifest.by_path();
+        for entry in &manifest.files {
+            if entry.from.is_some() && !self.whole {
+                in_base.insert(entry.path.clone());
+                continue;
+            }
+            let path = entry.path.clone();
+            match self.files.get(&entry.path) {
+                // A restored backup has no use for the files that early rounds sent in vain.
+                None if entry.obsolete && self.whole => {}
+                None => verified.add(Problem::Missing { path }),
+                Some((size, _)) if *size != entry.size => {
+                    verified.add(Problem::Size { path, expected: entry.size, actual: *size });
+                }
+                Some((_, sum)) => {
+                    if let (Some(expected), Some(actual)) = (entry.sum.as_str(), sum.as_str())
+                        && expected != actual
+                    {
+                        let (expected, actual) = (expected.to_owned(), actual.to_owned());
+                        verified.add(Problem::Sum { path, expected, actual });
+                    }
+                }
+            }
+        }
+        verified.in_base = in_base.len() as u64;
+        for path in self.files.keys() {
+            if !known.contains_key(path.as_path()) && path != Path::new(manifest::NAME) {
+                verified.add(Problem::Unknown { path: path.clone() });
+            }
+        }
+    }
+
+    /// All live data files must be there, with the sizes that RocksDB knows.
+    fn against_rocksdb(&self, verified: &mut Verified, in_base: &BTreeSet<PathBuf>) -> Result<(), Error> {
+        let current = Path::new("CURRENT");
+        let Some(text) = self.small.get(current) else {
+            verified.add(Problem::Missing { path: current.into() });
+            return Ok(());
+        };
+        let name = PathBuf::from(String::from_utf8_lossy(text).trim());
+        let Some(bytes) = self.small.get(&name) else {
+            verified.add(Problem::Missing { path: name });
+            return Ok(());
+        };
+        let live = match LiveFiles::read(&bytes[..], &name) {
+            Ok(live) => live,
+            Err(e @ Error::Rocks { .. }) => {
+                verified.add(Problem::Rocks { path: name, text: e.to_string() });
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        for (name, size) in live.names() {
+            verified.live_files += 1;
+            let path = PathBuf::from(name);
+            match self.files.get(&path) {
+                None if in_base.contains(&path) => {}
+                None => verified.add(Problem::Missing { path }),
+                Some((actual, _)) => {
+                    if let Some(expected) = size.filter(|expected| expected != actual) {
+                        verified.add(Problem::Size { path, expected, actual: *actual });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file of a directory backup, decoded according to the endings of its name, and its name without them.
+pub(crate) fn decoded(
+    path: &Path,
+    name: &Path,
+    password: Option<&SecretString>,
+) -> Result<(Box<dyn Read>, PathBuf), Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut reader: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, file));
+    let mut name = name.to_owned();
+    // No file of a server ends like this; a file that does was encoded by a backup.
+    if name.extension().is_some_and(|e| e == "aes") {
+        let Some(password) = password else { return Err(Error::PasswordNeeded { path: path.to_owned() }) };
+        let decryptor = aescrypt::Decryptor::new(reader, password)
+            .map_err(|e| Error::Decrypt { path: path.to_owned(), source: e.into() })?;
+        reader = Box::new(decryptor);
+        name.set_extension("");
+    }
+    if name.extension().is_some_and(|e| e == "zst") {
+        reader = Box::new(zstd::stream::read::Decoder::new(reader).map_err(Error::io("read", path))?);
+        name.set_extension("");
+    }
+    Ok((reader, name))
+}
+
+impl Visit for Look {
+    fn begin(&mut self, open: u64, item: &Item) -> Result<(), Error> {
+        if item.directory {
+            return Ok(());
+        }
+        let name = item.path.as_os_str().as_encoded_bytes();
+        let kind = names::kind(&item.path);
+        let small =
+            kind == Kind::Meta && !name.starts_with(b"OPTIONS") || item.path == Path::new(manifest::NAME);
+        let kept = small.then(Vec::new);
+        let hasher = self.checksum.hasher();
+        self.open.insert(open, Open { path: item.path.clone(), size: 0, hasher, kept });
+        Ok(())
+    }
+
+    fn bytes(&mut self, open: u64, bytes: &[u8]) -> Result<(), Error> {
+        let Some(Open { path, size, hasher, kept }) = self.open.get_mut(&open) else { return Ok(()) };
+        *size += bytes.len() as u64;
+        hasher.update(bytes);
+        if let Some(kept) = kept {
+            if *size > manifest::MAX {
+                return Err(Error::Manifest {
+                    path: path.clone(),
+                    reason: format!("it is longer than {}", manifest::MAX),
+                });
+            }
+            kept.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, open: u64) -> Result<(), Error> {
+        let Some(Open { path, size, hasher, kept }) = self.open.remove(&open) else { return Ok(()) };
+        if let Some(kept) = kept {
+            if path == Path::new(manifest::NAME) {
+                self.manifest = Some(Manifest::parse(&kept, &path)?);
+            } else {
+                self.small.insert(path.clone(), kept);
+            }
+        }
+        self.files.insert(path, (size, hasher.finish()));
+        Ok(())
+    }
+}
