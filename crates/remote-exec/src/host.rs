@@ -39,6 +39,7 @@ impl std::fmt::Display for Kind {
 /// How to reach a host, and what that needs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "made once per host, never stored in numbers")]
 pub enum Method {
     /// This machine.
     Local,
@@ -48,7 +49,7 @@ pub enum Method {
 
 pub(crate) enum Backend {
     Local,
-    Ssh(ssh::Ssh),
+    Ssh(Box<ssh::Ssh>),
     Recording(Recorder),
 }
 
@@ -77,7 +78,7 @@ impl Host {
             Method::Local => Ok(Self::local()),
             Method::Ssh(options) => {
                 let name = options.shown();
-                Ok(Self::new(Backend::Ssh(ssh::Ssh::connect(options).await?), &name))
+                Ok(Self::new(Backend::Ssh(Box::new(ssh::Ssh::connect(options).await?)), &name))
             }
         }
     }

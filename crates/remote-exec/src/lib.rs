@@ -47,6 +47,7 @@ pub mod recording;
 mod script;
 pub mod ssh;
 mod status;
+pub mod transfer;
 
 pub use child::{Child, Reader, Writer};
 pub use command::{Command, DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT, Output};

@@ -30,8 +30,6 @@ pub(crate) enum Report<'a> {
     },
     /// Lines `event…` appended to a file.
     File(&'a OsStr),
-    /// One line with the mark in front, at the end of stdout, so that an agent's answer holds it.
-    Trailer(&'a str),
 }
 
 /// The script for a pipeline of one or more stages. It ends without a line end.
@@ -58,7 +56,6 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
             quote::push(&mut s, path, "path")?;
             text(&mut s, "; }; ");
         }
-        Report::Trailer(mark) => text(&mut s, &format!("echo; echo \"{mark} $*\"; }}; ")),
     }
     if let [stage] = stages {
         one(&mut s, stage, 0)?;

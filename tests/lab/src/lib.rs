@@ -26,6 +26,8 @@ mod basedir;
 pub mod recovery;
 pub mod server;
 pub mod sql;
+#[path = "../../../crates/remote-exec/tests/common/sshd.rs"]
+pub mod sshd;
 mod store;
 pub mod tools;
 pub mod truth;

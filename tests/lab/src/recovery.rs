@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::store::Store;
-use crate::tools::run;
 use crate::truth::{Moment, Point, State, Truth};
 use crate::workload::PASSWORD;
 use crate::{Flavor, standin};
@@ -498,7 +497,24 @@ impl Damaged {
     }
 }
 
-/// Makes everything below `dir` readable for every user.
+/// Makes `dir`, a copy of a store, readable for every user. Files are replaced, not changed: their inodes may be
+/// shared with the kept store.
 pub fn readable_for_all(dir: &Path) -> Result<()> {
-    run(Command::new("chmod").args(["-R", "a+rX"]).arg(dir)).map(drop)
+    let mut files = Vec::new();
+    let mut dirs = vec![dir.to_owned()];
+    walk(dir, &mut |path, meta| {
+        if meta.is_dir() {
+            dirs.push(path.to_owned());
+        } else if meta.mode() & 0o004 == 0 {
+            files.push(path.to_owned());
+        }
+    })?;
+    for dir in dirs {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
+    }
+    for file in files {
+        change(&file, |_| {})?;
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(())
 }

@@ -160,6 +160,9 @@ impl Server {
     /// `my.cnf`; `options` are added to the command line.
     pub fn start_on(flavor: Flavor, dir: &Path, datadir: &Path, options: &[&str]) -> Result<Self> {
         fs::create_dir_all(dir)?;
+        // A server that starts removes temporary tables it finds, another one's too: none may share a directory.
+        let tmpdir = dir.join("tmp");
+        fs::create_dir_all(&tmpdir)?;
         let conf = dir.join("my.cnf");
         if !conf.exists() {
             fs::write(&conf, "[mysqld]\n")?;
@@ -178,6 +181,7 @@ impl Server {
                 .arg(format!("--datadir={}", datadir.display()))
                 .arg(format!("--socket={}", socket.display()))
                 .arg(format!("--pid-file={}", dir.join("pid").display()))
+                .arg(format!("--tmpdir={}", tmpdir.display()))
                 .arg(format!("--port={port}"))
                 .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--innodb-buffer-pool-size=32M"])
                 // The lab's truth needs no server that survives a power cut.

@@ -79,20 +79,12 @@ impl<'a> Cursor<'a> {
         Ok(u32::from_le_bytes(self.array(part)?))
     }
 
-    pub(crate) fn u48(&mut self, part: &'static str) -> Result<u64> {
-        self.uint(6, part)
-    }
-
     pub(crate) fn u56(&mut self, part: &'static str) -> Result<u64> {
         self.uint(7, part)
     }
 
     pub(crate) fn u64(&mut self, part: &'static str) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array(part)?))
-    }
-
-    pub(crate) fn i32(&mut self, part: &'static str) -> Result<i32> {
-        Ok(i32::from_le_bytes(self.array(part)?))
     }
 
     /// A little-endian number of `width` bytes, at most 8.

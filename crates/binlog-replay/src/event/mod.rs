@@ -185,7 +185,7 @@ impl<'a> Event<'a> {
             EventKind::XA_PREPARE => Self::XaPrepare(XaPrepare::parse(body)?),
             EventKind::TABLE_MAP => Self::TableMap(TableMap::parse(body, post_header)?),
             kind if kind.is_rows() => Self::Rows(Rows::parse(body, kind, post_header)?),
-            // The first byte is a length that is too small for most statements; the text goes to the end.
+            // The first byte is a length that no reader can use; the text goes to the end.
             EventKind::ROWS_QUERY => match body.split_first() {
                 Some((_, text)) => Self::RowsQuery(text),
                 None => return Err(Malformed::new("statement", "its length is missing")),
@@ -234,7 +234,7 @@ impl<'a> Event<'a> {
             Self::Rows(e) => e.encode(&mut out),
             Self::RowsQuery(text) => {
                 if raw.header.kind == EventKind::ROWS_QUERY {
-                    out.push(text.len().min(255) as u8);
+                    out.extend(raw.body().first());
                 }
                 out.extend(*text);
             }

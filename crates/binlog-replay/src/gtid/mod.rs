@@ -212,6 +212,19 @@ impl GtidSet {
         self.intersection(other).is_empty()
     }
 
+    /// Whether this set has, for some source (or domain) of `other`, a number above all that `other` has.
+    pub fn is_ahead_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::MySql(a), Self::MySql(b)) => {
+                b.iter().any(|(source, n)| a.iter().any(|(s, m)| s == source && m.last() > n.last()))
+            }
+            (Self::MariaDb(a), Self::MariaDb(b)) => {
+                b.iter().any(|(domain, n)| a.iter().any(|(d, m)| d == domain && m.last() > n.last()))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether this set continues `before` without a hole: what it adds starts, for every source (or
     /// domain), right after what `before` holds of it, or at 1, and has no hole in itself.
     ///

@@ -277,10 +277,17 @@ impl Remote {
         }
     }
 
+    fn ended_there(&self) -> Error {
+        Error::EndedThere { host: self.host.clone(), command: self.command.clone() }
+    }
+
     async fn ended(&mut self) -> Result<Vec<Status>, Error> {
         loop {
             if let Some(statuses) = local::statuses(&self.seen, &self.stages, &self.host)? {
                 return Ok(statuses);
+            }
+            if self.seen.contains(&Event::Killed) {
+                return Err(self.ended_there());
             }
             match &mut self.end {
                 Some(end) => tokio::select! {
@@ -294,12 +301,7 @@ impl Remote {
                     Ok(Some(event)) => self.seen.push(event),
                     Ok(None) => return Err(self.lost()),
                     Err(_) if !self.master.alive() => return Err(self.lost()),
-                    Err(_) => {
-                        return Err(Error::EndedThere {
-                            host: self.host.clone(),
-                            command: self.command.clone(),
-                        });
-                    }
+                    Err(_) => return Err(self.ended_there()),
                 },
             }
         }

@@ -1,0 +1,174 @@
+//! How the temporary server is started so that a replay is fast and exact, by flavour and version.
+
+use serde::{Deserialize, Serialize};
+
+use super::method::Method;
+use super::relay::RELAY_LOG;
+use crate::version::{Flavor, ServerVersion};
+
+/// MySQL before this version has no replication channels, so its applier cannot be used: 5.7.
+pub(super) const SOURCE_WITHOUT_RELAY: (Flavor, u16, u16) = (Flavor::MySql, 5, 7);
+
+/// Base name of the binlog that a MariaDB server writes during a `pipe` replay, its only GTID state.
+pub(super) const OWN_BINLOG: &str = "dbrecover-own";
+
+/// Whether the transactions that will be applied have GTIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GtidUse {
+    /// All of them. Always so on MariaDB.
+    All,
+    /// Some: the source switched during the time that the binlogs cover.
+    Some,
+    /// None of them.
+    None,
+}
+
+/// What the options depend on, besides the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerNeeds {
+    /// The method; not [`Method::Auto`].
+    pub method: Method,
+    /// Whether the transactions have GTIDs.
+    pub gtids: GtidUse,
+    /// A `server_id` that no event in the binlogs carries: an applier passes over events with its own.
+    pub server_id: u32,
+    /// Threads of the applier.
+    pub workers: u16,
+    /// Bytes that the server may use for its buffer pool.
+    pub buffer_pool: u64,
+}
+
+/// The options of the temporary server, to be given after those that say where its files are.
+///
+/// | option | why |
+/// | --- | --- |
+/// | no binlog (MariaDB `pipe`: one without fsync) | nobody reads it; MySQL keeps its GTIDs in `mysql.gtid_executed`, MariaDB's applier in `mysql.gtid_slave_pos`. Only a MariaDB client session records its GTIDs nowhere else |
+/// | `innodb_flush_log_at_trx_commit=0` | no fsync per transaction. The server stays consistent in itself after a crash; the last second may be missing, and the GTID state with it |
+/// | doublewrite stays on | a crash in the middle must leave pages that can be recovered |
+/// | 1 GiB packets | a row may be that large |
+/// | `gtid_mode` as the transactions are | `ON` refuses anonymous ones, `OFF` the others |
+/// | commit order not kept with GTIDs | the applier skips what it did already, so gaps after a crash do no harm |
+/// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
+/// | event scheduler off, replication not started | nothing else may write |
+///
+/// [`run`](super::run) puts the durability settings back before the server is stopped.
+pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String> {
+    let mut options = Vec::new();
+    let mut set = |name: &str, value: &str| options.push(format!("--{name}={value}"));
+    let mysql = |major, minor, patch| server.at_least(Flavor::MySql, major, minor, patch);
+    let maria = server.flavor == Flavor::MariaDb;
+    let replica = if mysql(8, 0, 26) { "replica" } else { "slave" };
+
+    set("server-id", &needs.server_id.to_string());
+    set("innodb-flush-log-at-trx-commit", "0");
+    set("innodb-buffer-pool-size", &needs.buffer_pool.to_string());
+    set("max-allowed-packet", "1073741824");
+    set(&format!("{replica}-max-allowed-packet"), "1073741824");
+    set("event-scheduler", "OFF");
+    set("sync-binlog", "0");
+    set("relay-log", RELAY_LOG);
+    set("relay-log-recovery", "OFF");
+    set("sync-relay-log", "0");
+    set(&format!("{replica}-sql-verify-checksum"), "ON");
+    let redo = (needs.buffer_pool / 2).clamp(128 << 20, 1 << 30);
+    if maria {
+        set("innodb-log-file-size", &redo.to_string());
+        set("innodb-io-capacity", "2000");
+        set("gtid-strict-mode", "OFF");
+        set("slave-ddl-exec-mode", "STRICT");
+    } else if mysql(8, 0, 30) {
+        set("innodb-redo-log-capacity", &redo.to_string());
+    }
+    if !maria {
+        gtid_mode(needs.gtids, &mut set);
+        if !mysql(8, 0, 0) {
+            set("master-info-repository", "TABLE");
+            set("relay-log-info-repository", "TABLE");
+        }
+    }
+    if needs.method == Method::Relay {
+        applier(server, needs, replica, &mut set);
+    }
+    options.push(if mysql(8, 0, 26) { "--skip-replica-start" } else { "--skip-slave-start" }.into());
+    // MySQL 5.6 has no table for its GTIDs; MariaDB records those of a session in its binlog alone.
+    let needs_binlog = match server.flavor {
+        Flavor::MySql => !mysql(5, 7, 5) && needs.gtids != GtidUse::None,
+        Flavor::MariaDb => needs.method == Method::Pipe,
+    };
+    if needs_binlog {
+        options.push(format!("--log-bin={OWN_BINLOG}"));
+        options.push("--log-slave-updates".into());
+        options.push("--binlog-format=ROW".into());
+    } else {
+        options.push("--skip-log-bin".into());
+    }
+    options
+}
+
+fn gtid_mode(gtids: GtidUse, set: &mut impl FnMut(&str, &str)) {
+    let (mode, consistency) = match gtids {
+        GtidUse::All => ("ON", "ON"),
+        GtidUse::Some => ("OFF_PERMISSIVE", "OFF"),
+        GtidUse::None => ("OFF", "OFF"),
+    };
+    set("gtid-mode", mode);
+    set("enforce-gtid-consistency", consistency);
+}
+
+fn applier(server: &ServerVersion, needs: &ServerNeeds, replica: &str, set: &mut impl FnMut(&str, &str)) {
+    let workers = needs.workers.to_string();
+    if server.flavor == Flavor::MariaDb {
+        set("slave-parallel-threads", &workers);
+        set("slave-parallel-mode", "optimistic");
+        set("slave-parallel-max-queued", "67108864");
+        return;
+    }
+    set(&format!("{replica}-parallel-workers"), &workers);
+    if !server.at_least(Flavor::MySql, 8, 0, 27) {
+        set(&format!("{replica}-parallel-type"), "LOGICAL_CLOCK");
+    }
+    set(&format!("{replica}-pending-jobs-size-max"), "1073741824");
+    // Commit order needs an own binlog before 8.0.19.
+    let ordered = needs.gtids != GtidUse::All && server.at_least(Flavor::MySql, 8, 0, 19);
+    set(&format!("{replica}-preserve-commit-order"), if ordered { "ON" } else { "OFF" });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(server: &str, method: Method, gtids: GtidUse) -> String {
+        let needs = ServerNeeds { method, gtids, server_id: 77, workers: 4, buffer_pool: 1 << 30 };
+        server_options(&server.parse().unwrap(), &needs).join(" ")
+    }
+
+    #[test]
+    fn a_binlog_is_written_only_where_nothing_else_keeps_gtids() {
+        let binlog = |server, method| options(server, method, GtidUse::All).contains("--log-bin=");
+        assert!(binlog("10.11.6-MariaDB", Method::Pipe));
+        assert!(binlog("5.6.51", Method::Sql));
+        for method in [Method::Sql, Method::Relay] {
+            assert!(!binlog("10.11.6-MariaDB", method));
+            assert!(!binlog("8.0.36", method));
+        }
+        assert!(!binlog("9.7.4", Method::Pipe));
+    }
+
+    #[test]
+    fn gtid_mode_follows_the_transactions() {
+        assert!(options("8.0.36", Method::Sql, GtidUse::All).contains("--gtid-mode=ON "));
+        assert!(options("8.0.36", Method::Sql, GtidUse::None).contains("--gtid-mode=OFF "));
+        assert!(!options("10.11.6-MariaDB", Method::Sql, GtidUse::All).contains("--gtid-mode"));
+    }
+
+    #[test]
+    fn names_follow_the_version() {
+        assert!(
+            options("8.0.25", Method::Relay, GtidUse::All).contains("--slave-parallel-type=LOGICAL_CLOCK")
+        );
+        let new = options("9.7.4", Method::Relay, GtidUse::All);
+        assert!(new.contains("--replica-parallel-workers=4") && !new.contains("parallel-type"));
+        assert!(!new.contains("--slave"));
+    }
+}

@@ -1,0 +1,231 @@
+//! The stock tools: `mysqlbinlog | mysql`, or `mariadb-binlog | mariadb`.
+//!
+//! No shell is between them, both exit statuses count, and the account is in an option file that only this
+//! user can read. Start and stop are exact positions; what is left out is named to `mysqlbinlog`, or cut
+//! out of copies of the binlogs where the tool cannot leave out single transactions.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret, SecretString};
+use tempfile::{NamedTempFile, TempDir};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+use super::error::Error;
+use super::lay::{Folder, Piece};
+use super::method::Method;
+use super::outcome::Progress;
+use super::request::{Account, tools};
+use super::runs;
+use super::session::Session;
+use super::state::{self, Setup};
+use crate::range::Range;
+use crate::version::Flavor;
+
+/// Bytes of a tool's standard error that are kept.
+const STDERR_TAIL: usize = 8 * 1024;
+/// A set longer than this is not given as an argument: the system's limit for one is 128 KiB.
+const LONGEST_SET: usize = 64 * 1024;
+/// Time between two looks at the server's GTID state.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Replays `range`; the server's GTID state is set already.
+pub(super) async fn replay(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    range: &Range,
+    account: &Account,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<u64, Error> {
+    let flavor = setup.server.flavor;
+    let no_tools =
+        || Error::Method { method: Method::Pipe, reason: "the base directory has no tools".into() };
+    let (reader, client) = tools(setup.request, flavor).ok_or_else(no_tools)?;
+    let options = option_file(account)?;
+    let mut copies = None;
+    let mut read = Command::new(&reader);
+    read.arg("--no-defaults").arg("--verify-binlog-checksum");
+    match exclusion(range) {
+        Exclusion::Nothing => positions(&mut read, range),
+        Exclusion::Argument(set) => {
+            positions(&mut read, range);
+            read.arg(format!("--exclude-gtids={set}"));
+        }
+        Exclusion::Copies => {
+            let folder = cut_copies(setup, range)?;
+            read.args(range.files.iter().map(|f| folder.path().join(&f.name)));
+            copies = Some(folder);
+        }
+    }
+    let mut apply = Command::new(&client);
+    apply.arg(format!("--defaults-file={}", options.path().display())).args([
+        "--binary-mode",
+        "--batch",
+        "--max-allowed-packet=1073741824",
+    ]);
+
+    let (feed, text) = std::io::pipe().map_err(Error::file("making a pipe for", &reader))?;
+    let mut reading = spawn(read, &reader, Stdio::null(), text.into())?;
+    let mut applying = spawn(apply, &client, feed.into(), Stdio::piped())?;
+    let stderr = (tail(reading.stderr.take()), tail(applying.stderr.take()));
+    // The client prints nothing in batch mode but the results of statements that are none of ours.
+    let output = tail(applying.stdout.take());
+    let ends = async { tokio::join!(reading.wait(), applying.wait(), stderr.0, stderr.1, output) };
+    let watch = watch(session, setup, range, progress);
+    let (reading, applying, reader_words, client_words, _) = tokio::select! {
+        ends = ends => ends,
+        failed = watch => return Err(failed),
+    };
+    drop(copies);
+    let status = |result: std::io::Result<ExitStatus>, path| result.map_err(Error::file("waiting for", path));
+    let (reading, applying) = (status(reading, &reader)?, status(applying, &client)?);
+    // A client that failed ends the reader too, so its words come first.
+    for (status, tool, words) in [(applying, &client, client_words), (reading, &reader, reader_words)] {
+        if !status.success() {
+            return Err(Error::Tool { tool: tool.display().to_string(), status, stderr: words });
+        }
+    }
+    Ok(range.transactions)
+}
+
+enum Exclusion {
+    Nothing,
+    Argument(String),
+    Copies,
+}
+
+fn exclusion(range: &Range) -> Exclusion {
+    match (&range.skip, range.flavor) {
+        (None, _) => Exclusion::Nothing,
+        (Some(set), _) if set.is_empty() => Exclusion::Nothing,
+        (Some(set), Flavor::MySql) if set.to_string().len() < LONGEST_SET => {
+            Exclusion::Argument(set.to_string())
+        }
+        _ => Exclusion::Copies,
+    }
+}
+
+fn positions(read: &mut Command, range: &Range) {
+    read.arg(format!("--start-position={}", range.start().pos));
+    read.arg(format!("--stop-position={}", range.stop().pos));
+    read.args(range.files.iter().map(|f| &f.path));
+}
+
+/// Copies of the files with nothing but the wanted transactions, beside the data directory.
+fn cut_copies(setup: &Setup<'_>, range: &Range) -> Result<TempDir, Error> {
+    let datadir = &setup.request.datadir;
+    let beside = datadir.parent().unwrap_or(datadir);
+    let dir = tempfile::Builder::new().prefix(".dbrecover-binlogs-").tempdir_in(beside);
+    let dir = dir.map_err(Error::file("creating a folder in", beside))?;
+    let folder = Folder::open(dir.path())?;
+    for file in &range.files {
+        let keep = runs::kept(range, file)?;
+        folder.lay(&Piece { file, keep, named: false }, &file.name)?;
+    }
+    Ok(dir)
+}
+
+/// Starts a program; our copies of its pipe ends go with `command`, so that each side sees the other's end.
+fn spawn(mut command: Command, name: &Path, stdin: Stdio, stdout: Stdio) -> Result<Child, Error> {
+    command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
+    command.spawn().map_err(Error::file("starting", name))
+}
+
+/// The last lines that a tool wrote.
+async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
+    let mut kept = Vec::new();
+    if let Some(mut output) = output {
+        let mut buffer = [0; 4096];
+        while let Ok(n @ 1..) = output.read(&mut buffer).await {
+            kept.extend_from_slice(&buffer[..n]);
+            let over = kept.len().saturating_sub(STDERR_TAIL);
+            kept.drain(..over);
+        }
+    }
+    String::from_utf8_lossy(&kept).trim().to_owned()
+}
+
+/// Tells how far the server is, for as long as it is polled; ends only with an error.
+async fn watch(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    range: &Range,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Error {
+    let began = Instant::now();
+    let mut now =
+        Progress { transactions_total: range.transactions, bytes_total: range.bytes, ..Progress::default() };
+    loop {
+        tokio::time::sleep(POLL).await;
+        if let Some(applied) = &range.applied {
+            let state = match state::read(session, setup).await {
+                Ok(state) => state,
+                Err(error) => return error,
+            };
+            // MariaDB counts numbers, of which some may be nobody's.
+            let (done, all) = (applied.intersection(&state).count(), applied.count().max(1));
+            let share = |total: u64| {
+                let part = u128::from(total) * u128::from(done) / u128::from(all);
+                u64::try_from(part).unwrap_or(total)
+            };
+            now.transactions = share(range.transactions);
+            now.bytes = share(range.bytes);
+        }
+        now = now.timed(began.elapsed());
+        progress(now.clone());
+    }
+}
+
+/// The account as a client option file; readable by this user alone.
+fn option_file(account: &Account) -> Result<NamedTempFile, Error> {
+    let mut file = NamedTempFile::with_prefix(".dbrecover-account-")
+        .map_err(Error::file("creating a file in", std::env::temp_dir()))?;
+    let socket = account.socket.to_string_lossy();
+    let text: SecretString = format!(
+        "[client]\nuser={}\npassword={}\nsocket={}\nprotocol=socket\n",
+        quoted(&account.user),
+        quoted(account.password.expose_secret()),
+        quoted(&socket)
+    )
+    .into();
+    let path = file.path().to_owned();
+    file.write_all(text.expose_secret().as_bytes()).map_err(Error::file("writing", path))?;
+    Ok(file)
+}
+
+/// A value of an option file: in double quotes, with the escapes that both families of clients read.
+fn quoted(value: &str) -> String {
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            '\t' => text.push_str("\\t"),
+            c => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_option_files_are_escaped() {
+        assert_eq!(quoted(r#"a"b\c#d 'e"#), r#""a\"b\\c#d 'e""#);
+    }
+
+    #[tokio::test]
+    async fn only_the_end_of_a_long_output_is_kept() {
+        let long = [vec![b'x'; 3 * STDERR_TAIL], b"last".to_vec()].concat();
+        let kept = tail(Some(&long[..])).await;
+        assert!(kept.len() <= STDERR_TAIL && kept.ends_with("last"));
+    }
+}

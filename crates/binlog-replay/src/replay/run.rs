@@ -1,0 +1,356 @@
+//! From a request to its outcome.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use mysql_async::Row;
+
+use super::dialect::Dialect;
+use super::error::Error;
+use super::method::{Case, Choice, Method};
+use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, server_options};
+use super::outcome::{LeftOut, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
+use super::relay::{CHANNEL, RELAY_LOG};
+use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
+use super::session::{Session, column};
+use super::sql::{self, journal};
+use super::state::{self, Setup};
+use super::{pipe, relay::replay as by_relay};
+use crate::gtid::GtidSet;
+use crate::range::Range;
+use crate::target::{Position, Start};
+use crate::version::{Flavor, ServerVersion};
+
+/// A `server_id` that nobody gives to a server of his own: the largest but a few.
+const SERVER_ID: u32 = 4_294_967_203;
+
+/// What a request comes to.
+struct Decided {
+    server: ServerVersion,
+    range: Range,
+    gtids: GtidUse,
+    choice: Choice,
+}
+
+/// Says what a replay would do; reads the binlogs and touches nothing.
+///
+/// # Errors
+///
+/// Everything that can be known before: binlogs that are damaged, missing or of the other family, a target
+/// outside of them or inside a transaction, a method that cannot do it.
+pub fn plan(request: &Request) -> Result<Plan, Error> {
+    let (start, _, _) = request.places()?;
+    Ok(decide(request, &start)?.plan())
+}
+
+/// As [`plan`], with the options that the temporary server needs.
+///
+/// # Errors
+///
+/// As [`plan`].
+pub fn prepare(request: &Request) -> Result<Prepared, Error> {
+    let (start, _, _) = request.places()?;
+    let decided = decide(request, &start)?;
+    let needs = ServerNeeds {
+        method: decided.choice.method,
+        gtids: decided.gtids,
+        server_id: SERVER_ID,
+        workers: request.workers.unwrap_or_else(default_workers),
+        buffer_pool: request.buffer_pool.unwrap_or_else(|| (machine_memory() / 8).clamp(128 << 20, 8 << 30)),
+    };
+    let server_options = server_options(&decided.server, &needs);
+    Ok(Prepared { plan: decided.plan(), server_options })
+}
+
+/// Twice the processors, so that workers that wait for a lock or a page leave none idle.
+fn default_workers() -> u16 {
+    let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
+    u16::try_from(processors * 2).unwrap_or(u16::MAX).clamp(4, 16)
+}
+
+impl Decided {
+    fn plan(&self) -> Plan {
+        Plan {
+            schema_version: SCHEMA_VERSION,
+            choice: self.choice.clone(),
+            gtids: self.gtids,
+            range: RangeSummary::from(&self.range),
+        }
+    }
+
+    /// What the server holds before the first transaction of the range is applied.
+    fn held_before(&self) -> Option<GtidSet> {
+        let expected = self.range.expected.as_ref()?;
+        Some(match &self.range.applied {
+            Some(applied) => expected.minus(applied),
+            None => expected.clone(),
+        })
+    }
+}
+
+fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
+    let server = request.version()?;
+    let (_, target, skip) = request.places()?;
+    let range = super::interim::choose(&request.binlogs, start, &target, skip.as_ref(), &server)?;
+    if range.flavor != server.flavor {
+        return Err(Error::OtherFlavor { found: range.version.to_string(), server: server.to_string() });
+    }
+    let gtids = gtid_use(&range);
+    let case = Case {
+        server: &server,
+        gtids,
+        on_error: request.on_error,
+        tools: tools(request, server.flavor).is_some(),
+        resume: request.resume,
+    };
+    let method = request.method;
+    let choice = case.choose(method).map_err(|reason| Error::Method { method, reason })?;
+    Ok(Decided { server, range, gtids, choice })
+}
+
+fn gtid_use(range: &Range) -> GtidUse {
+    if range.flavor == Flavor::MariaDb {
+        return GtidUse::All;
+    }
+    match &range.applied {
+        None => GtidUse::None,
+        Some(applied) => match applied.count() {
+            n if n == range.transactions => GtidUse::All,
+            0 => GtidUse::None,
+            _ => GtidUse::Some,
+        },
+    }
+}
+
+/// Applies the transactions and proves that the server is where the plan said.
+///
+/// # Errors
+///
+/// As [`plan`]; a server that cannot be used, a transaction that it refused ([`Error::Refused`],
+/// [`Error::Applier`], [`Error::Tool`]), or [`Error::Unproven`]. The server is left as it is then: it can be
+/// looked at, and [`Request::resume`] goes on where it stands.
+pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Outcome, Error> {
+    let began = Instant::now();
+    let account = request.server.as_ref().ok_or(Error::NoAccount)?;
+    let (start, _, _) = request.places()?;
+    let decided = decide_aside(request, start.clone()).await?;
+    let mut session = Session::open(account).await?;
+    let setup =
+        Setup { request, server: &decided.server, method: decided.choice.method, gtids: decided.gtids };
+    check_settings(&mut session, &setup).await?;
+    let rest = rest(&mut session, &setup, &decided, &start).await?;
+    let range = rest.as_ref().map_or(&decided.range, |rest| &rest.range);
+    let expected = decided.range.expected.as_ref();
+    let (transactions, left_out) = match range.is_empty() {
+        true => (0, Vec::new()),
+        false => apply(&mut session, &setup, range, account, progress).await?,
+    };
+    let proof = prove(&mut session, &setup, range, expected, &left_out).await?;
+    put_back(&mut session, &setup).await?;
+    session.close().await;
+    Ok(Outcome {
+        schema_version: SCHEMA_VERSION,
+        method: decided.choice.method,
+        reason: decided.choice.reason.clone(),
+        range: RangeSummary::from(range),
+        transactions,
+        left_out,
+        proof,
+        elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// [`decide`] on a thread that may block: it reads every binlog.
+async fn decide_aside(request: &Request, start: Start) -> Result<Decided, Error> {
+    let request = request.clone();
+    match tokio::task::spawn_blocking(move || decide(&request, &start)).await {
+        Ok(decided) => decided,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+async fn apply(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    range: &Range,
+    account: &Account,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(u64, Vec<LeftOut>), Error> {
+    match setup.method {
+        Method::Pipe => Ok((pipe::replay(session, setup, range, account, progress).await?, Vec::new())),
+        Method::Relay => Ok((by_relay(session, setup, range, progress).await?, Vec::new())),
+        Method::Sql | Method::Auto => sql::replay(session, setup, range, account, progress).await,
+    }
+}
+
+/// The settings without which the method is not exact.
+async fn check_settings(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> {
+    let found: ServerVersion = session.text("SELECT VERSION()").await?.parse()?;
+    if found.flavor != setup.server.flavor {
+        return Err(Error::OtherFlavor { found: setup.server.to_string(), server: found.to_string() });
+    }
+    if setup.method == Method::Relay {
+        let name = session.text("SELECT @@GLOBAL.relay_log").await?;
+        let file = Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned());
+        if file.as_deref() != Some(RELAY_LOG) {
+            return Err(Error::Setting { setting: "relay_log", found: name, wanted: RELAY_LOG.into() });
+        }
+    }
+    let needs_binlog = setup.method == Method::Pipe && setup.server.flavor == Flavor::MariaDb;
+    if needs_binlog && !state::has_binlog(session).await? {
+        let (found, wanted) = ("OFF".into(), "ON: only a binlog keeps the GTIDs of a MariaDB client".into());
+        return Err(Error::Setting { setting: "log_bin", found, wanted });
+    }
+    Ok(())
+}
+
+/// Sets the GTID state before a new replay. For one that goes on: what is still missing.
+async fn rest(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    decided: &Decided,
+    start: &Start,
+) -> Result<Option<Decided>, Error> {
+    if setup.request.resume {
+        if let Some(start) = where_it_stands(session, setup, decided, start).await? {
+            return decide_aside(setup.request, start).await.map(Some);
+        }
+    }
+    journal::drop(session).await?;
+    if let Some(held) = decided.held_before() {
+        state::write(session, setup, &held).await?;
+    }
+    Ok(None)
+}
+
+/// Where a replay that goes on has to start; `None` if nothing of it was applied yet.
+async fn where_it_stands(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    decided: &Decided,
+    start: &Start,
+) -> Result<Option<Start>, Error> {
+    if let Some((position, _)) = journal::read(session).await? {
+        return Ok(Some(Start { position, executed: start.executed.clone() }));
+    }
+    let (Some(expected), Some(before)) = (&decided.range.expected, decided.held_before()) else {
+        return applier_position(session, setup)
+            .await
+            .map(|place| place.map(|position| Start { position, executed: start.executed.clone() }));
+    };
+    let held = state::read(session, setup).await?;
+    if !state::position(&before).is_subset(&held) {
+        return Ok(None);
+    }
+    if !held.is_subset(&expected.union(&before)) {
+        return Err(Error::NotResumable { held: held.to_string() });
+    }
+    Ok(Some(Start { position: start.position.clone(), executed: Some(held) }))
+}
+
+/// Where an applier without GTIDs was cut off, after it has closed the gaps between its workers.
+async fn applier_position(session: &mut Session, setup: &Setup<'_>) -> Result<Option<Position>, Error> {
+    if setup.method != Method::Relay {
+        return Ok(None);
+    }
+    let dialect = Dialect::of(setup.server);
+    let exists =
+        "SELECT COUNT(*) FROM performance_schema.replication_applier_configuration WHERE CHANNEL_NAME=";
+    if session.text(&format!("{exists}'{CHANNEL}'")).await? == "0" {
+        return Ok(None);
+    }
+    session.run(&dialect.close_gaps(CHANNEL)).await?;
+    loop {
+        let Some(row) = session.first::<Row>(&dialect.channel_status(CHANNEL)).await? else {
+            return Ok(None);
+        };
+        if column(&row, dialect.column_applier_running()) == "Yes" {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            continue;
+        }
+        let reason = column(&row, "Last_SQL_Error");
+        let file = column(&row, dialect.column_source_file());
+        let pos = column(&row, dialect.column_source_pos());
+        if !reason.is_empty() {
+            return Err(Error::Applier { after: format!("{file}:{pos}"), reason });
+        }
+        return Ok(format!("{file}:{pos}").parse().ok());
+    }
+}
+
+/// Compares what the server says with what the plan said.
+async fn prove(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    range: &Range,
+    expected: Option<&GtidSet>,
+    left_out: &[LeftOut],
+) -> Result<Proof, Error> {
+    let journalled = setup.method == Method::Sql && sql::journals(setup) && !range.is_empty();
+    let mut proof = None;
+    if let (true, Some(last)) = (journalled, &range.last) {
+        let found = journal::read(session).await?.map_or_else(String::new, |(place, _)| place.to_string());
+        proof = Some(same("mysql.dbrecover_replay", last.end.to_string(), found)?);
+        journal::drop(session).await?;
+        if let (Flavor::MariaDb, Some(expected)) = (setup.server.flavor, expected) {
+            state::write(session, setup, expected).await?;
+        }
+    }
+    let Some(expected) = expected else {
+        let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());
+        let source = match setup.method {
+            Method::Pipe => "the exit status of both tools",
+            _ => "the end of the relay logs",
+        };
+        let proven = Proof { source: source.into(), expected: last.clone(), found: last };
+        return Ok(proof.unwrap_or(proven));
+    };
+    let found = state::prove(session, setup, expected).await?;
+    tracing::debug!(%found, left_out = left_out.len(), "proved");
+    if setup.method == Method::Pipe && setup.server.flavor == Flavor::MariaDb {
+        state::write(session, setup, expected).await?;
+    }
+    let expected = state::position(expected).to_string();
+    Ok(Proof { source: state::source(setup).into(), expected, found: state::position(&found).to_string() })
+}
+
+fn same(source: &str, expected: String, found: String) -> Result<Proof, Error> {
+    if expected == found {
+        return Ok(Proof { source: source.into(), expected, found });
+    }
+    Err(Error::Unproven { source_of_state: source.into(), expected, found })
+}
+
+/// Puts the settings that were chosen for speed back to safe ones, and what is not yet on disk there.
+async fn put_back(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> {
+    session.run("SET GLOBAL innodb_flush_log_at_trx_commit=1").await?;
+    session.run("SET GLOBAL sync_binlog=1").await?;
+    if setup.method == Method::Sql {
+        session.run("SET GLOBAL local_infile=0").await?;
+    }
+    session.run("FLUSH ENGINE LOGS").await
+}
+
+/// Removes from the data directory of a stopped server what a replay left there: relay logs, and the binlog
+/// that MariaDB needed.
+///
+/// # Errors
+///
+/// [`Error::File`] if the folder cannot be read or a file not removed.
+pub fn clean(datadir: &Path) -> Result<(), Error> {
+    let entries = fs::read_dir(datadir).map_err(Error::file("reading", datadir))?;
+    for entry in entries {
+        let entry = entry.map_err(Error::file("reading", datadir))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let ours = [RELAY_LOG, OWN_BINLOG].iter().any(|base| {
+            name.strip_prefix(base).is_some_and(|rest| rest.starts_with('.') || rest.starts_with('-'))
+        });
+        let states = ["relay-log-", "master-"].iter().any(|s| name == format!("{s}{CHANNEL}.info"));
+        if ours || states {
+            fs::remove_file(entry.path()).map_err(Error::file("removing", entry.path()))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,594 @@
+//! Events to statements: what `mysqlbinlog` would write, packed for the connection.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::mem;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::sync::mpsc::Sender;
+
+use super::journal;
+use super::packet::{Infile, Kind, Packet, Step, Transaction};
+use super::settings::Settings;
+use super::values::{self, Collations};
+use crate::event::{
+    Checksum, Duplicates, EXTRA_ROLLBACK_ALTER, EXTRA_START_ALTER, Event, EventKind, ExecuteLoadQuery,
+    Header, MariaDbGtid, Query, RawEvent, Rows, XaPrepare,
+};
+use crate::range::{Range, RangeFile};
+use crate::reader::Reader;
+use crate::replay::error::Error;
+use crate::replay::lay::description;
+use crate::version::{Flavor, ServerVersion};
+
+/// Bytes of row events after which a statement's rows are split over two `BINLOG` statements.
+const LONGEST_ROWS: usize = 64 << 20;
+
+/// What the statements are made for.
+pub(super) struct Target {
+    pub(super) server: ServerVersion,
+    pub(super) collations: Collations,
+    /// Whether the position is kept in a table; see [`journal`].
+    pub(super) journal: bool,
+    /// Whether the server writes a binlog, so that MariaDB's GTIDs must be set.
+    pub(super) binlog: bool,
+}
+
+/// Reads the range and sends its statements; ends early when nobody receives them any more.
+pub(super) fn compile(range: &Range, target: Target, packets: Sender<Result<Packet, Error>>) {
+    let mut compiler = Compiler::new(range, target, packets.clone());
+    match compiler.files() {
+        Ok(()) | Err(Stop::Closed) => {}
+        Err(Stop::Failed(error)) => {
+            let _ = packets.blocking_send(Err(error));
+        }
+    }
+}
+
+/// Why compiling ended before the range did.
+enum Stop {
+    Closed,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<crate::Error> for Stop {
+    fn from(error: crate::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+struct Compiler<'a> {
+    range: &'a Range,
+    target: Target,
+    packets: Sender<Result<Packet, Error>>,
+    packet: Packet,
+    settings: Settings,
+    /// Index of the file in the range.
+    file: usize,
+    /// `BINLOG` statement with the file's format description, until it was sent on this connection.
+    description: Option<Vec<u8>>,
+    description_again: Vec<u8>,
+    /// Offset of the event at hand.
+    pos: u64,
+    end: u64,
+    transaction: Option<Arc<Transaction>>,
+    transactions: u64,
+    /// Whether the transaction is one that is left out.
+    leaving_out: bool,
+    /// Whether statements are between `BEGIN` and `COMMIT`.
+    inside: bool,
+    rows: RowGroup,
+    loads: HashMap<u32, tempfile::NamedTempFile>,
+}
+
+/// The events of one statement's rows.
+#[derive(Default)]
+struct RowGroup {
+    events: Vec<u8>,
+    /// Length of the table maps at the start of `events`.
+    maps: usize,
+    /// Start of the last rows event in `events`.
+    last: usize,
+    first_pos: u64,
+    tables: HashMap<u64, Arc<str>>,
+    table: Option<Arc<str>>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(range: &'a Range, target: Target, packets: Sender<Result<Packet, Error>>) -> Self {
+        Self {
+            range,
+            target,
+            packets,
+            packet: Packet::default(),
+            settings: Settings::default(),
+            file: 0,
+            description: None,
+            description_again: Vec::new(),
+            pos: 0,
+            end: 0,
+            transaction: None,
+            transactions: 0,
+            leaving_out: false,
+            inside: false,
+            rows: RowGroup::default(),
+            loads: HashMap::new(),
+        }
+    }
+
+    fn files(&mut self) -> Result<(), Stop> {
+        for (at, file) in self.range.files.iter().enumerate() {
+            self.file = at;
+            self.one_file(file)?;
+        }
+        self.flush()
+    }
+
+    fn one_file(&mut self, file: &RangeFile) -> Result<(), Stop> {
+        let raw = description(&file.path)?;
+        self.description_again = binlog_statement(&raw);
+        self.description = Some(self.description_again.clone());
+        let mut reader = Reader::open_at(&file.path, file.start)?;
+        while reader.offset() < file.stop {
+            let Some(event) = reader.next_event()? else { break };
+            (self.pos, self.end) = (event.offset, event.end());
+            if self.end > file.start {
+                self.event(&event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
+        let kind = raw.header.kind;
+        if kind.is_gtid() {
+            return self.gtid(raw);
+        }
+        match kind {
+            EventKind::FORMAT_DESCRIPTION
+            | EventKind::PREVIOUS_GTIDS
+            | EventKind::GTID_LIST
+            | EventKind::BINLOG_CHECKPOINT
+            | EventKind::ROTATE
+            | EventKind::STOP
+            | EventKind::HEARTBEAT
+            | EventKind::HEARTBEAT_V2
+            | EventKind::ROWS_QUERY
+            | EventKind::ANNOTATE_ROWS => return Ok(()),
+            _ if self.leaving_out => return Ok(()),
+            _ => {}
+        }
+        if self.transaction.is_none() {
+            self.begin_transaction(None, raw.header.timestamp)?;
+        }
+        if kind.is_rows() {
+            return self.row_event(raw);
+        }
+        match self.decode(raw)? {
+            Event::TableMap(map) => self.table_map(raw, map.table_id, map.schema, map.table),
+            Event::Xid(_) => self.commit("COMMIT"),
+            Event::Query(query) => self.query(&query, raw.header),
+            Event::Intvar(var) => {
+                let (name, value) = match var {
+                    crate::event::Intvar::LastInsertId(n) => ("LAST_INSERT_ID", n),
+                    crate::event::Intvar::InsertId(n) => ("INSERT_ID", n),
+                };
+                self.session(format!("SET {name}={value};").as_bytes())
+            }
+            Event::Rand(rand) => {
+                let sql =
+                    format!("SET @@session.rand_seed1={},@@session.rand_seed2={};", rand.seed1, rand.seed2);
+                self.session(sql.as_bytes())
+            }
+            Event::UserVar(var) => {
+                let mut sql = Vec::new();
+                values::user_var(&var, &self.target.collations, &mut sql).map_err(|why| self.wrong(why))?;
+                self.session(&sql)
+            }
+            Event::BeginLoadQuery(block) => {
+                let file = tempfile::NamedTempFile::with_prefix("dbrecover-load-");
+                let file = file.map_err(Error::file("creating a file in", std::env::temp_dir()))?;
+                self.loads.insert(block.file_id, file);
+                self.load_block(block.file_id, block.data)
+            }
+            Event::AppendBlock(block) => self.load_block(block.file_id, block.data),
+            Event::DeleteFile(id) => {
+                self.loads.remove(&id);
+                Ok(())
+            }
+            Event::ExecuteLoadQuery(load) => self.load(&load, raw.header),
+            Event::XaPrepare(xa) => self.xa_prepare(&xa),
+            Event::TransactionPayload(payload) => {
+                let mut events = payload.events(raw.format()).map_err(|e| self.wrong(e.to_string()))?;
+                while let Some(event) = events.next_event().map_err(|e| self.wrong(e.to_string()))? {
+                    self.event(&event)?;
+                }
+                Ok(())
+            }
+            Event::Incident(_) => Err(self.wrong("the server noted that events are missing here").into()),
+            Event::Opaque(_) => Ok(()),
+            _ => Err(self.wrong(format!("a {kind} event has no place in a transaction")).into()),
+        }
+    }
+
+    fn decode<'e>(&self, raw: &RawEvent<'e>) -> Result<Event<'e>, Error> {
+        raw.decode().map_err(|e| self.wrong(e.to_string()))
+    }
+
+    fn wrong(&self, what: impl Into<String>) -> Error {
+        Error::Event { file: self.range.files[self.file].name.clone(), pos: self.pos, what: what.into() }
+    }
+
+    // ---- transactions
+
+    fn gtid(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
+        (self.leaving_out, self.inside, self.transaction) = (false, false, None);
+        match self.decode(raw)? {
+            Event::MySqlGtid(event) => {
+                if self.is_left_out(event.gtid.as_ref()) {
+                    return Ok(());
+                }
+                let gtid = event.gtid.as_ref().map(ToString::to_string);
+                self.begin_transaction(gtid.clone(), raw.header.timestamp)?;
+                if self.target.server.at_least(Flavor::MySql, 8, 0, 14) {
+                    let (own, first) = (event.immediate_version, event.original_version);
+                    let mut sql = Vec::new();
+                    let own = own.unwrap_or(999_999);
+                    self.settings.versions(first.unwrap_or(own), own, &mut sql);
+                    self.session(&sql)?;
+                }
+                let name = gtid.as_deref().unwrap_or("ANONYMOUS");
+                self.step(format!("SET @@session.gtid_next='{name}';").as_bytes(), Kind::Name, None)
+            }
+            Event::MariaDbGtid(event) => {
+                let extra = event.extra_flags.unwrap_or(0);
+                // A two-phase ALTER is applied where it was committed.
+                if self.is_left_out(Some(&event.gtid))
+                    || extra & (EXTRA_START_ALTER | EXTRA_ROLLBACK_ALTER) != 0
+                {
+                    self.leaving_out = true;
+                    return Ok(());
+                }
+                self.begin_transaction(Some(event.gtid.to_string()), raw.header.timestamp)?;
+                if self.target.binlog {
+                    self.name_mariadb(&event)?;
+                }
+                if event.flags & MariaDbGtid::PREPARED_XA != 0 {
+                    let xid =
+                        event.xid.as_ref().ok_or_else(|| self.wrong("an XA transaction without its name"))?;
+                    let sql = format!("XA START {};", values::xid(xid));
+                    self.before_unjournalled()?;
+                    self.inside = true;
+                    return self.step(sql.as_bytes(), Kind::Data, None);
+                }
+                if !event.standalone() {
+                    self.inside = true;
+                    return self.step(b"BEGIN;", Kind::Data, None);
+                }
+                Ok(())
+            }
+            _ => Err(self.wrong("not a GTID event").into()),
+        }
+    }
+
+    fn name_mariadb(&mut self, event: &MariaDbGtid<'_>) -> Result<(), Stop> {
+        let crate::Gtid::MariaDb { domain, server, number } = event.gtid else { return Ok(()) };
+        let sql = format!(
+            "SET @@session.gtid_domain_id={domain},@@session.server_id={server},@@session.gtid_seq_no={number};"
+        );
+        self.step(sql.as_bytes(), Kind::Name, None)
+    }
+
+    fn is_left_out(&mut self, gtid: Option<&crate::Gtid>) -> bool {
+        let skip = self.range.skip.as_ref();
+        self.leaving_out = matches!((skip, gtid), (Some(skip), Some(gtid)) if skip.contains(gtid));
+        self.leaving_out
+    }
+
+    fn begin_transaction(&mut self, gtid: Option<String>, time: u32) -> Result<(), Stop> {
+        if self.packet.is_full() {
+            self.flush()?;
+        }
+        let number = self.transactions;
+        self.transactions += 1;
+        let transaction = Transaction { number, gtid, file: self.file, start: self.pos, time };
+        self.transaction = Some(Arc::new(transaction));
+        if let Some(sql) = self.description.take() {
+            self.session(&sql)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the transaction with `sql`, and its place with it.
+    fn commit(&mut self, sql: &str) -> Result<(), Stop> {
+        if self.target.journal {
+            let place = self.journal_row(journal::State::Done);
+            self.step(place.as_bytes(), Kind::Data, None)?;
+        }
+        self.inside = false;
+        self.step(format!("{sql};").as_bytes(), Kind::Data, Some(self.end))?;
+        self.transaction = None;
+        Ok(())
+    }
+
+    fn journal_row(&self, state: journal::State) -> String {
+        let gtid = self.transaction.as_ref().and_then(|t| t.gtid.as_deref());
+        journal::update(&self.range.files[self.file].name, self.end, gtid, state)
+    }
+
+    /// Notes that a statement comes that cannot be committed together with its place.
+    fn before_unjournalled(&mut self) -> Result<(), Stop> {
+        if self.target.journal {
+            let place = self.journal_row(journal::State::Running);
+            self.step(place.as_bytes(), Kind::Session, None)?;
+        }
+        Ok(())
+    }
+
+    fn after_unjournalled(&mut self) -> Result<(), Stop> {
+        if self.target.journal {
+            let place = self.journal_row(journal::State::Done);
+            self.step(place.as_bytes(), Kind::Session, None)?;
+        }
+        Ok(())
+    }
+
+    // ---- statements
+
+    fn query(&mut self, query: &Query<'_>, header: Header) -> Result<(), Stop> {
+        match &query.text[..] {
+            b"BEGIN" if query.error == 0 => {
+                self.inside = true;
+                return self.step(b"BEGIN;", Kind::Data, None);
+            }
+            b"COMMIT" if query.error == 0 => return self.commit("COMMIT"),
+            b"ROLLBACK" if query.error == 0 => return self.commit("ROLLBACK"),
+            _ => {}
+        }
+        self.prepare(query, header)?;
+        if !self.inside {
+            self.before_unjournalled()?;
+        }
+        let alone = !self.inside;
+        let opens = query.text.starts_with(b"XA START") || query.text.ends_with(b"START TRANSACTION");
+        self.alone(&query.text, query.error, None, alone && !opens)?;
+        if opens {
+            self.inside = true;
+        } else if alone {
+            self.after_unjournalled()?;
+            self.transaction = None;
+        }
+        Ok(())
+    }
+
+    /// Brings the session to where a statement needs it.
+    fn prepare(&mut self, query: &Query<'_>, header: Header) -> Result<(), Stop> {
+        if !query.status.unknown.is_empty() {
+            return Err(self.wrong("the statement has settings that this program does not know").into());
+        }
+        let mut sql = Vec::new();
+        self.settings.change(query, header.timestamp, &self.target.server, &mut sql);
+        // Two statements at most: USE and SET.
+        match sql.iter().position(|b| *b == b';').filter(|_| sql.starts_with(b"USE ")) {
+            Some(_) => {
+                let at = end_of_use(&sql);
+                let (first, second) = sql.split_at(at);
+                self.session(first)?;
+                self.session(second)
+            }
+            None => self.session(&sql),
+        }
+    }
+
+    /// Sends a statement by itself: its bytes may be in any character set and may end in a comment.
+    fn alone(&mut self, sql: &[u8], error: u16, infile: Option<Infile>, ends: bool) -> Result<(), Stop> {
+        self.flush()?;
+        self.packet.infile = infile;
+        let ends = ends.then_some(self.end);
+        self.push(sql, Kind::Data, ends, None, error)?;
+        self.flush()
+    }
+
+    fn load_block(&mut self, id: u32, data: &[u8]) -> Result<(), Stop> {
+        let path = std::env::temp_dir();
+        let Some(file) = self.loads.get_mut(&id) else {
+            return Err(self.wrong(format!("a piece of file {id}, whose beginning is missing")).into());
+        };
+        Ok(file.write_all(data).map_err(Error::file("writing a file in", path))?)
+    }
+
+    fn load(&mut self, load: &ExecuteLoadQuery<'_>, header: Header) -> Result<(), Stop> {
+        let Some(file) = self.loads.remove(&load.file_id) else {
+            return Err(self.wrong(format!("file {} was not in the binlog", load.file_id)).into());
+        };
+        let (start, end) = (load.name_start as usize, load.name_end as usize);
+        let text = &load.query.text;
+        let mut sql = text.get(..start).unwrap_or_default().to_vec();
+        sql.extend(b" LOCAL INFILE 'dbrecover'");
+        sql.extend(match load.duplicates {
+            Duplicates::Error => &b""[..],
+            Duplicates::Ignore => b" IGNORE",
+            Duplicates::Replace => b" REPLACE",
+        });
+        sql.extend(b" INTO");
+        sql.extend(text.get(end..).unwrap_or_default());
+        self.prepare(&load.query, header)?;
+        self.alone(&sql, load.query.error, Some(Arc::new(file.into_temp_path())), false)
+    }
+
+    fn xa_prepare(&mut self, xa: &XaPrepare<'_>) -> Result<(), Stop> {
+        let xid = values::xid(&xa.xid);
+        let sql =
+            if xa.one_phase { format!("XA COMMIT {xid} ONE PHASE") } else { format!("XA PREPARE {xid}") };
+        self.inside = false;
+        self.step(format!("{sql};").as_bytes(), Kind::Data, Some(self.end))?;
+        if !xa.one_phase && !self.target.server.at_least(Flavor::MySql, 8, 0, 29) {
+            // Before xa_detach_on_prepare the session can do nothing else until the transaction is ended.
+            self.packet.reconnect = true;
+            self.flush()?;
+            self.settings = Settings::default();
+            self.description = Some(self.description_again.clone());
+            if let Some(sql) = self.description.take() {
+                self.session(&sql)?;
+            }
+        }
+        self.after_unjournalled()?;
+        self.transaction = None;
+        Ok(())
+    }
+
+    // ---- rows
+
+    fn table_map(&mut self, raw: &RawEvent<'_>, id: u64, schema: &[u8], table: &[u8]) -> Result<(), Stop> {
+        if self.rows.events.is_empty() {
+            self.rows.first_pos = self.pos;
+        }
+        let name = format!("{}.{}", String::from_utf8_lossy(schema), String::from_utf8_lossy(table));
+        self.rows.tables.insert(id, name.into());
+        append_event(raw, &mut self.rows.events);
+        self.rows.maps = self.rows.events.len();
+        Ok(())
+    }
+
+    fn row_event(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
+        let ids = match raw.format().post_header(raw.header.kind) {
+            Some(6) => 4,
+            _ => 6,
+        };
+        let body = raw.body();
+        let (Some(id), Some(flags)) = (body.get(..ids), body.get(ids..ids + 2)) else {
+            return Err(self.wrong("a rows event that ends in its header").into());
+        };
+        let id = id.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
+        let ends = u16::from_le_bytes([flags[0], flags[1]]) & Rows::STATEMENT_END != 0;
+        if let Some(name) = self.rows.tables.get(&id) {
+            self.rows.table = Some(name.clone());
+        }
+        self.rows.last = self.rows.events.len();
+        append_event(raw, &mut self.rows.events);
+        if ends {
+            self.row_statement()?;
+            self.rows = RowGroup::default();
+        } else if self.rows.events.len() > LONGEST_ROWS {
+            // The server closes the tables at the end of a BINLOG statement, so the next part needs the maps.
+            let maps = self.rows.events[..self.rows.maps].to_vec();
+            end_statement(&mut self.rows.events[self.rows.last..], ids, raw.format().checksum);
+            self.row_statement()?;
+            self.rows.events = maps;
+        }
+        Ok(())
+    }
+
+    fn row_statement(&mut self) -> Result<(), Stop> {
+        let sql = binlog_statement(&self.rows.events);
+        let pos = mem::replace(&mut self.pos, self.rows.first_pos);
+        let table = self.rows.table.clone();
+        let pushed = self.push(&sql, Kind::Data, None, table, 0);
+        self.pos = pos;
+        pushed?;
+        if self.packet.sql.len() > LONGEST_ROWS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    // ---- packets
+
+    fn session(&mut self, sql: &[u8]) -> Result<(), Stop> {
+        if sql.is_empty() { Ok(()) } else { self.step(sql, Kind::Session, None) }
+    }
+
+    fn step(&mut self, sql: &[u8], kind: Kind, ends: Option<u64>) -> Result<(), Stop> {
+        self.push(sql, kind, ends, None, 0)
+    }
+
+    fn push(
+        &mut self,
+        sql: &[u8],
+        kind: Kind,
+        ends: Option<u64>,
+        table: Option<Arc<str>>,
+        expected_error: u16,
+    ) -> Result<(), Stop> {
+        let Some(transaction) = self.transaction.clone() else {
+            return Err(self.wrong("a statement outside of every transaction").into());
+        };
+        self.packet.sql.extend(sql);
+        let end = self.packet.sql.len();
+        self.packet.steps.push(Step { end, kind, transaction, pos: self.pos, table, expected_error, ends });
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Stop> {
+        if self.packet.steps.is_empty() {
+            return Ok(());
+        }
+        self.packets.blocking_send(Ok(mem::take(&mut self.packet))).map_err(|_| Stop::Closed)
+    }
+}
+
+/// Where the statement `USE …;` at the start of `sql` ends: a name in backticks may hold a semicolon.
+fn end_of_use(sql: &[u8]) -> usize {
+    let mut quoted = false;
+    for (at, b) in sql.iter().enumerate() {
+        match b {
+            b'`' => quoted = !quoted,
+            b';' if !quoted => return at + 1,
+            _ => {}
+        }
+    }
+    sql.len()
+}
+
+/// `BINLOG '…';` with these events.
+fn binlog_statement(events: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(events.len() / 3 * 4 + 16);
+    text.push_str("BINLOG '");
+    BASE64.encode_string(events, &mut text);
+    text.push_str("';");
+    text.into_bytes()
+}
+
+/// Appends an event as it is; one from a transaction payload gets the checksum that its file promises.
+fn append_event(raw: &RawEvent<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend(raw.bytes());
+    if raw.checksum_len() == 0 && raw.format().checksum == Checksum::Crc32 {
+        let size = raw.header.size + 4;
+        out[start + 9..start + 13].copy_from_slice(&size.to_le_bytes());
+        let crc = crc32fast::hash(&out[start..]);
+        out.extend(crc.to_le_bytes());
+    }
+}
+
+/// Marks a rows event as the last of its statement.
+fn end_statement(event: &mut [u8], ids: usize, checksum: Checksum) {
+    let flags = Header::LEN + ids;
+    if let Some(byte) = event.get_mut(flags) {
+        *byte |= Rows::STATEMENT_END as u8;
+    }
+    if checksum == Checksum::Crc32 {
+        let covered = event.len().saturating_sub(4);
+        let crc = crc32fast::hash(&event[..covered]);
+        event[covered..].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn use_ends_behind_its_quoted_name() {
+        assert_eq!(end_of_use(b"USE `a;b``;`;SET x=1;"), 13);
+        assert_eq!(end_of_use(b"USE `a`;"), 8);
+    }
+}

@@ -1,0 +1,207 @@
+//! The session settings of statements: what changed since the statement before, as `SET` statements.
+//!
+//! The same settings that `mysqlbinlog` writes, from the status variables of query events.
+
+use crate::event::{Query, SessionCharset, Status};
+use crate::replay::session::hex;
+use crate::version::{Flavor, ServerVersion};
+
+/// `sql_mode` bits that MySQL 8.0 no longer lets anyone set: the modes of other products
+/// (`POSTGRESQL` to `MYSQL40`, bits 8 to 17) and `NO_AUTO_CREATE_USER` (28).
+const MODES_GONE_IN_MYSQL_8: u64 = (0x3ff << 8) | (1 << 28);
+
+/// What the session is set to.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    database: Option<Vec<u8>>,
+    thread: Option<u32>,
+    timestamp: Option<(u32, u32)>,
+    flags2: Option<u32>,
+    sql_mode: Option<u64>,
+    auto_increment: Option<(u16, u16)>,
+    charset: Option<SessionCharset>,
+    time_zone: Option<Vec<u8>>,
+    lc_time_names: Option<u16>,
+    database_collation: Option<u16>,
+    explicit_defaults: Option<u8>,
+    utf8mb4_collation: Option<u16>,
+    require_primary_key: Option<u8>,
+    table_encryption: Option<u8>,
+    charset_collations: Option<Vec<(u16, u16)>>,
+    versions: Option<(u32, u32)>,
+}
+
+impl Settings {
+    /// Appends the statements, each ended by `;`, that bring the session to where `query` needs it.
+    pub(super) fn change(
+        &mut self,
+        query: &Query<'_>,
+        timestamp: u32,
+        server: &ServerVersion,
+        out: &mut Vec<u8>,
+    ) {
+        let maria = server.flavor == Flavor::MariaDb;
+        if !query.database.is_empty() && self.database.as_deref() != Some(query.database) {
+            out.extend(b"USE ");
+            quote_name(query.database, out);
+            out.extend(b";");
+            self.database = Some(query.database.to_vec());
+            // USE sets the collation of the database.
+            self.database_collation = None;
+        }
+        let mut set = Setter { out, first: true };
+        let time = (timestamp, query.status.microseconds.unwrap_or(0));
+        if self.timestamp.replace(time) != Some(time) {
+            set.item("timestamp", &format!("{}.{:06}", time.0, time.1));
+        }
+        if self.thread.replace(query.thread) != Some(query.thread) {
+            set.item("pseudo_thread_id", &query.thread.to_string());
+        }
+        self.status(&query.status, server, maria, &mut set);
+        set.end();
+    }
+
+    fn status(&mut self, status: &Status<'_>, server: &ServerVersion, maria: bool, set: &mut Setter<'_>) {
+        if let Some(flags) = changed(&mut self.flags2, status.flags2) {
+            let off = |bit: u32| if flags & bit == 0 { "1" } else { "0" };
+            set.item("foreign_key_checks", off(Status::NO_FOREIGN_KEY_CHECKS));
+            set.item("unique_checks", off(Status::RELAXED_UNIQUE_CHECKS));
+            set.item("sql_auto_is_null", if flags & Status::AUTO_IS_NULL != 0 { "1" } else { "0" });
+            if maria {
+                set.item("check_constraint_checks", off(Status::NO_CHECK_CONSTRAINT_CHECKS));
+                if server.at_least(Flavor::MariaDb, 10, 5, 2) {
+                    set.item("sql_if_exists", if flags & Status::IF_EXISTS != 0 { "1" } else { "0" });
+                }
+            }
+        }
+        if let Some(mode) = changed(&mut self.sql_mode, status.sql_mode) {
+            let gone = if server.at_least(Flavor::MySql, 8, 0, 0) { MODES_GONE_IN_MYSQL_8 } else { 0 };
+            set.item("sql_mode", &(mode & !gone).to_string());
+        }
+        if let Some((increment, offset)) = changed(&mut self.auto_increment, status.auto_increment) {
+            set.item("auto_increment_increment", &increment.to_string());
+            set.item("auto_increment_offset", &offset.to_string());
+        }
+        if let Some(charset) = changed(&mut self.charset, status.charset) {
+            set.item("character_set_client", &charset.client.to_string());
+            set.item("collation_connection", &charset.connection.to_string());
+            set.item("collation_server", &charset.server.to_string());
+        }
+        if let Some(zone) = status.time_zone {
+            if self.time_zone.as_deref() != Some(zone) {
+                set.item("time_zone", &text(zone));
+                self.time_zone = Some(zone.to_vec());
+            }
+        }
+        if let Some(names) = changed(&mut self.lc_time_names, Some(status.lc_time_names.unwrap_or(0))) {
+            set.item("lc_time_names", &names.to_string());
+        }
+        let collation = Some(status.database_collation.unwrap_or(0));
+        if let Some(collation) = changed(&mut self.database_collation, collation) {
+            let value = if collation == 0 { "DEFAULT".into() } else { collation.to_string() };
+            set.item("collation_database", &value);
+        }
+        if let Some(on) = changed(&mut self.explicit_defaults, status.explicit_defaults_for_timestamp) {
+            set.item("explicit_defaults_for_timestamp", &on.to_string());
+        }
+        let mysql = |major, minor, patch| server.at_least(Flavor::MySql, major, minor, patch);
+        if let Some(id) = changed(&mut self.utf8mb4_collation, status.default_collation_for_utf8mb4) {
+            if mysql(8, 0, 11) {
+                set.item("default_collation_for_utf8mb4", &id.to_string());
+            }
+        }
+        if let Some(on) = changed(&mut self.require_primary_key, status.sql_require_primary_key) {
+            if mysql(8, 0, 13) {
+                set.item("sql_require_primary_key", &on.to_string());
+            }
+        }
+        if let Some(on) = changed(&mut self.table_encryption, status.default_table_encryption) {
+            if mysql(8, 0, 16) {
+                set.item("default_table_encryption", &on.to_string());
+            }
+        }
+        if let Some(pairs) = &status.character_set_collations {
+            // Collation numbers have no place in this variable; an empty list means the defaults.
+            if self.charset_collations.as_ref() != Some(pairs) && pairs.is_empty() {
+                set.item("character_set_collations", "''");
+            }
+            self.charset_collations = Some(pairs.clone());
+        }
+    }
+
+    /// Appends the versions that a MySQL GTID event states: some DDL statements depend on them.
+    pub(super) fn versions(&mut self, original: u32, immediate: u32, out: &mut Vec<u8>) {
+        if self.versions.replace((original, immediate)) != Some((original, immediate)) {
+            let mut set = Setter { out, first: true };
+            set.item("original_server_version", &original.to_string());
+            set.item("immediate_server_version", &immediate.to_string());
+            set.end();
+        }
+    }
+}
+
+/// The new value if it is another one than before; a value that is not stated changes nothing.
+fn changed<T: Copy + PartialEq>(now: &mut Option<T>, stated: Option<T>) -> Option<T> {
+    let stated = stated?;
+    (now.replace(stated) != Some(stated)).then_some(stated)
+}
+
+/// One `SET` statement with as many variables as there are.
+struct Setter<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl Setter<'_> {
+    fn item(&mut self, name: &str, value: &str) {
+        self.out.extend(if self.first { &b"SET @@session."[..] } else { &b",@@session."[..] });
+        self.out.extend(name.as_bytes());
+        self.out.push(b'=');
+        self.out.extend(value.as_bytes());
+        self.first = false;
+    }
+
+    fn end(self) {
+        if !self.first {
+            self.out.push(b';');
+        }
+    }
+}
+
+/// A value that is ASCII on every server, as a string of SQL that no `sql_mode` reads differently.
+fn text(value: &[u8]) -> String {
+    format!("_latin1 X'{}'", hex(value))
+}
+
+/// A name in backticks.
+pub(super) fn quote_name(name: &[u8], out: &mut Vec<u8>) {
+    out.push(b'`');
+    for &b in name {
+        if b == b'`' {
+            out.push(b'`');
+        }
+        out.push(b);
+    }
+    out.push(b'`');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unchanged_value_is_not_set_again() {
+        let mut now = None;
+        assert_eq!(changed(&mut now, Some(3)), Some(3));
+        assert_eq!(changed(&mut now, Some(3)), None);
+        assert_eq!(changed(&mut now, None), None);
+        assert_eq!(changed(&mut now, Some(4)), Some(4));
+    }
+
+    #[test]
+    fn names_keep_their_backticks() {
+        let mut out = Vec::new();
+        quote_name(b"a`b", &mut out);
+        assert_eq!(out, b"`a``b`");
+    }
+}

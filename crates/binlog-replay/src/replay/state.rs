@@ -1,0 +1,106 @@
+//! The server's GTID state: set before a replay, read as its proof.
+
+use super::dialect::Dialect;
+use super::error::Error;
+use super::method::Method;
+use super::options::GtidUse;
+use super::request::Request;
+use super::session::Session;
+use crate::gtid::GtidSet;
+use crate::version::{Flavor, ServerVersion};
+
+/// What one replay works with.
+pub(super) struct Setup<'a> {
+    pub(super) request: &'a Request,
+    pub(super) server: &'a ServerVersion,
+    pub(super) method: Method,
+    pub(super) gtids: GtidUse,
+}
+
+/// Where the state is read, in words for a report.
+pub(super) fn source(setup: &Setup<'_>) -> &'static str {
+    match (setup.server.flavor, setup.method) {
+        (Flavor::MySql, _) => "@@GLOBAL.gtid_executed",
+        (Flavor::MariaDb, Method::Pipe) => "@@GLOBAL.gtid_binlog_pos",
+        (Flavor::MariaDb, _) => "@@GLOBAL.gtid_slave_pos",
+    }
+}
+
+/// The server's state now.
+pub(super) async fn read(session: &mut Session, setup: &Setup<'_>) -> Result<GtidSet, Error> {
+    let flavor = setup.server.flavor;
+    let text = match flavor {
+        Flavor::MySql => session.text("SELECT @@GLOBAL.gtid_executed").await?,
+        Flavor::MariaDb => session.text("SELECT @@GLOBAL.gtid_slave_pos").await?,
+    };
+    let state = GtidSet::parse(flavor, &text)?;
+    if flavor == Flavor::MariaDb && setup.method == Method::Pipe {
+        let own = session.text("SELECT @@GLOBAL.gtid_binlog_pos").await?;
+        return Ok(position(&state.union(&GtidSet::parse(flavor, &own)?)));
+    }
+    Ok(state)
+}
+
+/// A MariaDB set as a position; a MySQL set as it is.
+pub(super) fn position(set: &GtidSet) -> GtidSet {
+    match set {
+        GtidSet::MariaDb(set) => GtidSet::MariaDb(set.to_position()),
+        GtidSet::MySql(_) => set.clone(),
+    }
+}
+
+/// Whether the server holds everything in `expected`.
+pub(super) async fn reached(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    expected: &GtidSet,
+) -> Result<bool, Error> {
+    let state = read(session, setup).await?;
+    Ok(position(expected).is_subset(&state))
+}
+
+/// Makes the server say that it holds exactly `set`.
+pub(super) async fn write(session: &mut Session, setup: &Setup<'_>, set: &GtidSet) -> Result<(), Error> {
+    let dialect = Dialect::of(setup.server);
+    match setup.server.flavor {
+        Flavor::MySql => {
+            if read(session, setup).await? == *set {
+                return Ok(());
+            }
+            session.run(dialect.reset_gtids()).await?;
+            if !set.is_empty() {
+                session.run(&format!("SET GLOBAL gtid_purged='{set}'")).await?;
+            }
+        }
+        Flavor::MariaDb => {
+            session.run(dialect.reset_replica_all()).await?;
+            if has_binlog(session).await? {
+                session.run(dialect.reset_gtids()).await?;
+            }
+            session.run(&format!("SET GLOBAL gtid_slave_pos='{}'", position(set))).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the server writes a binlog.
+pub(super) async fn has_binlog(session: &mut Session) -> Result<bool, Error> {
+    Ok(session.text("SELECT CAST(@@GLOBAL.log_bin AS CHAR)").await? == "1")
+}
+
+/// Compares the server's state with the plan's.
+pub(super) async fn prove(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    expected: &GtidSet,
+) -> Result<GtidSet, Error> {
+    let found = read(session, setup).await?;
+    if position(expected) == position(&found) {
+        return Ok(found);
+    }
+    Err(Error::Unproven {
+        source_of_state: source(setup).into(),
+        expected: position(expected).to_string(),
+        found: found.to_string(),
+    })
+}

@@ -1,0 +1,103 @@
+//! The first words of a statement: enough to tell what kind it is, no SQL parser.
+
+use serde::Serialize;
+
+/// What a statement does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StatementKind {
+    /// `CREATE`, `ALTER`, `DROP`, `TRUNCATE`, `RENAME`, accounts and rights.
+    Ddl,
+    /// `INSERT`, `REPLACE`, `LOAD`.
+    Insert,
+    /// `UPDATE`.
+    Update,
+    /// `DELETE`.
+    Delete,
+    /// `BEGIN`, `SAVEPOINT`, `XA …` and whatever else.
+    Other,
+}
+
+impl StatementKind {
+    /// Looks at the first word behind comments.
+    pub fn of(text: &[u8]) -> Self {
+        let word = first_word(text);
+        let is = |words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
+        if is(&["CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "GRANT", "REVOKE"]) {
+            Self::Ddl
+        } else if is(&["INSERT", "REPLACE", "LOAD"]) {
+            Self::Insert
+        } else if is(&["UPDATE"]) {
+            Self::Update
+        } else if is(&["DELETE"]) {
+            Self::Delete
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The first word, behind blanks, brackets and comments; a `/*!12345 …` comment counts as text.
+fn first_word(mut text: &[u8]) -> &[u8] {
+    loop {
+        text = text.trim_ascii_start();
+        if let Some(rest) = text.strip_prefix(b"/*!") {
+            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+            text = &rest[digits..];
+        } else if let Some(rest) = text.strip_prefix(b"/*") {
+            let end = rest.windows(2).position(|w| w == b"*/");
+            text = end.map_or(&[], |at| &rest[at + 2..]);
+        } else if text.starts_with(b"#") || text.starts_with(b"-- ") {
+            let end = text.iter().position(|b| *b == b'\n');
+            text = end.map_or(&[], |at| &text[at + 1..]);
+        } else if let Some(rest) = text.strip_prefix(b"(") {
+            text = rest;
+        } else {
+            break;
+        }
+    }
+    let end = text.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(text.len());
+    &text[..end]
+}
+
+/// At most `limit` bytes of a statement as text for people.
+pub(crate) fn excerpt(text: &[u8], limit: usize) -> String {
+    let cut = &text[..text.len().min(limit)];
+    let mut out = String::from_utf8_lossy(cut).into_owned();
+    if cut.len() < text.len() {
+        while out.ends_with('\u{fffd}') {
+            out.pop();
+        }
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_words_are_found_behind_comments() {
+        let cases: [(&str, StatementKind); 9] = [
+            ("DROP TABLE t", StatementKind::Ddl),
+            ("  /* why */ drop table t", StatementKind::Ddl),
+            ("/*!40000 DROP TABLE IF EXISTS t */", StatementKind::Ddl),
+            ("# note\n-- other\nTRUNCATE t", StatementKind::Ddl),
+            ("insert into t values (1)", StatementKind::Insert),
+            ("(UPDATE t SET a=1)", StatementKind::Update),
+            ("DELETE FROM t", StatementKind::Delete),
+            ("DROPPED", StatementKind::Other),
+            ("/* open", StatementKind::Other),
+        ];
+        for (text, kind) in cases {
+            assert_eq!(StatementKind::of(text.as_bytes()), kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn excerpts_end_between_characters() {
+        assert_eq!(excerpt("grün".as_bytes(), 3), "gr…");
+        assert_eq!(excerpt(b"short", 10), "short");
+    }
+}

@@ -1,0 +1,321 @@
+//! Real servers for the replay tests: a source that writes binlogs, and temporary servers that get them.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod source;
+pub mod workload;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use binlog_replay::replay::{self, Account, Method, OnError, Outcome, Request, StartAt, TargetAt};
+use binlog_replay::{Flavor, ServerVersion};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder, Row, Value};
+
+/// Name and password of the account that replays use; the password has what option files and shells trip
+/// over.
+pub const USER: &str = "replayer";
+pub const PASSWORD: &str = r#"a "b" \c $HOME 'd' #e"#;
+
+/// The programs of one flavour.
+#[derive(Clone)]
+pub struct Base {
+    pub flavor: Flavor,
+    pub version: String,
+    pub dir: PathBuf,
+    server: PathBuf,
+}
+
+impl Base {
+    pub fn mysql() -> Base {
+        let tools = std::env::var_os("DBRECOVER_TEST_TOOLS").map(PathBuf::from).unwrap_or_else(|| {
+            let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+            cache.unwrap_or_else(home).join("dbrecover-test-tools")
+        });
+        let mut found: Vec<_> = std::fs::read_dir(tools.join("mysql"))
+            .expect("the MySQL base directory is installed; run tests/setup.sh")
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.join("bin/mysqld").is_file())
+            .collect();
+        found.sort();
+        let dir = found.pop().expect("a mysql-* base directory");
+        Self::at(Flavor::MySql, dir.join("bin/mysqld"), dir)
+    }
+
+    pub fn mariadb() -> Base {
+        let server = PathBuf::from("/usr/sbin/mariadbd");
+        assert!(server.is_file(), "mariadb-server is installed; run tests/setup.sh");
+        Self::at(Flavor::MariaDb, server, "/usr".into())
+    }
+
+    fn at(flavor: Flavor, server: PathBuf, dir: PathBuf) -> Base {
+        let out = Command::new(&server).arg("--no-defaults").arg("--version").output().expect("--version");
+        let version = String::from_utf8(out.stdout).unwrap().trim().to_owned();
+        assert_eq!(version.parse::<ServerVersion>().unwrap().flavor, flavor);
+        Base { flavor, version, dir, server }
+    }
+
+    /// An empty data directory, with the account.
+    pub fn new_datadir(&self, dir: &Path) {
+        std::fs::create_dir_all(dir).unwrap();
+        give_to_mysql(dir);
+        let mut command = match self.flavor {
+            Flavor::MySql => {
+                let mut c = Command::new(&self.server);
+                c.args(["--no-defaults", "--initialize-insecure", "--innodb-redo-log-capacity=8M"]);
+                c
+            }
+            Flavor::MariaDb => {
+                let mut c = Command::new("mariadb-install-db");
+                c.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+                c
+            }
+        };
+        if is_root() {
+            command.arg("--user=mysql");
+        }
+        let out = command.arg(format!("--datadir={}", dir.display())).output().expect("a new data directory");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+fn give_to_mysql(dir: &Path) {
+    if is_root() {
+        let out = Command::new("chown").arg("-R").arg("mysql:mysql").arg(dir).status().unwrap();
+        assert!(out.success());
+    }
+}
+
+/// A copy of a stopped server's data directory.
+pub fn copy_datadir(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success());
+    let _ = std::fs::remove_file(to.join("auto.cnf"));
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub datadir: PathBuf,
+    pub socket: PathBuf,
+}
+
+impl Server {
+    pub fn start(base: &Base, datadir: &Path, options: &[impl AsRef<str>]) -> Server {
+        // Socket paths are limited to 107 bytes, so it lies beside the data directory under a short name.
+        let socket = datadir.with_extension("s");
+        let _ = std::fs::remove_file(&socket);
+        let log = datadir.with_extension("err");
+        let mut command = Command::new(&base.server);
+        command
+            .arg("--no-defaults")
+            .arg(format!("--datadir={}", datadir.display()))
+            .arg(format!("--socket={}", socket.display()))
+            .arg(format!("--pid-file={}", datadir.with_extension("pid").display()))
+            .arg(format!("--log-error={}", log.display()))
+            .arg(format!("--lc-messages-dir={}", base.dir.join("share").display()))
+            .arg("--skip-networking")
+            .arg("--default-time-zone=+00:00");
+        if is_root() {
+            command.arg("--user=mysql");
+        }
+        if base.flavor == Flavor::MySql {
+            command.arg("--mysqlx=OFF");
+        } else {
+            command.args(["--lc-messages-dir=/usr/share/mysql", "--innodb-buffer-pool-size=64M"]);
+        }
+        command.args(options.iter().map(AsRef::as_ref));
+        let _ = std::fs::remove_file(&log);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
+        let mut child = command.spawn().expect("the server starts");
+        let end = Instant::now() + Duration::from_secs(60);
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            let ended = child.try_wait().unwrap();
+            assert!(
+                ended.is_none() && Instant::now() < end,
+                "the server did not start: {}",
+                std::fs::read_to_string(&log).unwrap_or_default()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server { child, datadir: datadir.into(), socket }
+    }
+
+    pub async fn root(&self) -> Conn {
+        let socket = Some(self.socket.display().to_string());
+        let options =
+            OptsBuilder::default().socket(socket).user(Some("root")).max_allowed_packet(Some(1 << 30));
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            match Conn::new(options.clone()).await {
+                Ok(conn) => return conn,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub async fn make_account(&self) {
+        let password = PASSWORD.replace('\\', "\\\\").replace('\'', "''");
+        let mut root = self.root().await;
+        root.query_drop(format!("CREATE USER {USER}@localhost IDENTIFIED BY '{password}'")).await.unwrap();
+        root.query_drop(format!("GRANT ALL ON *.* TO {USER}@localhost WITH GRANT OPTION")).await.unwrap();
+    }
+
+    pub async fn stop(mut self) {
+        let mut root = self.root().await;
+        let _ = root.query_drop("SHUTDOWN").await;
+        drop(root);
+        self.child.wait().unwrap();
+    }
+
+    /// As a crash of the process does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Everything that users put into a server: definitions and checksums of rows, by name.
+pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    let system = "('mysql','information_schema','performance_schema','sys')";
+    let tables: Vec<(String, String, String)> = conn
+        .query(format!(
+            "SELECT table_schema,table_name,table_type FROM information_schema.tables \
+             WHERE table_schema NOT IN {system}"
+        ))
+        .await
+        .unwrap();
+    for (schema, table, kind) in tables {
+        let name = format!("`{schema}`.`{table}`");
+        all.insert(name.clone(), row_text(conn, &format!("SHOW CREATE TABLE {name}")).await);
+        if kind.contains("BASE TABLE") {
+            all.insert(
+                format!("{name} rows"),
+                row_text(conn, &format!("CHECKSUM TABLE {name} EXTENDED")).await,
+            );
+            all.insert(
+                format!("{name} count"),
+                row_text(conn, &format!("SELECT COUNT(*) FROM {name}")).await,
+            );
+        }
+    }
+    for (what, sql) in [
+        (
+            "routine",
+            format!(
+                "SELECT CONCAT_WS('|',routine_schema,routine_name,HEX(routine_definition),sql_mode,definer,character_set_client) FROM information_schema.routines WHERE routine_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "trigger",
+            format!(
+                "SELECT CONCAT_WS('|',trigger_schema,trigger_name,HEX(action_statement),sql_mode) FROM information_schema.triggers WHERE trigger_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "event",
+            format!(
+                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value) FROM information_schema.events WHERE event_schema NOT IN {system}"
+            ),
+        ),
+        (
+            "schema",
+            format!(
+                "SELECT CONCAT_WS('|',schema_name,default_collation_name) FROM information_schema.schemata WHERE schema_name NOT IN {system}"
+            ),
+        ),
+        ("user", "SELECT CONCAT_WS('|',user,host) FROM mysql.user".to_owned()),
+    ] {
+        let rows: Vec<String> = conn.query(sql).await.unwrap();
+        for row in rows {
+            all.insert(format!("{what} {row}"), String::new());
+        }
+    }
+    all
+}
+
+async fn row_text(conn: &mut Conn, sql: &str) -> String {
+    let row: Option<Row> = conn.query_first(sql).await.unwrap();
+    row.map_or_else(String::new, |row| {
+        row.unwrap()
+            .iter()
+            .map(|v| match v {
+                Value::Bytes(b) => String::from_utf8_lossy(b).into_owned(),
+                v => v.as_sql(false),
+            })
+            .collect::<Vec<_>>()
+            .join("|")
+    })
+}
+
+/// What differs, in words; empty if nothing does.
+pub fn differences(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> Vec<String> {
+    let mut out = Vec::new();
+    for name in wanted.keys().chain(found.keys()) {
+        let (a, b) = (wanted.get(name), found.get(name));
+        if a != b && !out.iter().any(|line: &String| line.starts_with(name.as_str())) {
+            out.push(format!("{name}: source {a:?}, replayed {b:?}"));
+        }
+    }
+    out
+}
+
+/// A request for everything from the first binlog on.
+pub fn request(base: &Base, binlogs: &Path, datadir: &Path, first: &str, target: TargetAt) -> Request {
+    Request {
+        schema_version: replay::SCHEMA_VERSION,
+        server_version: base.version.clone(),
+        binlogs: vec![binlogs.into()],
+        start: StartAt { position: format!("{first}:4"), executed: Some(String::new()) },
+        target,
+        skip: None,
+        method: Method::Auto,
+        on_error: OnError::Stop,
+        resume: false,
+        datadir: datadir.into(),
+        base_dir: Some(base.dir.clone()),
+        server: Some(Account {
+            socket: datadir.with_extension("s"),
+            user: USER.into(),
+            password: PASSWORD.to_owned().into(),
+        }),
+        workers: Some(4),
+        buffer_pool: Some(128 << 20),
+    }
+}
+
+/// Starts a server on `request.datadir` as the request needs it.
+pub fn start_for(base: &Base, request: &Request) -> Server {
+    let prepared = replay::prepare(request).unwrap_or_else(|e| panic!("prepare: {e}"));
+    Server::start(base, &request.datadir, &prepared.server_options)
+}
+
+/// Prepares, starts, runs; the server is given back for a look at it.
+pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, replay::Error>) {
+    let server = start_for(base, request);
+    let mut seen = 0;
+    let outcome = replay::run(request, &mut |p| {
+        assert!(p.bytes <= p.bytes_total && p.transactions <= p.transactions_total, "{p:?}");
+        seen += 1;
+    })
+    .await;
+    (server, outcome)
+}

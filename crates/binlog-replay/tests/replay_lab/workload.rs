@@ -1,0 +1,179 @@
+//! What the source servers do: everything that a binlog can say and that replays get wrong.
+
+use binlog_replay::Flavor;
+
+/// One part of the workload: statements of one session, before a mark.
+pub struct Phase {
+    pub name: &'static str,
+    pub statements: Vec<String>,
+}
+
+fn phase(name: &'static str, statements: &[&str]) -> Phase {
+    Phase { name, statements: statements.iter().map(|s| (*s).to_owned()).collect() }
+}
+
+/// The phases for a flavour; `folder` is where the server may read a file, `infile` the file.
+pub fn phases(flavor: Flavor, infile: &str) -> Vec<Phase> {
+    let mysql = flavor == Flavor::MySql;
+    let mut rows = phase(
+        "rows",
+        &[
+            "SET SESSION binlog_format='ROW'",
+            "CREATE DATABASE shop CHARACTER SET utf8mb4",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(200), n DECIMAL(20,5), f DOUBLE, \
+             ts TIMESTAMP(6) NULL, d DATETIME(3), b VARBINARY(300), e ENUM('x','y'), \
+             g INT AS (LENGTH(a)) STORED, v INT AS (id * 2) VIRTUAL)",
+            "INSERT INTO t (a,n,f,ts,d,b,e) VALUES ('one',1.5,0.1,NOW(6),NOW(3),X'00FF0A0D27',1),\
+             ('zwei äöü 😀',-99999.00001,1e300,'2001-02-03 04:05:06.789012',NOW(),REPEAT(X'00',300),2)",
+            "UPDATE t SET a=CONCAT(a,'!') WHERE id=1",
+            "DELETE FROM t WHERE id=2",
+            "CREATE TABLE wide (id INT PRIMARY KEY, pad LONGTEXT)",
+            // Several rows events in one transaction, and in one statement.
+            "BEGIN",
+            "INSERT INTO wide SELECT s.n, REPEAT(CHAR(65 + s.n % 26), 20000) FROM (\
+             SELECT a.n * 10 + b.n n FROM (SELECT 0 n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3) a, \
+             (SELECT 0 n UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4) b) s",
+            "UPDATE wide SET pad=CONCAT(pad,'x') WHERE id % 2 = 0",
+            "SAVEPOINT s1",
+            "DELETE FROM wide WHERE id > 20",
+            "ROLLBACK TO s1",
+            "INSERT INTO t (a) VALUES ('after the savepoint')",
+            "COMMIT",
+            "CREATE TABLE geo (id INT PRIMARY KEY, p POINT NOT NULL, j JSON, SPATIAL INDEX (p))",
+            "INSERT INTO geo VALUES (1, ST_GeomFromText('POINT(1 2)'), '{\"a\": [1, 2, {\"b\": \"c\"}], \"z\": null}')",
+            "UPDATE geo SET j=JSON_SET(j, '$.a[0]', 'changed', '$.n', 12.5)",
+            "CREATE TABLE parent (id INT PRIMARY KEY) ENGINE=InnoDB",
+            "CREATE TABLE child (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES parent (id) ON DELETE CASCADE)",
+            "INSERT INTO parent VALUES (1),(2)",
+            "INSERT INTO child VALUES (1,1),(2,2)",
+            "DELETE FROM parent WHERE id=1",
+            "SET foreign_key_checks=0",
+            "INSERT INTO child VALUES (3,99)",
+            "SET foreign_key_checks=1",
+            "CREATE TABLE copied AS SELECT * FROM t",
+            "SET SESSION binlog_row_image='MINIMAL'",
+            "UPDATE t SET f=f+1 WHERE id=1",
+            "SET SESSION binlog_row_image='FULL'",
+        ],
+    );
+    if mysql {
+        rows.statements.extend(
+            [
+                "SET SESSION binlog_row_value_options='PARTIAL_JSON'",
+                "UPDATE geo SET j=JSON_REPLACE(j, '$.n', 13)",
+                "SET SESSION binlog_row_value_options=''",
+            ]
+            .map(str::to_owned),
+        );
+    }
+    let mut statements = phase(
+        "statements",
+        &[
+            "SET SESSION binlog_format='STATEMENT'",
+            "SET @@session.time_zone='+05:30'",
+            "INSERT INTO t (a,ts,d) VALUES ('zone', NOW(6), NOW(3))",
+            "SET @@session.time_zone='+00:00'",
+            "SET @i=-7, @u=18446744073709551615, @f=0.1e0, @d=-12345678901234.00042, @s='ab''c\\0d', @n=NULL",
+            "SET @l=_latin1 X'E4F6' COLLATE latin1_german1_ci",
+            "CREATE TABLE vars (id INT PRIMARY KEY AUTO_INCREMENT, i BIGINT, u BIGINT UNSIGNED, f DOUBLE, \
+             d DECIMAL(30,10), s VARBINARY(50), n INT, l VARCHAR(20), r DOUBLE)",
+            "INSERT INTO vars (i,u,f,d,s,n,l,r) VALUES (@i,@u,@f,@d,@s,@n,@l,RAND())",
+            "INSERT INTO vars (i,r) VALUES (LAST_INSERT_ID(),RAND())",
+            "SET auto_increment_increment=10, auto_increment_offset=3",
+            "INSERT INTO vars (i) VALUES (1),(2),(3)",
+            "SET auto_increment_increment=1, auto_increment_offset=1",
+            "SET sql_mode='ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+            r#"CREATE TABLE "odd ""name;" ("a`b" VARCHAR(20))"#,
+            r#"INSERT INTO "odd ""name;" VALUES ('back\slash')"#,
+            "SET sql_mode=DEFAULT",
+            "SET NAMES latin1",
+            "INSERT INTO t (a) VALUES (CONCAT('latin ', X'C3A4'))",
+            "SET NAMES utf8mb4",
+            "CREATE TEMPORARY TABLE tmp (x INT)",
+            "INSERT INTO tmp VALUES (41),(42)",
+            "INSERT INTO t (a) SELECT x FROM tmp",
+            "DROP TEMPORARY TABLE tmp",
+            "CREATE PROCEDURE p(IN x INT) BEGIN\r\n  -- a comment; with a semicolon\r\n  \
+             DECLARE s VARCHAR(20) DEFAULT 'a;b';\r\n  INSERT INTO t (a) VALUES (CONCAT(s, x));\r\nEND",
+            "CALL p(5)",
+            "CREATE TRIGGER trg BEFORE INSERT ON t FOR EACH ROW SET NEW.d = COALESCE(NEW.d, '2000-01-01')",
+            "INSERT INTO t (a) VALUES ('through the trigger')",
+            "CREATE VIEW vw AS SELECT id, a FROM t WHERE id > 1",
+            "CREATE USER 'shopper'@'%' IDENTIFIED BY 'x'",
+            "GRANT SELECT ON shop.* TO 'shopper'@'%'",
+            "ALTER TABLE t ADD COLUMN added INT DEFAULT 7, ADD INDEX (a)",
+            "CREATE TABLE plain (id INT PRIMARY KEY) ENGINE=MyISAM",
+            "INSERT INTO plain VALUES (1),(2)",
+            "INSERT INTO t (a) VALUES ('ends in a comment') -- here",
+        ],
+    );
+    statements
+        .statements
+        .push(format!("LOAD DATA INFILE '{infile}' INTO TABLE shop.wide FIELDS TERMINATED BY ',' (id, pad)"));
+    let xa = phase(
+        "xa",
+        &[
+            "SET SESSION binlog_format='ROW'",
+            "XA START 'one','branch',7",
+            "INSERT INTO t (a) VALUES ('in xa')",
+            "XA END 'one','branch',7",
+            "XA PREPARE 'one','branch',7",
+            "XA COMMIT 'one','branch',7",
+            "XA START X'00FF'",
+            "INSERT INTO t (a) VALUES ('never')",
+            "XA END X'00FF'",
+            "XA PREPARE X'00FF'",
+            "XA ROLLBACK X'00FF'",
+            "XA START 'short'",
+            "INSERT INTO t (a) VALUES ('one phase')",
+            "XA END 'short'",
+            "XA COMMIT 'short' ONE PHASE",
+            "INSERT INTO t (a) VALUES ('after xa')",
+        ],
+    );
+    let mut packed = phase(
+        "packed",
+        &[
+            "FLUSH BINARY LOGS",
+            if mysql {
+                "SET SESSION binlog_transaction_compression=ON"
+            } else {
+                "SET GLOBAL log_bin_compress=ON"
+            },
+            "INSERT INTO wide SELECT id + 1000, pad FROM wide WHERE id < 10",
+            "UPDATE wide SET pad=REVERSE(pad) WHERE id >= 1000",
+            "SET SESSION binlog_format='STATEMENT'",
+            "INSERT INTO t (a) VALUES (REPEAT('packed statement ', 8))",
+            "SET SESSION binlog_format='MIXED'",
+            "INSERT INTO t (a) VALUES (UUID())",
+            if mysql {
+                "SET SESSION binlog_transaction_compression=OFF"
+            } else {
+                "SET GLOBAL log_bin_compress=OFF"
+            },
+        ],
+    );
+    if mysql {
+        packed.statements.push("SET gtid_next='AUTOMATIC:tagged'".into());
+        packed.statements.push("INSERT INTO t (a) VALUES ('tagged')".into());
+        packed.statements.push("SET gtid_next='AUTOMATIC'".into());
+    } else {
+        packed.statements.push("SET SESSION gtid_domain_id=5".into());
+        packed.statements.push("INSERT INTO t (a) VALUES ('other domain')".into());
+        packed.statements.push("SET SESSION gtid_domain_id=0".into());
+        packed.statements.push("CREATE SEQUENCE seq START WITH 10 INCREMENT BY 5".into());
+        packed.statements.push("SELECT NEXTVAL(seq)".into());
+    }
+    let last = phase(
+        "last",
+        &[
+            "SET SESSION binlog_format='ROW'",
+            "FLUSH BINARY LOGS",
+            "DROP TABLE copied",
+            "TRUNCATE TABLE geo",
+            "INSERT INTO t (a) VALUES ('the end')",
+        ],
+    );
+    vec![rows, statements, xa, packed, last]
+}

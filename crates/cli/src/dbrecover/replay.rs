@@ -1,0 +1,131 @@
+//! `dbrecover replay`: the worker that replays binlogs on the machine where they and the server are.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use binlog_replay::replay::{self, Error, Progress, Request};
+use clap::ValueEnum;
+use dbrecover_cli::{Exit, Failure, Outcome};
+use serde::Serialize;
+
+/// Longest request in bytes: GTID sets of long-lived clusters are large, but not that large.
+const MAX_REQUEST: u64 = 64 << 20;
+
+/// Replay binlogs into a temporary server (worker; a recovery starts it).
+///
+/// Reads a JSON request and writes a JSON answer to standard output.
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub(crate) struct Args {
+    /// The request: a file, or `-` for standard input. It holds a password, so prefer `-`.
+    #[arg(long, value_name = "FILE")]
+    request: PathBuf,
+    #[command(flatten)]
+    step: Step,
+    /// How to tell progress on standard error.
+    #[arg(long, value_enum, default_value_t = Tell::None)]
+    progress: Tell,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Step {
+    /// Say what would be replayed and how; touch nothing.
+    #[arg(long)]
+    plan: bool,
+    /// As --plan, with the options for the server.
+    #[arg(long)]
+    prepare: bool,
+    /// Replay into the running server, and prove it.
+    #[arg(long)]
+    run: bool,
+    /// Remove what a replay left in the data directory; the server is stopped.
+    #[arg(long)]
+    clean: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tell {
+    /// Not at all.
+    None,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(crate) fn run(args: Args) -> Outcome {
+    let request = read(&args.request)?;
+    if args.step.plan {
+        print(&replay::plan(&request).map_err(failure)?)
+    } else if args.step.prepare {
+        print(&replay::prepare(&request).map_err(failure)?)
+    } else if args.step.clean {
+        replay::clean(&request.datadir).map_err(failure)
+    } else {
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        let mut tell = |progress: Progress| {
+            if args.progress == Tell::Json {
+                if let Ok(line) = serde_json::to_string(&progress) {
+                    eprintln!("{line}");
+                }
+            }
+        };
+        print(&runtime.block_on(replay::run(&request, &mut tell)).map_err(failure)?)
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Request, Failure> {
+    let mut text = Vec::new();
+    if path.as_os_str() == "-" {
+        std::io::stdin()
+            .lock()
+            .take(MAX_REQUEST)
+            .read_to_end(&mut text)
+            .context("cannot read the request")?;
+    } else {
+        let file = std::fs::File::open(path);
+        let file = file.with_context(|| format!("cannot open the request {}", path.display()))?;
+        file.take(MAX_REQUEST).read_to_end(&mut text).context("cannot read the request")?;
+    }
+    let parsed = serde_json::from_slice(&text).context("the request is not understood");
+    parsed.map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+fn print(answer: &impl Serialize) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, answer).context("cannot write the answer")?;
+    writeln!(out)?;
+    Ok(())
+}
+
+/// The exit code of each way to fail.
+fn failure(error: Error) -> Failure {
+    let exit = match &error {
+        Error::Schema { .. } | Error::Parse(_) | Error::Method { .. } | Error::NoAccount => Exit::Usage,
+        Error::OtherFlavor { .. } => Exit::Usage,
+        Error::Server { .. } | Error::Setting { .. } => Exit::Unusable,
+        Error::Binlog(error) => of_binlogs(error),
+        Error::Event { .. } => Exit::Damaged,
+        Error::Unproven { .. } => Exit::Unproven,
+        _ => Exit::Failed,
+    };
+    Failure::new(exit, error)
+}
+
+fn of_binlogs(error: &binlog_replay::Error) -> Exit {
+    use binlog_replay::Error;
+    match error {
+        Error::Read { .. } => Exit::Failed,
+        Error::NotABinlog { .. }
+        | Error::Truncated { .. }
+        | Error::Checksum { .. }
+        | Error::EventSize { .. }
+        | Error::Displaced { .. }
+        | Error::Malformed { .. }
+        | Error::UnknownEvent { .. }
+        | Error::Order { .. }
+        | Error::Conflict { .. } => Exit::Damaged,
+        Error::Encrypted { .. } => Exit::Unusable,
+        _ => Exit::Nothing,
+    }
+}

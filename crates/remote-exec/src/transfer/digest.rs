@@ -1,0 +1,78 @@
+//! The stage that counts and checks a stream on its own host.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::child::Reader;
+use crate::{Command, Host};
+
+/// Length and CRC of a stream, as POSIX `cksum` computes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest {
+    /// The length in bytes.
+    pub bytes: u64,
+    /// The CRC-32 of the bytes and their number, as POSIX `cksum` has it.
+    pub crc: u32,
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes with checksum {}", self.bytes, self.crc)
+    }
+}
+
+/// What a stage says in front of its digest on stderr.
+const MARK: &str = "@dbrecover-digest";
+
+/// `tee` writes to `cksum` and, through fd 3, to the stage's own stdout. No temporary file is needed.
+const SCRIPT: &str = r#"{ tee /dev/fd/3 | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
+
+/// The longest stderr line and the most lines that are kept.
+const LINE: u64 = 1024;
+const LINES: usize = 10;
+
+/// A stage that passes its stdin on and tells its digest on stderr. It needs `tee`, `cksum` and `sed`.
+pub(super) fn stage(host: &Host) -> Command {
+    host.command("sh").args(["-c", SCRIPT, "sh", MARK])
+}
+
+/// What came out of a stderr that a stage wrote to.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) digest: Option<Digest>,
+    pub(super) last_lines: String,
+}
+
+/// Reads a stderr to its end; keeps the digest and the last lines, whatever the length.
+pub(super) async fn listen(stderr: Option<Reader>) -> Heard {
+    let Some(stderr) = stderr else { return Heard::default() };
+    let mut stream = BufReader::new(stderr);
+    let (mut digest, mut lines) = (None, VecDeque::new());
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match tokio::io::AsyncReadExt::take(&mut stream, LINE).read_until(b'\n', &mut line).await {
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        let text = String::from_utf8_lossy(&line);
+        if let Some(found) = text.strip_prefix(MARK).and_then(parse) {
+            digest = Some(found);
+            continue;
+        }
+        lines.push_back(text.trim_end().to_owned());
+        if lines.len() > LINES {
+            lines.pop_front();
+        }
+    }
+    Heard { digest, last_lines: Vec::from(lines).join("\n") }
+}
+
+/// `CRC LENGTH`.
+fn parse(text: &str) -> Option<Digest> {
+    let mut words = text.split_ascii_whitespace();
+    let crc = words.next()?.parse().ok()?;
+    Some(Digest { crc, bytes: words.next()?.parse().ok()? })
+}

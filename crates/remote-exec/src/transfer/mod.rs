@@ -1,0 +1,164 @@
+//! Moves what a program on one host writes into the stdin of a program on another, checked end to end.
+//!
+//! Sender and receiver each run the stream through a stage that counts it and computes a CRC-32 (`cksum`, which every
+//! Linux has) *on their own host*. A transfer has succeeded when both programs ended with 0 and both stages saw the
+//! same bytes; a stream that was cut or altered on the way is an error and is sent again, as often as the options say.
+//!
+//! | method | the way of the bytes | needs |
+//! | --- | --- | --- |
+//! | `Local` | a pipe on one host | both programs on one host |
+//! | `Relay` | sender → here → receiver over the two connections | hosts that stream (local, ssh) |
+//! | `Socat` | sender → receiver, one TCP connection, not encrypted | `socat` on both, a port open between them |
+//! | `Scp` | sender → receiver, encrypted; by `ssh` run on the sender | the sender can log in to the receiver |
+//!
+//! The CRC finds accidents; it is no protection against somebody who alters the stream on purpose. `Relay` and `Scp`
+//! are protected by ssh; `Socat` by the network it runs in, and by accepting connections from the sender's address only.
+
+mod digest;
+mod relay;
+
+use std::time::{Duration, Instant};
+
+pub use digest::Digest;
+
+use crate::{Command, Error, Host};
+
+/// The way the bytes take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Method {
+    /// `Local` where both programs run on one host, else `Relay`.
+    #[default]
+    Auto,
+    /// A pipe on the one host that both programs run on.
+    Local,
+    /// Through this process.
+    Relay,
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Local => "local",
+            Self::Relay => "relay",
+        })
+    }
+}
+
+/// How to move a stream.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The way the bytes take.
+    pub method: Method,
+    /// How often a stream that did not arrive is sent again. Default: 0.
+    pub retries: u32,
+    /// A program to run on the receiving host before a stream is sent again: to remove what the last attempt left.
+    pub before_retry: Option<Command>,
+    /// The most bytes per second, on average. Only the relay can hold it.
+    pub rate_limit: Option<u64>,
+    /// How long one attempt may take. Without it, as long as bytes may come.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { method: Method::Auto, retries: 0, before_retry: None, rate_limit: None, timeout: None }
+    }
+}
+
+/// What a transfer did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The way the bytes took; never [`Method::Auto`].
+    pub method: Method,
+    /// What both sides saw: length and CRC-32.
+    pub digest: Digest,
+    /// How often the stream had to be sent again.
+    pub retries: u32,
+    /// How long the last attempt took.
+    pub elapsed: Duration,
+}
+
+/// An attempt that failed: whose fault it was decides whether another one makes sense.
+enum Failure {
+    /// The stream did not arrive as it was sent.
+    Stream { detail: String, source: Option<Box<Error>> },
+    /// A program failed by itself; it would again.
+    Program(Box<Error>),
+}
+
+impl Failure {
+    fn stream(detail: impl Into<String>) -> Self {
+        Self::Stream { detail: detail.into(), source: None }
+    }
+}
+
+/// Runs `sender` on `from` and `receiver` on `to`, which reads what the sender writes.
+///
+/// `progress` gets the number of bytes moved so far in this attempt, at most a few times per second.
+///
+/// # Errors
+///
+/// [`Error::Transfer`] when the stream did not arrive within the allowed attempts; the program's own error when the
+/// sender or the receiver failed by itself; [`Error::Unsupported`] for a method these hosts have not.
+pub async fn stream(
+    from: &Host,
+    sender: &Command,
+    to: &Host,
+    receiver: &Command,
+    options: &Options,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Moved, Error> {
+    let method = choose(from, to, options)?;
+    let mut retries = 0;
+    loop {
+        let begun = Instant::now();
+        let attempt = relay::run(from, sender, to, receiver, options, progress);
+        let result = match options.timeout {
+            Some(limit) => tokio::time::timeout(limit, attempt)
+                .await
+                .unwrap_or_else(|_| Err(Failure::stream(format!("it was not done within {limit:?}")))),
+            None => attempt.await,
+        };
+        let (detail, source) = match result {
+            Ok(digest) => return Ok(Moved { method, digest, retries, elapsed: begun.elapsed() }),
+            Err(Failure::Program(error)) => return Err(*error),
+            Err(Failure::Stream { detail, source }) => (detail, source),
+        };
+        tracing::warn!(from = from.name(), to = to.name(), attempt = retries + 1, %detail, "a transfer failed");
+        if retries == options.retries {
+            return Err(Error::Transfer {
+                from: from.name().to_owned(),
+                to: to.name().to_owned(),
+                attempts: retries + 1,
+                detail,
+                source,
+            });
+        }
+        retries += 1;
+        if let Some(command) = &options.before_retry {
+            command.clone().run().await?;
+        }
+    }
+}
+
+/// Whether both names mean one machine as far as this crate can know.
+fn one_machine(a: &Host, b: &Host) -> bool {
+    std::sync::Arc::ptr_eq(&a.backend, &b.backend) || (a.kind() == b.kind() && a.kind() == crate::Kind::Local)
+}
+
+fn choose(from: &Host, to: &Host, options: &Options) -> Result<Method, Error> {
+    let method = match options.method {
+        Method::Auto if one_machine(from, to) => Method::Local,
+        Method::Auto => Method::Relay,
+        method => method,
+    };
+    let cannot = |host: &Host, what| Err(Error::Unsupported { host: host.name().to_owned(), what });
+    match method {
+        Method::Local if !one_machine(from, to) => cannot(to, "take a local transfer: it is another machine"),
+        Method::Local | Method::Relay if !from.streams() => cannot(from, "stream what a program writes"),
+        Method::Local | Method::Relay if !to.streams() => cannot(to, "stream into a program"),
+        method => Ok(method),
+    }
+}
