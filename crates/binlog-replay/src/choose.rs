@@ -241,7 +241,8 @@ impl Chooser<'_> {
                 if !started && start_met {
                     self.at_start = self.seen.clone();
                 }
-                if started && self.until_reached() {
+                // What the backup holds beyond the set is passed, too: it cannot be undone.
+                if started && self.until_reached() && self.held_was_passed() {
                     entry.stop = reached;
                     self.done = true;
                     break;
@@ -316,15 +317,15 @@ impl Chooser<'_> {
             start: Position::new(&*file.name, t.start),
             end: Position::new(&*file.name, t.end),
         };
+        let in_backup = t.gtid.as_ref().is_some_and(|gtid| self.is_held(gtid));
         let stops = match self.target {
             Target::Time(time) => t.time >= *time,
             Target::UntilGtid { set, inclusive: false } => {
                 t.gtid.as_ref().is_some_and(|gtid| set.contains(gtid))
             }
-            Target::UntilGtid { inclusive: true, .. } => self.until_reached(),
+            Target::UntilGtid { inclusive: true, .. } => self.until_reached() && !in_backup,
             Target::Position(_) | Target::End => false,
         };
-        let in_backup = t.gtid.as_ref().is_some_and(|gtid| self.is_held(gtid));
         if stops {
             if in_backup && !matches!(self.target, Target::UntilGtid { .. }) {
                 return Err(self.before_start());
@@ -381,6 +382,14 @@ impl Chooser<'_> {
         let Target::UntilGtid { set, inclusive: true } = self.target else { return false };
         let passed = self.seen.iter().chain(&self.held);
         passed.fold(set.clone(), |left, part| left.minus(part)).is_empty()
+    }
+
+    /// Whether everything that the backup holds lies behind us.
+    fn held_was_passed(&self) -> bool {
+        match (&self.held, &self.seen) {
+            (Some(held), Some(seen)) => held.is_subset(seen),
+            (held, _) => held.is_none(),
+        }
     }
 
     /// Whether the backup holds everything before the place where the replay starts.
