@@ -4,6 +4,7 @@ mod chain;
 mod choose;
 mod error;
 pub mod event;
+mod find;
 mod frames;
 pub mod gtid;
 mod range;
@@ -17,6 +18,7 @@ mod version;
 
 pub use choose::choose;
 pub use error::Error;
+pub use find::{Change, Filter, Found, ShowLimits, Shown, ShownRow, Step, Which, find, show};
 pub use gtid::{Gtid, GtidSet};
 pub use range::{Range, RangeFile, TransactionMark};
 pub use reader::{FileEnd, Reader};

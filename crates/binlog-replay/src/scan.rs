@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::event::{Checksum, Event, EventKind, Query, RawEvent};
+use crate::find::without_passwords;
 use crate::gtid::{Gtid, GtidSet, Uuid};
 use crate::reader::{FileEnd, Reader};
 use crate::statement::{StatementKind, excerpt};
@@ -110,7 +111,7 @@ pub struct Ddl {
     pub start: u64,
     /// Default database.
     pub database: String,
-    /// The statement, at most 200 bytes of it.
+    /// The statement, at most 200 bytes of it, with passwords left out.
     pub text: String,
 }
 
@@ -430,7 +431,10 @@ fn look(
             let text = Query::peek_text(event.body()).unwrap_or_default();
             if StatementKind::of(text) == StatementKind::Ddl {
                 if let Event::Query(query) = event.decode().map_err(malformed)? {
-                    *ddl = Some((excerpt(query.database, 256), excerpt(&query.text, DDL_EXCERPT)));
+                    *ddl = Some((
+                        excerpt(query.database, 256),
+                        excerpt(&without_passwords(&query.text), DDL_EXCERPT),
+                    ));
                 }
             }
         }
@@ -439,7 +443,10 @@ fn look(
             if let Event::Query(query) = event.decode().map_err(malformed)?
                 && StatementKind::of(&query.text) == StatementKind::Ddl
             {
-                *ddl = Some((excerpt(query.database, 256), excerpt(&query.text, DDL_EXCERPT)));
+                *ddl = Some((
+                    excerpt(query.database, 256),
+                    excerpt(&without_passwords(&query.text), DDL_EXCERPT),
+                ));
             }
         }
         _ if place == Place::First => *ddl = None,

@@ -8,6 +8,7 @@ mod control;
 mod cursor;
 mod format;
 mod header;
+mod json;
 mod kind;
 mod load;
 mod mariadb_gtid;
@@ -16,6 +17,7 @@ mod payload;
 mod query;
 mod rows;
 mod table_map;
+mod value;
 mod vars;
 mod xa;
 
@@ -23,6 +25,7 @@ pub use control::{Incident, Rotate, StartEncryption};
 pub use cursor::Malformed;
 pub use format::{Checksum, FormatDescription};
 pub use header::Header;
+pub use json::{JsonChange, JsonOperation};
 pub use kind::EventKind;
 pub use load::{Duplicates, ExecuteLoadQuery, LoadBlock};
 pub use mariadb_gtid::{
@@ -34,6 +37,7 @@ pub use payload::{Compression, PayloadEvents, TransactionPayload};
 pub use query::{Query, SessionCharset, Status};
 pub use rows::{Rows, RowsKind};
 pub use table_map::{Column, ColumnType, TableMap};
+pub use value::{Image, Row, RowIter, Value};
 pub use vars::{Intvar, Rand, UserValue, UserValueKind, UserVar};
 pub use xa::{XaPrepare, Xid};
 

@@ -1,6 +1,7 @@
 //! Values that a statement needs and that come before it: intvar, rand, user variable.
 
 use super::cursor::{Cursor, Malformed};
+use super::value::Value;
 
 /// Intvar, kind 5: type `u8`, value `u64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +127,26 @@ impl<'a> UserVar<'a> {
         let unsigned = flags.is_some_and(|f| f & 1 != 0);
         let value = UserValue { kind, collation, bytes, unsigned, flags, raw_kind };
         Ok(Self { name, value: Some(value), tail: c.rest() })
+    }
+
+    /// The value as an SQL literal for people; long ones are cut after `limit` bytes.
+    pub fn to_sql(&self, limit: usize) -> String {
+        let Some(v) = &self.value else { return "NULL".to_owned() };
+        let word = v.bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
+        let value = match v.kind {
+            UserValueKind::String => Value::Bytes(v.bytes),
+            UserValueKind::Real => Value::Number(super::value::double(f64::from_bits(word))),
+            UserValueKind::Int if v.unsigned => Value::UInt(word),
+            UserValueKind::Int => Value::Int(word as i64, None),
+            UserValueKind::Decimal => match v.bytes {
+                [precision, scale, digits @ ..] => match super::value::decimal(digits, *precision, *scale) {
+                    Ok(text) => Value::Number(text),
+                    Err(_) => Value::Bytes(v.bytes),
+                },
+                _ => Value::Bytes(v.bytes),
+            },
+        };
+        value.to_sql(limit)
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {

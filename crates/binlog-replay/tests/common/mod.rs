@@ -1,5 +1,8 @@
 //! Where the fixtures are.
 
+// Not every test crate uses all of it.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 
 /// The folder of the committed fixtures.

@@ -1,0 +1,551 @@
+//! Finding transactions by what they do, and showing what one of them does.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::event::{Event, EventKind, Malformed, RawEvent, Rows, RowsKind, TableMap};
+use crate::gtid::Gtid;
+use crate::range::TransactionMark;
+use crate::reader::Reader;
+use crate::scan::{FileInfo, Index};
+use crate::statement::{StatementKind, excerpt};
+use crate::target::Position;
+use crate::transaction::{Place, Walked, Walker};
+
+/// Bytes of a statement that [`Found`] keeps.
+const STATEMENT_EXCERPT: usize = 1000;
+/// Statements of a transaction that [`Found`] keeps.
+const MAX_STATEMENTS: usize = 20;
+
+/// What to look for; everything that is given must fit, one statement or row event at a time.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Schema of the table; for statements the default database, or named in the text.
+    pub schema: Option<String>,
+    /// Table: of row events, or a word in a statement.
+    pub table: Option<String>,
+    /// What is done to it; empty for anything.
+    pub kinds: Vec<StatementKind>,
+    /// A text in the statement (upper and lower case are one), or bytes in the rows.
+    pub text: Option<String>,
+    /// Committed at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Committed before this time.
+    pub until: Option<DateTime<Utc>>,
+}
+
+impl Filter {
+    /// Whether statements and rows may be anything; the time does not count.
+    fn is_anything(&self) -> bool {
+        self.schema.is_none() && self.table.is_none() && self.kinds.is_empty() && self.text.is_none()
+    }
+}
+
+/// A transaction that fits a [`Filter`].
+#[derive(Debug, Clone, Serialize)]
+pub struct Found {
+    /// The transaction; its start is the position to stop before it.
+    #[serde(flatten)]
+    pub mark: TransactionMark,
+    /// All row changes of the transaction, by table.
+    pub changes: Vec<Change>,
+    /// Its statements, at most 20 and of each at most 1,000 bytes, with passwords left out.
+    pub statements: Vec<String>,
+}
+
+/// Rows of one table that a transaction changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Schema.
+    pub schema: String,
+    /// Table.
+    pub table: String,
+    /// What is done.
+    pub kind: RowsKind,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// Calls `found` for every transaction of the index that fits, file by file in the order of the index, until it
+/// returns `false`.
+///
+/// # Errors
+///
+/// What is wrong with a file.
+pub fn find(index: &Index, filter: &Filter, mut found: impl FnMut(Found) -> bool) -> Result<(), Error> {
+    for file in &index.files {
+        let outside = filter.since.is_some_and(|t| file.last_time.is_none_or(|last| last < t))
+            || filter.until.is_some_and(|t| file.first_time.is_none_or(|first| first >= t));
+        if outside && file.damage.is_none() {
+            continue;
+        }
+        if !find_in(file, filter, &mut found)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bool) -> Result<bool, Error> {
+    let mut walker = Walker::new(Reader::open(&file.path)?);
+    let mut search = Search::new(filter);
+    loop {
+        let next = walker.next_with(|event, place| {
+            if matches!(place, Place::First | Place::Whole) {
+                search = Search::new(filter);
+            }
+            search.event(event).map_err(|source| malformed(file, event, source))
+        })?;
+        let transaction = match next {
+            None => return Ok(true),
+            Some(Walked::Other) => continue,
+            Some(Walked::Transaction(transaction)) => transaction,
+        };
+        let in_time = filter.since.is_none_or(|t| transaction.time >= t)
+            && filter.until.is_none_or(|t| transaction.time < t);
+        if !search.fits || !in_time {
+            continue;
+        }
+        let Search { changes, statements, .. } = std::mem::replace(&mut search, Search::new(filter));
+        let mark = TransactionMark {
+            gtid: transaction.gtid,
+            time: transaction.time,
+            start: Position::new(&*file.name, transaction.start),
+            end: Position::new(&*file.name, transaction.end),
+        };
+        if !found(Found { mark, changes, statements }) {
+            return Ok(false);
+        }
+    }
+}
+
+fn malformed(file: &FileInfo, event: &RawEvent<'_>, source: Malformed) -> Error {
+    let (offset, kind) = (event.offset, event.header.kind);
+    Error::Malformed { path: file.path.clone(), offset, kind, source }
+}
+
+/// The table maps of a transaction: bodies, to be decoded again with each row event.
+#[derive(Debug, Default)]
+struct Tables(HashMap<u64, (Vec<u8>, Option<usize>)>);
+
+impl Tables {
+    fn add(&mut self, map: &TableMap<'_>, event: &RawEvent<'_>) {
+        let post_header = event.format().post_header(EventKind::TABLE_MAP);
+        self.0.insert(map.table_id, (event.body().to_vec(), post_header));
+    }
+
+    fn get(&self, rows: &Rows<'_>) -> Result<TableMap<'_>, Malformed> {
+        let missing = || Malformed::new("table id", format!("no table map came for {}", rows.table_id));
+        let (body, post_header) = self.0.get(&rows.table_id).ok_or_else(missing)?;
+        TableMap::parse(body, *post_header)
+    }
+}
+
+/// What the events of a transaction add up to.
+struct Search<'f> {
+    filter: &'f Filter,
+    fits: bool,
+    changes: Vec<Change>,
+    statements: Vec<String>,
+    tables: Tables,
+    /// The text of the last statement that is logged as rows.
+    rows_query: Vec<u8>,
+}
+
+impl<'f> Search<'f> {
+    fn new(filter: &'f Filter) -> Self {
+        Self {
+            filter,
+            // Who asks for nothing gets everything.
+            fits: filter.is_anything(),
+            changes: Vec::new(),
+            statements: Vec::new(),
+            tables: Tables::default(),
+            rows_query: Vec::new(),
+        }
+    }
+
+    fn event(&mut self, event: &RawEvent<'_>) -> Result<(), Malformed> {
+        match event.header.kind {
+            EventKind::QUERY
+            | EventKind::QUERY_COMPRESSED
+            | EventKind::EXECUTE_LOAD_QUERY
+            | EventKind::TABLE_MAP
+            | EventKind::ROWS_QUERY
+            | EventKind::ANNOTATE_ROWS
+            | EventKind::TRANSACTION_PAYLOAD => {}
+            kind if kind.is_rows() => {}
+            _ => return Ok(()),
+        }
+        match event.decode()? {
+            Event::Query(query) => self.statement(query.database, &query.text),
+            Event::ExecuteLoadQuery(load) => self.statement(load.query.database, &load.query.text),
+            Event::RowsQuery(text) => {
+                self.keep(text);
+                self.rows_query = text.to_vec();
+            }
+            Event::TableMap(map) => self.tables.add(&map, event),
+            Event::Rows(rows) => self.rows(&rows)?,
+            Event::TransactionPayload(payload) => {
+                let mut inner = payload.events(event.format())?;
+                while let Some(event) = inner.next_event()? {
+                    self.event(&event)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        if self.statements.len() < MAX_STATEMENTS {
+            self.statements.push(excerpt(&without_passwords(text), STATEMENT_EXCERPT));
+        }
+    }
+
+    fn statement(&mut self, database: &[u8], text: &[u8]) {
+        if matches!(text, b"BEGIN" | b"COMMIT" | b"ROLLBACK") {
+            return;
+        }
+        self.keep(text);
+        let f = self.filter;
+        let kind = StatementKind::of(text);
+        let in_schema = f.schema.as_ref().is_none_or(|schema| {
+            database.eq_ignore_ascii_case(schema.as_bytes()) || has_word(text, schema.as_bytes())
+        });
+        self.fits |= (f.kinds.is_empty() || f.kinds.contains(&kind))
+            && in_schema
+            && f.table.as_ref().is_none_or(|table| has_word(text, table.as_bytes()))
+            && f.text.as_ref().is_none_or(|part| contains(text, part.as_bytes()));
+    }
+
+    fn rows(&mut self, rows: &Rows<'_>) -> Result<(), Malformed> {
+        let map = self.tables.get(rows)?;
+        let mut count = 0;
+        for row in rows.rows(&map)? {
+            row?;
+            count += 1;
+        }
+        let (schema, table) = (String::from_utf8_lossy(map.schema), String::from_utf8_lossy(map.table));
+        let f = self.filter;
+        let kind = match rows.kind {
+            RowsKind::Insert => StatementKind::Insert,
+            RowsKind::Update => StatementKind::Update,
+            RowsKind::Delete => StatementKind::Delete,
+        };
+        self.fits |= (f.kinds.is_empty() || f.kinds.contains(&kind))
+            && f.schema.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&schema))
+            && f.table.as_ref().is_none_or(|t| t.eq_ignore_ascii_case(&table))
+            && f.text.as_ref().is_none_or(|part| {
+                contains(&self.rows_query, part.as_bytes()) || contains(&rows.data, part.as_bytes())
+            });
+        let same = |c: &&mut Change| c.kind == rows.kind && c.schema == schema && c.table == table;
+        match self.changes.iter_mut().find(same) {
+            Some(change) => change.rows += count,
+            None => {
+                let (schema, table) = (schema.into_owned(), table.into_owned());
+                self.changes.push(Change { schema, table, kind: rows.kind, rows: count });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `text` holds `part`, upper and lower case being one.
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || text.windows(part.len()).any(|w| w.eq_ignore_ascii_case(part))
+}
+
+/// Whether `text` holds `word` with no letter, digit or underscore around it.
+fn has_word(text: &[u8], word: &[u8]) -> bool {
+    let is_letter = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80);
+    !word.is_empty()
+        && text.windows(word.len()).enumerate().any(|(at, w)| {
+            w.eq_ignore_ascii_case(word)
+                && !is_letter(at.checked_sub(1).and_then(|i| text.get(i)))
+                && !is_letter(text.get(at + word.len()))
+        })
+}
+
+/// The statement with every literal behind `IDENTIFIED` or `PASSWORD` left out.
+pub(crate) fn without_passwords(text: &[u8]) -> Vec<u8> {
+    let keyword = [&b"IDENTIFIED"[..], b"PASSWORD"];
+    let from = (0..text.len()).find(|at| {
+        keyword.iter().any(|k| text.get(*at..at + k.len()).is_some_and(|t| t.eq_ignore_ascii_case(k)))
+    });
+    let Some(from) = from else { return text.to_vec() };
+    let mut out = text[..from].to_vec();
+    let mut rest = &text[from..];
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        out.push(byte);
+        if !matches!(byte, b'\'' | b'"') {
+            continue;
+        }
+        out.extend(b"***");
+        while let Some((&inner, tail)) = rest.split_first() {
+            rest = tail;
+            match inner {
+                b'\\' => rest = rest.get(1..).unwrap_or_default(),
+                b if b == byte && rest.first() == Some(&byte) => rest = &rest[1..],
+                b if b == byte => {
+                    out.push(byte);
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
+/// A transaction, decoded for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    /// The transaction.
+    #[serde(flatten)]
+    pub mark: TransactionMark,
+    /// What it does, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a [`Shown`] transaction.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Step {
+    /// A statement that is executed.
+    Statement {
+        /// Default database.
+        database: String,
+        /// The statement, passwords left out.
+        text: String,
+    },
+    /// The statement that the following rows come from; not executed.
+    Comment {
+        /// The statement, passwords left out.
+        text: String,
+    },
+    /// A value for the next statement.
+    Setting {
+        /// As SQL: `SET INSERT_ID=5`.
+        text: String,
+    },
+    /// Rows of one event.
+    Rows {
+        /// Schema.
+        schema: String,
+        /// Table.
+        table: String,
+        /// What is done.
+        kind: RowsKind,
+        /// The rows, as many as were asked for.
+        rows: Vec<ShownRow>,
+        /// How many there are.
+        count: u64,
+    },
+    /// Any other event.
+    Other {
+        /// Its kind.
+        kind: EventKind,
+    },
+}
+
+/// A row, as SQL literals by column name, or `@1`, `@2` … where the binlog has no names.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownRow {
+    /// The row before: of updates and deletions.
+    pub before: Option<Vec<(String, String)>>,
+    /// The row after: of inserts and updates.
+    pub after: Option<Vec<(String, String)>>,
+}
+
+/// How much of a transaction [`show`] prints.
+#[derive(Debug, Clone, Copy)]
+pub struct ShowLimits {
+    /// Rows of each row event.
+    pub rows: usize,
+    /// Bytes of each value and statement.
+    pub bytes: usize,
+}
+
+impl Default for ShowLimits {
+    fn default() -> Self {
+        Self { rows: 100, bytes: 10_000 }
+    }
+}
+
+/// Which transaction to show.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// The one that starts at, or spans, this position.
+    At(Position),
+    /// The one with this GTID.
+    Gtid(Gtid),
+}
+
+/// Decodes one transaction; `None` if it is not there.
+///
+/// # Errors
+///
+/// What is wrong with a file.
+pub fn show(index: &Index, which: &Which, limits: ShowLimits) -> Result<Option<Shown>, Error> {
+    for file in &index.files {
+        let here = match which {
+            Which::At(position) => position.file == file.name,
+            Which::Gtid(gtid) => file.gtids_added.as_ref().is_some_and(|added| added.contains(gtid)),
+        };
+        if !here {
+            continue;
+        }
+        let mut walker = Walker::new(Reader::open(&file.path)?);
+        let mut shower = Shower { limits, steps: Vec::new(), tables: Tables::default() };
+        loop {
+            let next = walker.next_with(|event, place| {
+                if matches!(place, Place::First | Place::Whole) {
+                    shower.steps.clear();
+                }
+                let wanted = match which {
+                    Which::At(position) => position.pos <= event.offset || place != Place::Outside,
+                    Which::Gtid(_) => place != Place::Outside,
+                };
+                match wanted && place != Place::Outside {
+                    true => shower.event(event).map_err(|source| malformed(file, event, source)),
+                    false => Ok(()),
+                }
+            })?;
+            let transaction = match next {
+                None => break,
+                Some(Walked::Other) => continue,
+                Some(Walked::Transaction(transaction)) => transaction,
+            };
+            let meant = match which {
+                Which::At(position) => transaction.start <= position.pos && position.pos < transaction.end,
+                Which::Gtid(gtid) => transaction.gtid.as_ref() == Some(gtid),
+            };
+            if meant {
+                let mark = TransactionMark {
+                    gtid: transaction.gtid,
+                    time: transaction.time,
+                    start: Position::new(&*file.name, transaction.start),
+                    end: Position::new(&*file.name, transaction.end),
+                };
+                return Ok(Some(Shown { mark, steps: shower.steps }));
+            }
+        }
+    }
+    Ok(None)
+}
+
+struct Shower {
+    limits: ShowLimits,
+    steps: Vec<Step>,
+    tables: Tables,
+}
+
+impl Shower {
+    fn text(&self, text: &[u8]) -> String {
+        excerpt(&without_passwords(text), self.limits.bytes)
+    }
+
+    fn event(&mut self, event: &RawEvent<'_>) -> Result<(), Malformed> {
+        use crate::event::Intvar;
+        let step = match event.decode()? {
+            Event::Query(query) => {
+                Step::Statement { database: excerpt(query.database, 256), text: self.text(&query.text) }
+            }
+            Event::ExecuteLoadQuery(load) => {
+                let query = load.query;
+                Step::Statement { database: excerpt(query.database, 256), text: self.text(&query.text) }
+            }
+            Event::RowsQuery(text) => Step::Comment { text: self.text(text) },
+            Event::Intvar(Intvar::InsertId(n)) => Step::Setting { text: format!("SET INSERT_ID={n}") },
+            Event::Intvar(Intvar::LastInsertId(n)) => {
+                Step::Setting { text: format!("SET LAST_INSERT_ID={n}") }
+            }
+            Event::Rand(rand) => Step::Setting {
+                text: format!("SET @@RAND_SEED1={}, @@RAND_SEED2={}", rand.seed1, rand.seed2),
+            },
+            Event::UserVar(var) => {
+                let name = String::from_utf8_lossy(var.name).replace('`', "``");
+                Step::Setting { text: format!("SET @`{name}`:={}", var.to_sql(self.limits.bytes)) }
+            }
+            Event::TableMap(map) => {
+                self.tables.add(&map, event);
+                return Ok(());
+            }
+            Event::Rows(rows) => self.rows(&rows)?,
+            Event::TransactionPayload(payload) => {
+                let mut inner = payload.events(event.format())?;
+                while let Some(event) = inner.next_event()? {
+                    self.event(&event)?;
+                }
+                return Ok(());
+            }
+            Event::MySqlGtid(_) | Event::MariaDbGtid(_) => return Ok(()),
+            Event::Xid(_) => Step::Statement { database: String::new(), text: "COMMIT".to_owned() },
+            _ => Step::Other { kind: event.header.kind },
+        };
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn rows(&self, rows: &Rows<'_>) -> Result<Step, Malformed> {
+        let map = self.tables.get(rows)?;
+        let columns = map.columns()?;
+        let name = |at: usize| match columns.get(at).and_then(|c| c.name) {
+            Some(name) => String::from_utf8_lossy(name).into_owned(),
+            None => format!("@{}", at + 1),
+        };
+        let mut shown = Vec::new();
+        let mut count = 0;
+        for row in rows.rows(&map)? {
+            let row = row?;
+            count += 1;
+            if shown.len() < self.limits.rows {
+                let image = |image: crate::event::Image<'_>| {
+                    image.into_iter().map(|(at, v)| (name(at), v.to_sql(self.limits.bytes))).collect()
+                };
+                shown.push(ShownRow { before: row.before.map(image), after: row.after.map(image) });
+            }
+        }
+        Ok(Step::Rows {
+            schema: String::from_utf8_lossy(map.schema).into_owned(),
+            table: String::from_utf8_lossy(map.table).into_owned(),
+            kind: rows.kind,
+            rows: shown,
+            count,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_whole() {
+        assert!(has_word(b"DROP TABLE `shop`.`orders`", b"Orders"));
+        assert!(has_word(b"orders", b"orders"));
+        assert!(!has_word(b"DROP TABLE orders_old", b"orders"));
+        assert!(!has_word(b"DROP TABLE reorders", b"orders"));
+    }
+
+    #[test]
+    fn passwords_are_left_out() {
+        let cases = [
+            (
+                "CREATE USER 'a'@'b' IDENTIFIED BY 'se''c\\'ret' COMMENT 'x'",
+                "CREATE USER 'a'@'b' IDENTIFIED BY '***' COMMENT '***'",
+            ),
+            ("SET PASSWORD FOR a = \"open", "SET PASSWORD FOR a = \"***"),
+            ("INSERT INTO t VALUES ('kept')", "INSERT INTO t VALUES ('kept')"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&without_passwords(text.as_bytes())), expected);
+        }
+    }
+}
