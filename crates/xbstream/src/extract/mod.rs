@@ -134,7 +134,7 @@ pub fn extract<R: Read>(
             call(&display(&done.path), done.size);
         }
     };
-    let pool = Pool::new(&context, &on_done);
+    let pool = Pool::new(&context, options.threads, &on_done);
     let read = thread::scope(|scope| {
         for _ in 0..options.threads {
             scope.spawn(|| pool.work());
@@ -227,8 +227,8 @@ impl Feeder<'_> {
             ChunkKind::Payload { offset, len } => {
                 file.with.size = file.with.size.max(file.next);
                 file.with.written = file.with.written.max(file.next);
-                let (offset, len) = (*offset, *len);
-                self.payload(id, chunk, offset, len)
+                let (to, offset, len) = ((id, file.with.decoded), *offset, *len);
+                self.payload(to, chunk, offset, len)
             }
             ChunkKind::Sparse { offset, runs, len } => {
                 file.with.size = file.with.size.max(file.next);
@@ -286,14 +286,14 @@ impl Feeder<'_> {
 
     fn payload<R: Read>(
         &mut self,
-        id: FileId,
+        (id, decoded): (FileId, bool),
         mut chunk: Chunk<'_, R>,
         offset: u64,
         len: u64,
     ) -> Result<(), Error> {
         let mut done = 0;
         while done < len {
-            let bytes = self.fill(&mut chunk, len - done)?;
+            let bytes = self.fill(&mut chunk, len - done, decoded)?;
             let job = Job::Data { offset: offset + done, bytes };
             done += job.len() as u64;
             self.hold(id, job)?;
@@ -314,7 +314,7 @@ impl Feeder<'_> {
         let mut left_in_run = 0;
         let mut done = 0;
         while done < len {
-            let bytes = self.fill(&mut chunk, len - done)?;
+            let bytes = self.fill(&mut chunk, len - done, false)?;
             let mut pieces = Vec::new();
             let mut left = bytes.len();
             while left > 0 {
@@ -338,10 +338,15 @@ impl Feeder<'_> {
     }
 
     /// The next bytes of a payload that has `left` more, in a buffer whose length is their number.
-    fn fill<R: Read>(&mut self, chunk: &mut Chunk<'_, R>, left: u64) -> Result<Vec<u8>, Error> {
+    fn fill<R: Read>(
+        &mut self,
+        chunk: &mut Chunk<'_, R>,
+        left: u64,
+        decoded: bool,
+    ) -> Result<Vec<u8>, Error> {
         // What is held owns a buffer that may be the last one.
         self.hand_over()?;
-        let mut buffer = self.pool.buffer(left)?;
+        let mut buffer = self.pool.buffer(left, decoded)?;
         buffer.resize(buffer.capacity().min(BUFFER).max(buffer.len()), 0);
         let max = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
         let mut done = 0;
