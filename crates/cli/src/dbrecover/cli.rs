@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
-use crate::{aescrypt, replay, unpack, xbstream};
+use crate::{aescrypt, list, replay, unpack, xbstream};
 
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store.
 #[derive(Debug, Parser)]
@@ -17,6 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Aescrypt(aescrypt::Args),
+    List(list::Args),
     Replay(replay::Args),
     Unpack(unpack::Args),
     Xbstream(xbstream::Args),
@@ -26,6 +27,7 @@ impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
             Some(Command::Aescrypt(args)) => aescrypt::run(args),
+            Some(Command::List(args)) => list::run(args),
             Some(Command::Replay(args)) => replay::run(args),
             Some(Command::Unpack(args)) => unpack::run(args),
             Some(Command::Xbstream(args)) => xbstream::run(args),

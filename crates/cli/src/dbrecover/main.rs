@@ -3,6 +3,7 @@
 mod aescrypt;
 mod cli;
 mod interrupt;
+mod list;
 mod replay;
 mod unpack;
 mod xbstream;
