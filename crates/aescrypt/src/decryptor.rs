@@ -5,17 +5,15 @@ use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use aes::Aes256;
-use cipher::{Block, BlockModeDecrypt, KeyIvInit};
 use hmac::Mac;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
 use crate::authenticator::Authenticator;
+use crate::blocks::{BLOCK, Opener};
 use crate::header::{HMAC_LEN, Header, read_full};
 use crate::{Error, Part};
 
-const BLOCK: usize = 16;
 /// Bytes that are decrypted at once: they stay in the second-level cache between the read, AES and the HMAC.
 const CHUNK: usize = 256 * 1024;
 /// Held back until the end is seen: the last block, whose fill is not plaintext, and the longest trailer.
@@ -32,7 +30,7 @@ const HELD: usize = BLOCK + 1 + HMAC_LEN;
 pub struct Decryptor<R> {
     reader: R,
     header: Header,
-    cipher: cbc::Decryptor<Aes256>,
+    cipher: Opener,
     authenticator: Authenticator,
     /// Ciphertext bytes that are decrypted at once; a multiple of a block.
     chunk: usize,
@@ -65,7 +63,7 @@ impl<R: Read> Decryptor<R> {
     pub(crate) fn with_chunk(mut reader: R, password: &SecretString, chunk: usize) -> Result<Self, Error> {
         let header = Header::read(&mut reader, password)?;
         Ok(Self {
-            cipher: cbc::Decryptor::new((&*header.key).into(), (&header.iv).into()),
+            cipher: Opener::new(&header.key, &header.iv),
             authenticator: Authenticator::new(header.body_hmac(), chunk + HELD),
             chunk,
             held: Vec::with_capacity(HELD),
@@ -99,12 +97,7 @@ impl<R: Read> Decryptor<R> {
     }
 
     fn decrypt(&mut self, ciphertext: &[u8]) {
-        // No need to clear what the next lines write over.
-        self.plain.resize(ciphertext.len().max(self.plain.len()), 0);
-        let (input, _) = Block::<Aes256>::slice_as_chunks(ciphertext);
-        let (output, _) = Block::<Aes256>::slice_as_chunks_mut(&mut self.plain[..ciphertext.len()]);
-        // Fails only on two lengths, and there is one.
-        let _ = self.cipher.decrypt_blocks_b2b(input, output);
+        self.cipher.open_into(ciphertext, &mut self.plain);
         self.ready = 0..ciphertext.len();
     }
 

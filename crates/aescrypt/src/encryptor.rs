@@ -4,16 +4,14 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use aes::Aes256;
-use cipher::{Block, BlockModeEncrypt, KeyIvInit};
 use hmac::Mac;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::authenticator::{Authenticator, Buffer};
+use crate::blocks::{BLOCK, Sealer};
 use crate::header::Header;
 use crate::{DEFAULT_ITERATIONS, Error, MAX_PASSWORD_CHARS};
 
-const BLOCK: usize = 16;
 /// Bytes that are encrypted at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -51,7 +49,7 @@ impl Format {
 /// refuse it. Writes are gathered into large pieces, so no `BufWriter` is needed around either side.
 pub struct Encryptor<W> {
     writer: W,
-    cipher: cbc::Encryptor<Aes256>,
+    cipher: Sealer,
     authenticator: Authenticator,
     buffer: Buffer,
     filled: usize,
@@ -94,7 +92,7 @@ impl<W: Write> Encryptor<W> {
         let mut authenticator = Authenticator::new(header.body_hmac(), chunk + BLOCK);
         Ok(Self {
             writer,
-            cipher: cbc::Encryptor::new((&*header.key).into(), (&header.iv).into()),
+            cipher: Sealer::new(&header.key, &header.iv),
             buffer: authenticator.buffer(),
             authenticator,
             filled: 0,
@@ -116,7 +114,7 @@ impl<W: Write> Encryptor<W> {
         let end = self.filled + fill;
         let bytes = Arc::make_mut(&mut self.buffer);
         bytes[self.filled..end].fill(fill as u8);
-        self.cipher.encrypt_blocks(Block::<Aes256>::slice_as_chunks_mut(&mut bytes[..end]).0);
+        self.cipher.seal(&mut bytes[..end]);
         let mut mac = self.authenticator.finish();
         mac.update(&bytes[..end]);
         self.writer.write_all(&bytes[..end])?;
@@ -140,7 +138,7 @@ impl<W: Write> Encryptor<W> {
     /// Encrypts and writes a full buffer.
     fn write_chunk(&mut self) -> io::Result<()> {
         let bytes = Arc::make_mut(&mut self.buffer);
-        self.cipher.encrypt_blocks(Block::<Aes256>::slice_as_chunks_mut(&mut bytes[..self.chunk]).0);
+        self.cipher.seal(&mut bytes[..self.chunk]);
         self.authenticator.update(&self.buffer, self.chunk);
         let written = self.writer.write_all(&self.buffer[..self.chunk]);
         self.failed = written.is_err();

@@ -2,13 +2,12 @@
 
 use std::io::{self, Read};
 
-use aes::Aes256;
-use cipher::{Block, BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretString;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::blocks::{Opener, Sealer};
 use crate::encryptor::Format;
 use crate::kdf::{self, Key};
 use crate::{Error, Part};
@@ -106,8 +105,7 @@ impl Header {
         bytes.extend_from_slice(&iv);
 
         let (body_iv, key) = split(&block);
-        let mut cipher = cbc::Encryptor::<Aes256>::new((&*password_key).into(), (&iv).into());
-        cipher.encrypt_blocks(Block::<Aes256>::slice_as_chunks_mut(block.as_mut_slice()).0);
+        Sealer::new(&password_key, &iv).seal(block.as_mut_slice());
         bytes.extend_from_slice(block.as_slice());
         bytes.extend_from_slice(&key_block_hmac(version, &password_key, &block).finalize().into_bytes());
 
@@ -199,8 +197,7 @@ impl<R: Read> Input<'_, R> {
         let mut block: Zeroizing<[u8; KEY_BLOCK]> = Zeroizing::new(self.array(Part::KeyBlock)?);
         let tag: [u8; HMAC_LEN] = self.array(Part::KeyBlockHmac)?;
         key_block_hmac(version, password_key, &block).verify_slice(&tag).map_err(|_| Error::WrongPassword)?;
-        let mut cipher = cbc::Decryptor::<Aes256>::new((&**password_key).into(), iv.into());
-        cipher.decrypt_blocks(Block::<Aes256>::slice_as_chunks_mut(block.as_mut_slice()).0);
+        Opener::new(password_key, iv).open(block.as_mut_slice());
         Ok(split(&block))
     }
 }

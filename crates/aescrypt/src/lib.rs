@@ -66,6 +66,7 @@
 #![forbid(unsafe_code)]
 
 mod authenticator; // HMAC of the body, in a second thread when it pays
+mod blocks; // AES-CBC
 mod copy;
 mod decryptor;
 mod encryptor;
