@@ -84,7 +84,7 @@ fn the_timeline_draws_chains_over_one_axis() {
     assert_eq!(
         drawn,
         "\
-\x20          2021-02-05 01:00                                                         2021-02-05 06:30
+\x20          2021-02-05 01:00:00                                                   2021-02-05 06:30:00
 chain 1    F---------------i
 chain 2                                    F
 chain 3                                                                    F

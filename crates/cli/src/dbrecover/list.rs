@@ -147,7 +147,7 @@ fn table(catalog: &Catalog, store: &str, width: Option<usize>) -> String {
 /// to draw or no room for it.
 fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<String> {
     const LABEL: usize = 11;
-    const STAMP: usize = 16;
+    const STAMP: usize = 19;
     let axis = width.checked_sub(LABEL).filter(|axis| *axis >= 2 * STAMP + 4)?;
     let (from, to) = (windows.first()?.from, windows.iter().map(|w| w.to).max()?);
     let span = (to - from).num_seconds().max(1);
@@ -155,8 +155,8 @@ fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<Strin
         let at = (time - from).num_seconds().clamp(0, span);
         usize::try_from(at * (axis as i64 - 1) / span).unwrap_or(0)
     };
-    let stamp = |time: NaiveDateTime| time.format("%Y-%m-%d %H:%M").to_string();
-    let mut out = format!("{:LABEL$}{}{:>rest$}\n", "", stamp(from), stamp(to), rest = axis - STAMP);
+    let mut out =
+        format!("{:LABEL$}{}{:>rest$}\n", "", from.to_string(), to.to_string(), rest = axis - STAMP);
     let chains = catalog.chains();
     let hidden = chains.len().saturating_sub(MAX_LANES);
     if hidden > 0 {
