@@ -260,6 +260,11 @@ impl Child {
         Ok(Output { status: Status::of_pipeline(&statuses), statuses, stdout: streams.0, stderr: streams.1 })
     }
 
+    /// Whether the program has ended already; [`wait`](Self::wait) tells how.
+    pub fn has_ended(&self) -> bool {
+        self.watch.task.is_finished()
+    }
+
     /// Ends the program's process group and waits until it is gone.
     pub async fn kill(mut self) {
         self.stdin.take();

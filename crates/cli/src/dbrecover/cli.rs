@@ -1,37 +1,99 @@
 //! The command line of `dbrecover`.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
+use crate::recover::RecoverArgs;
 use crate::{aescrypt, list, replay, unpack, xbstream};
 
-/// Bring a sharded MySQL or MariaDB cluster back from its backup store.
+/// Bring a sharded MySQL or MariaDB cluster back from its backup store
+///
+/// Without a command it recovers, as `dbrecover recover` does: `dbrecover --config-file recovery.conf`.
 #[derive(Debug, Parser)]
-#[command(name = "dbrecover", version)]
+#[command(
+    name = "dbrecover",
+    version,
+    disable_version_flag = true,
+    args_conflicts_with_subcommands = true,
+    after_long_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing to recover there, \
+                       4 a host or tool cannot be used, 5 data is damaged, 6 proof failed, 130/143 ended by a signal."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    #[command(flatten)]
+    recover: RecoverArgs,
+
+    /// Print the version
+    #[arg(short = 'v', visible_short_alias = 'V', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
-/// One file per command; each has an `Args` and a `run(Args) -> Outcome`.
+/// One file per command; each has its arguments and a `run`.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Recover the cluster (what happens without a command)
+    Recover(RecoverArgs),
+    /// Decide everything about a recovery and print it; nothing is touched
+    Plan(RecoverArgs),
     Aescrypt(aescrypt::Args),
     List(list::Args),
     Replay(replay::Args),
     Unpack(unpack::Args),
     Xbstream(xbstream::Args),
+    /// Print completions for a shell
+    Completions(CompletionArgs),
+    /// Print the manual page, or one of a command
+    Man(ManArgs),
+}
+
+#[derive(Debug, Args)]
+struct CompletionArgs {
+    shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+struct ManArgs {
+    /// The command; none for the page of the program
+    command: Option<String>,
 }
 
 impl Cli {
     pub(crate) fn run(self) -> Outcome {
         match self.command {
+            None => self.recover.run(false),
+            Some(Command::Recover(args)) => args.run(false),
+            Some(Command::Plan(args)) => args.run(true),
             Some(Command::Aescrypt(args)) => aescrypt::run(args),
             Some(Command::List(args)) => list::run(args),
             Some(Command::Replay(args)) => replay::run(args),
             Some(Command::Unpack(args)) => unpack::run(args),
             Some(Command::Xbstream(args)) => xbstream::run(args),
-            None => Ok(()),
+            Some(Command::Completions(args)) => {
+                clap_complete::generate(
+                    args.shell,
+                    &mut Self::command(),
+                    "dbrecover",
+                    &mut std::io::stdout(),
+                );
+                Ok(())
+            }
+            Some(Command::Man(args)) => manual_page(args.command.as_deref()),
         }
     }
+}
+
+fn manual_page(command: Option<&str>) -> Outcome {
+    let mut program = Cli::command();
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(found) => found.clone(),
+            None => return Err(dbrecover_cli::Failure::usage(format!("there is no command {name}"))),
+        },
+    };
+    clap_mangen::Man::new(page).render(&mut std::io::stdout().lock())?;
+    Ok(())
 }

@@ -2,8 +2,11 @@
 
 mod aescrypt;
 mod cli;
+mod hints;
 mod interrupt;
 mod list;
+mod progress;
+mod recover;
 mod replay;
 mod unpack;
 mod xbstream;

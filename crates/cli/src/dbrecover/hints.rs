@@ -1,0 +1,63 @@
+//! What would make a failed recovery work: advice that knows the flags.
+
+use dbrecover_cli::{Exit, Failure};
+use recovery::{Class, Error};
+
+/// A recovery's error with its exit code and a hint.
+pub(crate) fn failure(error: Error) -> Failure {
+    let exit = match error.class() {
+        Class::Usage => Exit::Usage,
+        Class::Nothing => Exit::Nothing,
+        Class::Unusable => Exit::Unusable,
+        Class::Damaged => Exit::Damaged,
+        Class::Unproven => Exit::Unproven,
+        Class::Cancelled => Exit::Interrupted,
+        _ => Exit::Failed,
+    };
+    let hint = hint(&error);
+    let failure = Failure::new(exit, error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn hint(error: &Error) -> Option<String> {
+    Some(match error {
+        Error::ConfigFile { .. } => "--config-file FILE names the configuration".to_owned(),
+        Error::Config { .. } | Error::ConfigSyntax(_) => {
+            "docs/configuration.md lists every key with its type and default".to_owned()
+        }
+        Error::BadTime { .. } => {
+            "2026-02-03 04:05:06 is a time of the backup machine (time-zone in [misc]); 2026-02-03T04:05:06+08:00 is exact"
+                .to_owned()
+        }
+        Error::Catalog(backup_catalog::Error::Outside { .. } | backup_catalog::Error::NoSuchBackup { .. }) => {
+            "dbrecover list shows the backups and the times that can be reached".to_owned()
+        }
+        Error::Catalog(backup_catalog::Error::NoBackups) => {
+            "is [backup-store] dir the directory that holds the UTC…-full and UTC…-inc folders?".to_owned()
+        }
+        Error::NeedPassword { .. } => "give it by --password-file FILE or in DBRECOVER_PASSWORD".to_owned(),
+        Error::WrongPassword { .. } => "nothing was touched; try again with another --password-file".to_owned(),
+        Error::NoSpace { .. } => "free some, or name another work-dir in [recovery-job-server]".to_owned(),
+        Error::ForeignDirectory { path, .. } => {
+            format!("move {} away, or name another work-dir in [recovery-job-server]", path.display())
+        }
+        Error::Busy { .. } => "wait for the other recovery, or name another work-dir".to_owned(),
+        Error::Login { .. } => {
+            "the account that [data-server] of dbscale.conf names must be able to log in over the server's socket".to_owned()
+        }
+        Error::Host(remote_exec::Error::HostKey { changed: false, .. }) => {
+            "check the key and add it to known_hosts, or say accept-new-host-keys = 1 in [misc]".to_owned()
+        }
+        Error::Host(remote_exec::Error::Login { .. }) => {
+            "check user, password and identity-file of that machine in the configuration".to_owned()
+        }
+        Error::Host(remote_exec::Error::Unreachable { .. }) => {
+            "check ip and port of that machine in the configuration".to_owned()
+        }
+        Error::Unproven { .. } => "do not use what was recovered; its logs are in tmp/ of the work directory".to_owned(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,253 @@
+//! `dbrecover [recover]` and `dbrecover plan`: the recovery of a cluster.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use dbrecover_cli::password::Sources;
+use dbrecover_cli::{Exit, Failure, Outcome};
+use recovery::plan::Goal;
+use recovery::{Config, Earlier, Plan, RecoverTo, Report, Request};
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::hints;
+use crate::progress::{LogFormat, Progress};
+
+/// What a recovery and its plan are asked with. The first two are those of older versions.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "recovery.conf", global = true)]
+    pub(crate) config_file: PathBuf,
+
+    /// Password of encrypted backups; every user of this machine can read it there, so prefer --password-file,
+    /// DBRECOVER_PASSWORD or the prompt
+    #[arg(short, long, value_name = "PASSWORD", hide_env_values = true)]
+    password: Option<SecretString>,
+
+    /// File whose first line is the password of encrypted backups
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    password_file: Option<PathBuf>,
+
+    /// Recover to the consistent point of this backup, whatever [recover-to] says
+    #[arg(long, value_name = "BACKUP", conflicts_with = "stop_datetime")]
+    dir: Option<String>,
+
+    /// Recover to this moment, whatever [recover-to] says: YYYY-MM-DD HH:MM:SS in the zone of the backup
+    /// machine, or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    stop_datetime: Option<String>,
+
+    /// Go on with a recovery that was cut off, where its journal ends
+    #[arg(long)]
+    resume: bool,
+
+    /// Decide everything, print the plan, touch nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Leave even an incomplete newest backup where it is in the store
+    #[arg(long)]
+    read_only_store: bool,
+
+    /// Servers recovered side by side
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: Option<u16>,
+
+    /// Print the result as one JSON document
+    #[arg(long)]
+    json: bool,
+
+    /// Form of the messages on standard error
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+impl RecoverArgs {
+    /// Runs the recovery, or only plans it.
+    pub(crate) fn run(self, only_plan: bool) -> Outcome {
+        let mut config = Config::read(&self.config_file).map_err(hints::failure)?;
+        if let Some(parallel) = self.parallel {
+            config.misc.parallel = Some(parallel.into());
+        }
+        let recover_to = self.dir.map(RecoverTo::Backup).or_else(|| self.stop_datetime.map(RecoverTo::Time));
+        let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
+        let mut request = Request::new(config, progress.clone());
+        request.recover_to = recover_to;
+        request.earlier = if self.resume { Earlier::Resume } else { Earlier::Replace };
+        request.read_only_store = self.read_only_store;
+        request.program = std::env::current_exe().ok();
+        let sources = Sources {
+            argument: self.password,
+            file: self.password_file,
+            environment: "DBRECOVER_PASSWORD",
+            prompt: None,
+        };
+        request.password = sources.get().map_err(|e| Failure::new(Exit::Usage, e))?;
+        let only_plan = only_plan || self.dry_run;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let outcome = runtime.block_on(act(request, only_plan, self.json, &progress));
+        // What still hangs in a blocking read must not keep a cancelled program alive.
+        runtime.shutdown_background();
+        outcome
+    }
+}
+
+async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progress) -> Outcome {
+    let ended_by = end_on_signals(&request.cancel)?;
+    let result = if only_plan {
+        recovery::plan(&request).await.map(Done::Plan)
+    } else {
+        let mut result = recovery::recover(&request).await;
+        if matches!(result, Err(recovery::Error::NeedPassword { .. }))
+            && let Some(password) = ask_password()?
+        {
+            request.password = Some(password);
+            result = recovery::recover(&request).await;
+        }
+        result.map(|report| Done::Report(Box::new(report)))
+    };
+    progress.finish();
+    let done = match result {
+        Ok(done) => done,
+        Err(recovery::Error::Cancelled) => {
+            let exit = match *ended_by.borrow() {
+                Some(kind) if kind == SignalKind::interrupt() => Exit::Interrupted,
+                _ => Exit::Terminated,
+            };
+            return Err(Failure::new(exit, recovery::Error::Cancelled).hint(
+                "everything that ran was ended; --resume goes on where the journal of the work directory ends",
+            ));
+        }
+        Err(error) => return Err(hints::failure(error)),
+    };
+    let mut out = io::stdout().lock();
+    match (&done, json) {
+        (Done::Plan(plan), true) => serde_json::to_writer_pretty(&mut out, plan)?,
+        (Done::Report(report), true) => serde_json::to_writer_pretty(&mut out, report)?,
+        (Done::Plan(plan), false) => return Ok(print_plan(&mut out, plan)?),
+        (Done::Report(report), false) => return Ok(print_report(&mut out, report)?),
+    }
+    writeln!(out)?;
+    Ok(())
+}
+
+enum Done {
+    Plan(Plan),
+    Report(Box<Report>),
+}
+
+/// Cancels on SIGINT, SIGTERM and SIGHUP and remembers which one it was.
+fn end_on_signals(
+    cancel: &CancellationToken,
+) -> io::Result<tokio::sync::watch::Receiver<Option<SignalKind>>> {
+    let (tell, told) = tokio::sync::watch::channel(None);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind)?;
+        let (tell, cancel) = (tell.clone(), cancel.clone());
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                tell.send_if_modified(|first| first.is_none() && first.replace(kind).is_none());
+                cancel.cancel();
+            }
+        });
+    }
+    Ok(told)
+}
+
+fn ask_password() -> io::Result<Option<SecretString>> {
+    if !io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let password = rpassword::prompt_password("Password of the backups: ")?;
+    Ok(Some(password).filter(|p| !p.is_empty()).map(Into::into))
+}
+
+fn goal(goal: &Goal) -> String {
+    match goal {
+        Goal::Backup { backup } => format!("the consistent point of {backup}"),
+        Goal::Time { text, instant } => format!("{text} ({})", instant.to_rfc3339()),
+    }
+}
+
+fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
+    writeln!(out, "recover to   {}", goal(&plan.goal))?;
+    writeln!(out, "store        {} {}", plan.store, plan.store_dir.display())?;
+    writeln!(out, "job server   {} {}", plan.job_server, plan.work_dir.display())?;
+    writeln!(out, "transfer     {}", plan.transfer)?;
+    writeln!(out, "tools        {}", plan.tools.reason)?;
+    writeln!(out, "prepare      {}", plan.prepare)?;
+    if let Some(user) = &plan.mysqld_user {
+        writeln!(out, "servers run  as {user}")?;
+    }
+    writeln!(
+        out,
+        "disk         at least {} needed, {} free",
+        bytes(plan.bytes_needed),
+        bytes(plan.bytes_free)
+    )?;
+    if let Some(name) = &plan.to_trash {
+        writeln!(out, "to trash     {name}, which is not complete")?;
+    }
+    writeln!(out)?;
+    let mut backups = table(["backup", "used for", "encrypted", "size", "consistent point"]);
+    for backup in &plan.backups {
+        backups.add_row([
+            backup.name.to_string(),
+            format!("{:?}", backup.used_for).to_lowercase(),
+            if backup.encrypted { "yes" } else { "no" }.to_owned(),
+            bytes(backup.bytes),
+            backup.consistent_point.clone(),
+        ]);
+    }
+    writeln!(out, "{backups}\n")?;
+    for server in &plan.servers {
+        writeln!(out, "{}  (group {}, backup of a {:?})", server.folder, server.group, server.role)?;
+        for (number, step) in server.steps.iter().enumerate() {
+            writeln!(out, "  {:>2}. {step}", number + 1)?;
+        }
+    }
+    writeln!(out, "\nNothing was touched. `dbrecover recover` does it.")
+}
+
+fn print_report(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let mut servers = table(["group", "server", "replayed", "transactions", "state", "proved", "seconds"]);
+    for server in &report.servers {
+        servers.add_row([
+            server.group.clone(),
+            server.server.clone(),
+            format!("{} → {} ({})", server.replay.from, server.replay.to, server.replay.method),
+            server.replay.transactions.map_or_else(|| "?".to_owned(), |n| n.to_string()),
+            server.gtid_state.clone(),
+            if server.proved { "yes" } else { "no" }.to_owned(),
+            format!("{:.1}", server.steps.iter().map(|s| s.seconds).sum::<f64>()),
+        ]);
+    }
+    writeln!(out, "recovered to {}", goal(&report.plan.goal))?;
+    writeln!(out, "{servers}")?;
+    writeln!(
+        out,
+        "{} in {:.1} s; report: {}/recovery-report.json",
+        report.work_dir.display(),
+        report.seconds,
+        report.work_dir.display()
+    )?;
+    // The closing line of older versions, which scripts look for.
+    writeln!(out, "recovery succeed")
+}
+
+fn table<const N: usize>(header: [&str; N]) -> comfy_table::Table {
+    let mut table = comfy_table::Table::new();
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+/// A number of bytes for people.
+fn bytes(count: u64) -> String {
+    indicatif::HumanBytes(count).to_string()
+}

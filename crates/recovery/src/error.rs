@@ -1,0 +1,207 @@
+//! What can go wrong in a recovery, by who can mend it.
+
+use std::path::PathBuf;
+
+/// The class of an error: what a program that embeds a recovery branches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Class {
+    /// Something failed that has no class of its own.
+    Failed,
+    /// The configuration or the request is wrong; nothing was touched.
+    Usage,
+    /// The store holds nothing for this target.
+    Nothing,
+    /// A host or a tool cannot be used.
+    Unusable,
+    /// Data is damaged, or the password is wrong.
+    Damaged,
+    /// The work was done and its proof failed.
+    Unproven,
+    /// The caller cancelled.
+    Cancelled,
+}
+
+/// An error of a recovery.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration {}", .path.display())]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration file is no INI file.
+    #[error("cannot read the configuration")]
+    ConfigSyntax(#[source] backup_catalog::Error),
+    /// A value of the configuration is missing or wrong.
+    #[error("{place}: [{section}] {key}: {reason}")]
+    Config {
+        /// `FILE` or `FILE:LINE`.
+        place: String,
+        /// The section.
+        section: &'static str,
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A time cannot be understood.
+    #[error("cannot understand the time {text:?}: {reason}")]
+    BadTime {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store holds nothing for this target, or holds it incompletely.
+    #[error(transparent)]
+    Catalog(#[from] backup_catalog::Error),
+    /// The backups lack something that this recovery needs.
+    #[error("{what}")]
+    Incomplete {
+        /// What is missing, and where.
+        what: String,
+    },
+    /// A host cannot be used, or a command on it failed.
+    #[error(transparent)]
+    Host(#[from] remote_exec::Error),
+    /// A command failed that is part of a step.
+    #[error("{doing} failed")]
+    Step {
+        /// What was being done.
+        doing: String,
+        /// Why it failed.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A tool is missing or cannot do what is needed.
+    #[error("{host}: {tool}: {reason}")]
+    Tool {
+        /// The host.
+        host: String,
+        /// The program.
+        tool: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The xtrabackup driver failed.
+    #[error(transparent)]
+    Prepare(#[from] xtra_driver::Error),
+    /// Too little room on the job server.
+    #[error("{host}: {} has {free} bytes free, the recovery needs about {needed}", .path.display())]
+    NoSpace {
+        /// The job server.
+        host: String,
+        /// The work directory.
+        path: PathBuf,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// The password does not open the encrypted backup.
+    #[error("the password does not open the backup {backup}")]
+    WrongPassword {
+        /// The backup.
+        backup: String,
+    },
+    /// The backup is encrypted and no password was given.
+    #[error("the backup {backup} is encrypted and no password was given")]
+    NeedPassword {
+        /// The backup.
+        backup: String,
+    },
+    /// The worker on the job server ended with a failure of its own.
+    #[error("{doing} on {host}: {message}")]
+    Worker {
+        /// The job server.
+        host: String,
+        /// What it was doing.
+        doing: String,
+        /// Its last words.
+        message: String,
+        /// The class that its exit code stands for.
+        class: Class,
+    },
+    /// The work directory is not ours to touch.
+    #[error("{host}: {} was not made by dbrecover and is left alone", .path.display())]
+    ForeignDirectory {
+        /// The job server.
+        host: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another recovery holds the work directory.
+    #[error("{host}: another recovery works in {}", .path.display())]
+    Busy {
+        /// The job server.
+        host: String,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A temporary server did not start or died.
+    #[error("the temporary server of {server} {reason}")]
+    Server {
+        /// The server's folder.
+        server: String,
+        /// What happened, with the end of its log.
+        reason: String,
+    },
+    /// The account of the backup cannot log in to its recovered server.
+    #[error("the account of {server} in dbscale.conf cannot log in to the recovered server: {reason}")]
+    Login {
+        /// The server's folder.
+        server: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The recovered server is not in the planned state.
+    #[error("{server}: {what}: planned {planned}, found {found}")]
+    Unproven {
+        /// The server's folder.
+        server: String,
+        /// What was compared.
+        what: &'static str,
+        /// As planned.
+        planned: String,
+        /// As found.
+        found: String,
+    },
+    /// The recovery was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// A program said something that cannot be understood.
+    #[error("cannot understand what {what} says: {text:?}")]
+    Unexpected {
+        /// Who said it.
+        what: String,
+        /// What it said.
+        text: String,
+    },
+}
+
+impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::ConfigFile { .. } | Self::ConfigSyntax(_) | Self::Config { .. } | Self::BadTime { .. } => {
+                Class::Usage
+            }
+            Self::ForeignDirectory { .. } => Class::Usage,
+            Self::NeedPassword { .. } => Class::Usage,
+            Self::Catalog(_) | Self::Incomplete { .. } => Class::Nothing,
+            Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
+            Self::Login { .. } => Class::Unusable,
+            Self::WrongPassword { .. } => Class::Damaged,
+            Self::Unproven { .. } => Class::Unproven,
+            Self::Cancelled => Class::Cancelled,
+            Self::Worker { class, .. } => *class,
+            Self::Step { source, .. } => source.class(),
+            Self::Prepare(_) | Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The two machines of a recovery, and what is known of them.
+
+use std::path::Path;
+
+use remote_exec::{Host, Method};
+
+use crate::Error;
+use crate::config::{Config, Connect, Machine, Transfer};
+
+/// The two machines, connected.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    /// The machine with the backups.
+    pub store: Host,
+    /// The machine that the cluster is recovered on.
+    pub job: Host,
+    /// Whether the job server sees the store's directory itself, so that nothing needs to be moved.
+    pub shared_store: bool,
+}
+
+impl Hosts {
+    /// Connects to both machines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Host`] if one cannot be reached, [`Error::Config`] if the transfer method does not fit.
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        let store = Self::connect_store(config).await?;
+        let same_login = config.store.ip == config.job.ip
+            && config.store.port == config.job.port
+            && config.store.user == config.job.user;
+        let job =
+            if same_login { store.clone() } else { Host::connect(method(config, &config.job)?).await? };
+        let shared = same_login || same_directory(&store, &job, &config.store_dir).await?;
+        let shared_store = match config.misc.transfer {
+            Transfer::Auto => shared,
+            Transfer::Local if shared => true,
+            Transfer::Local => {
+                return Err(Error::Config {
+                    place: "configuration".to_owned(),
+                    section: "misc",
+                    key: "transfer-method",
+                    reason: format!(
+                        "local: {} does not see the directory {} of {}",
+                        job.name(),
+                        config.store_dir.display(),
+                        store.name()
+                    ),
+                });
+            }
+            Transfer::Relay | Transfer::Socat | Transfer::Scp => false,
+        };
+        Ok(Self { store, job, shared_store })
+    }
+
+    /// Closes both connections.
+    pub async fn close(self) {
+        self.job.close().await;
+        self.store.close().await;
+    }
+
+    /// Connects to the machine with the backups alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Hosts::connect`].
+    pub async fn connect_store(config: &Config) -> Result<Host, Error> {
+        Ok(Host::connect(method(config, &config.store)?).await?)
+    }
+}
+
+/// Whether two hosts see the same directory: one kernel, and the same inode of the same device.
+async fn same_directory(a: &Host, b: &Host, dir: &Path) -> Result<bool, Error> {
+    let mut seen = Vec::new();
+    for host in [a, b] {
+        let boot = host.command("cat").arg("/proc/sys/kernel/random/boot_id").output().await?;
+        let inode = host.command("stat").args(["-c", "%d:%i", "--"]).arg(dir).output().await?;
+        if !boot.status.success() || !inode.status.success() {
+            return Ok(false);
+        }
+        seen.push((boot.stdout, inode.stdout));
+    }
+    Ok(seen[0] == seen[1])
+}
+
+fn method(config: &Config, machine: &Machine) -> Result<Method, Error> {
+    let misc = &config.misc;
+    Ok(match misc.connect {
+        Connect::Local => Method::Local,
+        Connect::Ssh => {
+            let mut options = remote_exec::ssh::Options::new(&machine.ip);
+            options.port = Some(machine.port);
+            options.user = Some(machine.user.clone()).filter(|user| !user.is_empty());
+            options.password = machine.password.clone();
+            options.identity = machine.identity_file.clone();
+            options.known_hosts = misc.known_hosts_file.clone();
+            options.accept_new_host_keys = misc.accept_new_host_keys;
+            options.config_file = misc.ssh_config_file.clone();
+            Method::Ssh(options)
+        }
+        Connect::RabbitAgent | Connect::AdmAgent => {
+            return Err(Error::Config {
+                place: "configuration".to_owned(),
+                section: "misc",
+                key: "connect-method",
+                reason: "agents cannot be used yet".to_owned(),
+            });
+        }
+    })
+}

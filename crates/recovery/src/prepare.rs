@@ -1,0 +1,117 @@
+//! From extracted backups to a prepared datadir, by the xtrabackup driver.
+
+use std::path::{Path, PathBuf};
+
+use backup_catalog::Catalog;
+use remote_exec::Host;
+use xtra_driver::{Driver, Options, Part, Tool};
+
+use crate::Error;
+use crate::config::Config;
+use crate::events::Watch;
+use crate::plan::{Plan, PlannedServer};
+use crate::unpack::Unpack;
+
+/// The names that the tools go by, in the order in which they are looked for.
+const TOOLS: [&str; 3] = ["xtrabackup", "mariabackup", "mariadb-backup"];
+const STREAMERS: [&str; 2] = ["xbstream", "mbstream"];
+
+/// The xtrabackup or mariabackup program of the job server.
+pub(crate) async fn detect(config: &Config, job: &Host) -> Result<Tool, Error> {
+    if let Some(program) = &config.misc.xtrabackup {
+        return Ok(Tool::detect(job, program).await?);
+    }
+    let mut names = TOOLS;
+    if config.misc.client_name == "mariadb" {
+        names.rotate_left(1);
+    }
+    for name in names {
+        if job.find_program(name).await?.is_some() {
+            return Ok(Tool::detect(job, name).await?);
+        }
+    }
+    Err(Error::Tool {
+        host: job.name().to_owned(),
+        tool: names.join(", "),
+        reason: "none of them is there; install the one of the backed-up server, or say xtrabackup-bin-dir"
+            .to_owned(),
+    })
+}
+
+/// The logs of one server, and the driver's notes on how far it is.
+pub(crate) fn log_dir(work: &Path, folder: &str) -> PathBuf {
+    work.join("tmp").join(folder)
+}
+
+fn driver(tool: Tool, config: &Config, work: &Path, folder: &str) -> Driver {
+    let mut options = Options::new(log_dir(work, folder));
+    options.timeout = Some(config.misc.conn_timeout);
+    Driver::new(tool, options)
+}
+
+/// Extracts one stream with the stock tools, and decompresses what they left compressed.
+pub(crate) async fn extract(
+    unpack: &Unpack<'_>,
+    backup: &str,
+    folder: &str,
+    stream: &Path,
+    target: &Path,
+) -> Result<(), Error> {
+    let (config, job) = (unpack.config, &unpack.hosts.job);
+    let driver = driver(detect(config, job).await?, config, unpack.work, folder);
+    let mut streamer = config.misc.xbstream.clone();
+    for name in STREAMERS {
+        if streamer.is_none() && job.find_program(name).await?.is_some() {
+            streamer = Some(name.to_owned());
+        }
+    }
+    let streamer = streamer.ok_or_else(|| Error::Tool {
+        host: job.name().to_owned(),
+        tool: STREAMERS.join(", "),
+        reason: "none of them is there; say xbstream-bin-dir".to_owned(),
+    })?;
+    driver.extract(&streamer, stream, target, backup).await?;
+    driver.decompress(target, backup).await?;
+    Ok(())
+}
+
+/// The chain of one server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Chain<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) config: &'a Config,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) plan: &'a Plan,
+    pub(crate) work: &'a Path,
+    pub(crate) server: &'a PlannedServer,
+    pub(crate) watch: &'a Watch,
+}
+
+impl Chain<'_> {
+    /// Prepares the datadir: redo-only for every step but the last. Incremental directories are removed when they
+    /// have been applied.
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        let folder = self.server.folder.as_str();
+        let driver = driver(detect(self.config, self.host).await?, self.config, self.work, folder);
+        let mut parts = Vec::new();
+        for name in &self.plan.selection.chain {
+            let mut part = Part::new(name.as_str(), Plan::stream_target(self.work, name, folder));
+            let lines = &self.catalog.get(name)?.consistence;
+            if let Some(line) = lines.iter().find(|line| line.folder() == folder) {
+                part = part.recorded_to_lsn(line.to_lsn);
+            }
+            parts.push(part);
+        }
+        let applied: Vec<_> = parts.iter().skip(1).map(|part| part.dir.clone()).collect();
+        let incrementals = parts.split_off(1);
+        let Some(full) = parts.pop() else { return Ok(()) };
+        let extracted = driver.open(full, incrementals).await?;
+        let prepared =
+            driver.prepare(extracted, &|event| self.watch.debug(format!("{folder}: {event:?}"))).await?;
+        self.watch.debug(format!("{folder}: prepared up to LSN {}", prepared.to_lsn));
+        for dir in applied {
+            self.host.files().remove_dir_all(&dir).await?;
+        }
+        Ok(())
+    }
+}

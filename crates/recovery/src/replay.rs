@@ -1,0 +1,404 @@
+//! Replaying the binlogs of one server: by the worker, or by the stock tools.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use backup_catalog::{BackupName, Role};
+use binlog_replay::replay::{
+    Account as Login, Dialect, GtidUse, Method, Outcome, Prepared, Progress, Request, SCHEMA_VERSION,
+    ServerNeeds, StartAt, TargetAt, server_options,
+};
+use binlog_replay::{Flavor, GtidSet};
+use remote_exec::Host;
+
+use crate::Error;
+use crate::config::ReplayMethod;
+use crate::events::{Event, Watch};
+use crate::plan::{Plan, PlannedServer};
+use crate::report::Replayed;
+use crate::server::{BaseDir, TemporaryServer};
+use crate::unpack::run_worker;
+use crate::worker::Worker;
+
+/// Buffer pool of a server that the stock tools replay into, in bytes.
+const STOCK_BUFFER_POOL: u64 = 512 << 20;
+
+/// Everything that the replay of one server needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Replay<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) plan: &'a Plan,
+    pub(crate) server: &'a PlannedServer,
+    /// The folder whose binlogs are replayed.
+    pub(crate) binlogs_of: &'a str,
+    /// What the backup holds already, as the server's `executed_gtids` says.
+    pub(crate) executed: &'a str,
+    pub(crate) base: &'a BaseDir,
+    pub(crate) datadir: &'a Path,
+    pub(crate) work: &'a Path,
+    pub(crate) resume: bool,
+    pub(crate) server_id: u32,
+    pub(crate) watch: &'a Watch,
+}
+
+/// A replay that is ready for its server to be started.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    /// The worker has chosen and laid down what it needs.
+    Worker(Box<Request>, Box<Prepared>),
+    /// The stock tools' pipe.
+    Stock(StockRange),
+}
+
+/// What the stock tools replay.
+#[derive(Debug)]
+pub(crate) struct StockRange {
+    files: Vec<PathBuf>,
+    start: u64,
+    stop: StockStop,
+}
+
+#[derive(Debug)]
+enum StockStop {
+    Position(u64),
+    /// UTC, `YYYY-MM-DD HH:MM:SS`.
+    Time(String),
+}
+
+impl Replay<'_> {
+    /// Directories with the binlogs, in the order of the backups.
+    fn binlog_dirs(&self) -> Vec<PathBuf> {
+        let of = |backup: &BackupName| Plan::backup_dir(self.work, backup).join(self.binlogs_of);
+        let mut dirs = vec![of(self.plan.last())];
+        dirs.extend(self.plan.selection.next.as_ref().map(of));
+        dirs
+    }
+
+    fn is_replica(&self) -> bool {
+        self.server.choice.role == Role::Replica
+    }
+
+    /// Chooses the binlogs and says which options the server needs.
+    pub(crate) async fn prepare(&self) -> Result<(Ready, Vec<OsString>), Error> {
+        match &self.plan.tools.worker {
+            Some(worker) => self.prepare_worker(worker).await,
+            None => self.prepare_stock().await,
+        }
+    }
+
+    fn request(&self) -> Request {
+        let line = &self.server.choice.line;
+        Request {
+            schema_version: SCHEMA_VERSION,
+            server_version: self.base.version.text.clone(),
+            binlogs: self.binlog_dirs(),
+            start: StartAt {
+                position: format!("{}:{}", line.start.file, line.start.offset),
+                executed: Some(self.executed.to_owned()).filter(|text| !text.is_empty()),
+            },
+            target: match (&self.plan.stop, &self.plan.selection.next) {
+                (Some(stop), Some(_)) => TargetAt::Time(stop.instant),
+                _ => TargetAt::Position(format!("{}:{}", line.consistent.file, line.consistent.offset)),
+            },
+            skip: None,
+            method: match self.plan.replay_method {
+                ReplayMethod::Auto => Method::Auto,
+                ReplayMethod::Pipe => Method::Pipe,
+                ReplayMethod::Sql => Method::Sql,
+                ReplayMethod::Relay => Method::Relay,
+            },
+            on_error: Default::default(),
+            resume: self.resume,
+            datadir: self.datadir.to_owned(),
+            base_dir: Some(self.base.path.clone()),
+            server: None,
+            workers: None,
+            buffer_pool: None,
+        }
+    }
+
+    async fn prepare_worker(&self, worker: &Worker) -> Result<(Ready, Vec<OsString>), Error> {
+        let request = self.request();
+        let doing = format!("choosing the binlogs of {}", self.server.folder);
+        let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
+        let prepared: Prepared = parse(&said)?;
+        for note in &prepared.plan.range.notes {
+            self.watch.warning(format!("{}: {note}", self.server.folder));
+        }
+        let options = prepared.server_options.iter().map(OsString::from).collect();
+        Ok((Ready::Worker(Box::new(request), Box::new(prepared)), options))
+    }
+
+    async fn ask(
+        &self,
+        worker: &Worker,
+        mode: &str,
+        request: &Request,
+        doing: &str,
+        progress: impl FnMut(serde_json::Value),
+    ) -> Result<Vec<u8>, Error> {
+        let json = serde_json::to_string(request)
+            .map_err(|e| Error::Unexpected { what: "the replay request".to_owned(), text: e.to_string() })?;
+        let command = worker
+            .command(self.host, "replay")
+            .args([mode, "--request", "-", "--progress", "json"])
+            .secret_stdin(json.into());
+        run_worker(self.host, command, doing, progress).await
+    }
+
+    /// Replays into the running server and proves where it stands.
+    pub(crate) async fn run(
+        &self,
+        ready: Ready,
+        server: &TemporaryServer,
+    ) -> Result<(Replayed, String, bool), Error> {
+        match ready {
+            Ready::Worker(request, prepared) => self.run_worker(*request, *prepared, server).await,
+            Ready::Stock(range) => self.run_stock(&range, server).await,
+        }
+    }
+
+    async fn run_worker(
+        &self,
+        mut request: Request,
+        prepared: Prepared,
+        server: &TemporaryServer,
+    ) -> Result<(Replayed, String, bool), Error> {
+        let Some(worker) = &self.plan.tools.worker else { unreachable!("prepared by a worker") };
+        let account = server.account();
+        request.server = Some(Login {
+            socket: server.socket(),
+            user: account.user.clone(),
+            password: account.password.clone(),
+        });
+        let planned = serde_json::to_value(&prepared.plan).ok();
+        let doing = format!("replaying the binlogs of {}", self.server.folder);
+        let said = self
+            .ask(worker, "--run", &request, &doing, |value| {
+                if let Ok(progress) = serde_json::from_value::<Progress>(value) {
+                    self.progress(&progress);
+                }
+            })
+            .await?;
+        let outcome: Outcome = parse(&said)?;
+        if outcome.proof.found != outcome.proof.expected {
+            return Err(Error::Unproven {
+                server: self.server.folder.clone(),
+                what: "state after the replay",
+                planned: outcome.proof.expected,
+                found: outcome.proof.found,
+            });
+        }
+        let replayed = Replayed {
+            method: outcome.method.name().to_owned(),
+            reason: outcome.reason,
+            files: outcome.range.files,
+            from: outcome.range.start,
+            to: outcome.range.stop,
+            transactions: Some(outcome.transactions),
+            last: serde_json::to_value(&outcome.range.last).ok(),
+            planned,
+        };
+        Ok((replayed, outcome.proof.found, true))
+    }
+
+    /// Removes what the worker laid into the datadir, when the server is gone.
+    pub(crate) async fn clean(&self) -> Result<(), Error> {
+        let Some(worker) = &self.plan.tools.worker else { return Ok(()) };
+        let doing = format!("cleaning the datadir of {}", self.server.folder);
+        self.ask(worker, "--clean", &self.request(), &doing, |_| ()).await?;
+        Ok(())
+    }
+
+    fn progress(&self, progress: &Progress) {
+        self.watch.event(&Event::Progress {
+            server: self.server.folder.clone(),
+            step: "replay".to_owned(),
+            done: progress.transactions,
+            total: Some(progress.transactions_total),
+            unit: "transactions",
+            note: progress.reached.map(|time| format!("replaying {}", time.format("%Y-%m-%d %H:%M:%S UTC"))),
+        });
+    }
+
+    /// Chooses by the files' names: contiguous from the start file to the stop file.
+    async fn prepare_stock(&self) -> Result<(Ready, Vec<OsString>), Error> {
+        let line = &self.server.choice.line;
+        let mut found: Vec<(String, PathBuf)> = Vec::new();
+        for dir in self.binlog_dirs() {
+            for entry in self.host.files().list(&dir).await? {
+                let (name, path) = (entry.name.to_string_lossy().into_owned(), dir.join(&entry.name));
+                // A later backup's copy of the same file is at least as long.
+                if is_binlog_of(&name, &line.start.file) {
+                    found.retain(|(known, _)| *known != name);
+                    found.push((name, path));
+                }
+            }
+        }
+        found.sort();
+        let stop = match (&self.plan.stop, &self.plan.selection.next) {
+            (Some(stop), Some(_)) => StockStop::Time(stop.instant.format("%Y-%m-%d %H:%M:%S").to_string()),
+            _ => StockStop::Position(line.consistent.offset),
+        };
+        let last = match stop {
+            StockStop::Position(_) => line.consistent.file.clone(),
+            StockStop::Time(_) => found.last().map(|(name, _)| name.clone()).unwrap_or_default(),
+        };
+        let first = found.iter().position(|(name, _)| *name == line.start.file);
+        let end = found.iter().position(|(name, _)| *name == last);
+        let (Some(first), Some(end)) = (first, end) else {
+            return Err(self.gap(&format!("{} or {last} is missing", line.start.file)));
+        };
+        let chosen = found.get(first..=end).unwrap_or_default();
+        if chosen.is_empty() {
+            return Err(self.gap(&format!("{} comes after {last}", line.start.file)));
+        }
+        for pair in chosen.windows(2) {
+            if number(&pair[0].0).and_then(|n| n.checked_add(1)) != number(&pair[1].0) {
+                return Err(self.gap(&format!("between {} and {}", pair[0].0, pair[1].0)));
+            }
+        }
+        let needs = ServerNeeds {
+            method: Method::Pipe,
+            gtids: if self.executed.is_empty() { GtidUse::None } else { GtidUse::All },
+            server_id: self.server_id,
+            workers: 1,
+            buffer_pool: STOCK_BUFFER_POOL,
+        };
+        let options = server_options(&self.base.version, &needs).into_iter().map(OsString::from).collect();
+        let files = chosen.iter().map(|(_, path)| path.clone()).collect();
+        let start = if self.is_replica() { 4 } else { line.start.offset };
+        Ok((Ready::Stock(StockRange { files, start, stop }), options))
+    }
+
+    fn gap(&self, detail: &str) -> Error {
+        Error::Incomplete {
+            what: format!(
+                "the binlogs of {} do not cover the recovery of {}: {detail}",
+                self.binlogs_of, self.server.folder
+            ),
+        }
+    }
+
+    async fn run_stock(
+        &self,
+        range: &StockRange,
+        server: &TemporaryServer,
+    ) -> Result<(Replayed, String, bool), Error> {
+        let flavor = self.base.version.flavor;
+        let words = Dialect::of(&self.base.version);
+        let executed = GtidSet::parse(flavor, self.executed)
+            .map_err(|e| Error::Unexpected { what: "executed_gtids".to_owned(), text: e.to_string() })?;
+        if !self.resume {
+            let set = match flavor {
+                Flavor::MySql => format!("SET GLOBAL gtid_purged='{executed}'"),
+                Flavor::MariaDb => format!("SET GLOBAL gtid_slave_pos='{executed}'"),
+            };
+            server.sql(words.reset_replica_all()).await?;
+            server.sql(words.reset_gtids()).await?;
+            server.sql(&set).await?;
+        }
+        let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
+        match flavor {
+            Flavor::MySql if !self.executed.is_empty() => {
+                read = read
+                    .arg(format!("--exclude-gtids={executed}"))
+                    .arg(format!("--start-position={}", range.start));
+            }
+            // The GTID form leaves out what is there already; the server checks that it finds the place.
+            Flavor::MariaDb if self.is_replica() => read = read.arg(format!("--start-position={executed}")),
+            _ => read = read.arg(format!("--start-position={}", range.start)),
+        }
+        read = match &range.stop {
+            StockStop::Position(position) => read.arg(format!("--stop-position={position}")),
+            StockStop::Time(time) => read.arg(format!("--stop-datetime={time}")),
+        };
+        read = read.args(range.files.iter().map(|path| path.as_os_str()));
+        self.host.pipeline(vec![read, server.client()]).run().await?;
+        let (variable, state) = match flavor {
+            Flavor::MySql => ("gtid_executed", server.sql("SELECT @@GLOBAL.gtid_executed").await?),
+            Flavor::MariaDb => ("gtid_binlog_pos", server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?),
+        };
+        let state = state.replace('\n', "");
+        self.watch.warning(format!(
+            "{}: the stock tools cannot prove where the replay ended; {variable} is {state}",
+            self.server.folder
+        ));
+        let replayed = Replayed {
+            method: "pipe".to_owned(),
+            reason: "stock tools".to_owned(),
+            files: range
+                .files
+                .iter()
+                .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
+                .collect(),
+            from: self.server.start.clone(),
+            to: self.server.stop.clone(),
+            ..Replayed::default()
+        };
+        Ok((replayed, state, false))
+    }
+
+    /// Puts the next backup's binlogs beside the last one's, where the companion tool looks for them, and
+    /// returns the first of all.
+    pub(crate) async fn join_binlogs(&self) -> Result<Option<String>, Error> {
+        let dirs = self.binlog_dirs();
+        let start = &self.server.choice.line.start.file;
+        for from in &dirs[1..] {
+            for entry in self.host.files().list(from).await? {
+                if is_binlog_of(&entry.name.to_string_lossy(), start) {
+                    let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));
+                    self.host.command("ln").args(["-f", "--"]).arg(from).arg(to).run().await?;
+                }
+            }
+        }
+        let mut names: Vec<_> = self
+            .host
+            .files()
+            .list(&dirs[0])
+            .await?
+            .into_iter()
+            .map(|e| e.name.to_string_lossy().into_owned())
+            .collect();
+        names.retain(|name| is_binlog_of(name, start));
+        names.sort();
+        Ok(names.into_iter().next())
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(said: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(said).map_err(|e| Error::Unexpected {
+        what: "the worker".to_owned(),
+        text: format!("{e}: {}", String::from_utf8_lossy(said).chars().take(300).collect::<String>()),
+    })
+}
+
+/// `BASENAME.NNNNNN` with the base name of `other`.
+fn is_binlog_of(name: &str, other: &str) -> bool {
+    let base = |name: &str| name.rsplit_once('.').map(|(base, _)| base.to_owned());
+    number(name).is_some() && base(name) == base(other)
+}
+
+fn number(name: &str) -> Option<u64> {
+    let digits = name.rsplit_once('.')?.1;
+    (digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binlog_files_are_told_by_base_name_and_number() {
+        for (name, is) in [
+            ("bin.000002", true),
+            ("bin.1000000", true),
+            ("bin.index", false),
+            ("relay.000001", false),
+            ("bin.00001", false),
+            ("backup.xbsteam", false),
+        ] {
+            assert_eq!(is_binlog_of(name, "bin.000001"), is, "{name}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a recovery did: `recovery-report.json`.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::plan::Plan;
+
+/// A finished recovery.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// The program that wrote it.
+    pub made_by: String,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// When it ended, RFC 3339.
+    pub finished: String,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// What was planned.
+    pub plan: Plan,
+    /// Where the result lies.
+    pub work_dir: PathBuf,
+    /// One entry per backup.
+    pub unpacked: Vec<Unpacked>,
+    /// One entry per server.
+    pub servers: Vec<RecoveredServer>,
+    /// Bytes that the worker wrote per byte of unpacked backup, from the processes' own I/O accounting;
+    /// `None` with the stock tools.
+    pub written_per_byte: Option<f64>,
+}
+
+/// One backup, unpacked.
+#[derive(Debug, Clone, Serialize)]
+pub struct Unpacked {
+    /// Its name.
+    pub backup: String,
+    /// How often its transfer was tried again.
+    pub retries: u32,
+    /// Bytes read of the backup.
+    pub bytes_read: u64,
+    /// Bytes written to the work directory.
+    pub bytes_written: u64,
+    /// Seconds.
+    pub seconds: f64,
+    /// Whatever else the worker reports.
+    pub details: serde_json::Value,
+}
+
+/// One step and how long it took.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepTime {
+    /// The step.
+    pub step: String,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// One recovered server.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecoveredServer {
+    /// The replication group.
+    pub group: String,
+    /// The server's name.
+    pub server: String,
+    /// Its folder.
+    pub folder: String,
+    /// Its datadir.
+    pub datadir: PathBuf,
+    /// Flavour and version of the server program.
+    pub version: String,
+    /// The base backup.
+    pub base: String,
+    /// The chain that was laid on it.
+    pub chain: Vec<String>,
+    /// What was replayed.
+    pub replay: Replayed,
+    /// The server's GTID state after the recovery.
+    pub gtid_state: String,
+    /// Whether that state was proved to be the planned one.
+    pub proved: bool,
+    /// Steps and their times.
+    pub steps: Vec<StepTime>,
+    /// The TCP port of a server that was left running.
+    pub port: Option<u16>,
+    /// The socket of a server that was left running.
+    pub socket: Option<PathBuf>,
+}
+
+/// What was replayed on one server.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Replayed {
+    /// The method.
+    pub method: String,
+    /// Why that method.
+    pub reason: String,
+    /// Binlog files, in order.
+    pub files: Vec<String>,
+    /// Where it started.
+    pub from: String,
+    /// Where it stopped.
+    pub to: String,
+    /// Transactions applied; `None` if the method cannot count them.
+    pub transactions: Option<u64>,
+    /// The last transaction applied: GTID and time.
+    pub last: Option<serde_json::Value>,
+    /// The planned range, with everything that is known of it.
+    pub planned: Option<serde_json::Value>,
+}

@@ -1,0 +1,410 @@
+//! The temporary server that a replay runs in: started, asked, stopped, and never left behind.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use backup_catalog::dbscale::Account;
+use binlog_replay::ServerVersion;
+use remote_exec::{Child, Host};
+use secrecy::ExposeSecret;
+
+use crate::Error;
+use crate::workdir::os_arg;
+
+/// Longest time that a server may take to answer its first query, in seconds. Crash recovery of a prepared
+/// datadir is short; a large buffer pool takes its time to be allocated.
+const START_SECONDS: u64 = 300;
+/// How much of a server's log an error quotes, in bytes.
+const LOG_TAIL: &str = "1500";
+/// What the client says when the server is there and refuses the account: 1044, 1045, 1130, 1698.
+const REFUSED: [&str; 4] = ["ERROR 1044 ", "ERROR 1045 ", "ERROR 1130 ", "ERROR 1698 "];
+
+/// The programs of the backup's own base directory.
+#[derive(Debug, Clone)]
+pub struct BaseDir {
+    /// The directory that holds `bin/` and `share/`.
+    pub path: PathBuf,
+    /// The server.
+    pub server: PathBuf,
+    /// The client.
+    pub client: PathBuf,
+    /// `mysqlbinlog` or `mariadb-binlog`.
+    pub binlog: PathBuf,
+    /// Flavour and version, as the server itself says.
+    pub version: ServerVersion,
+}
+
+impl BaseDir {
+    /// Looks into `parent`, which holds one top-level folder, for the programs called `client_name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tool`] if a program is missing or cannot run on this host.
+    pub async fn detect(host: &Host, parent: &Path, client_name: &str) -> Result<Self, Error> {
+        let tool = |tool: &str, reason: String| Error::Tool {
+            host: host.name().to_owned(),
+            tool: tool.to_owned(),
+            reason,
+        };
+        let folders = host.files().list(parent).await?;
+        let [folder] = folders.as_slice() else {
+            return Err(tool(
+                "base directory",
+                format!("{} holds {} folders instead of one", parent.display(), folders.len()),
+            ));
+        };
+        let path = parent.join(&folder.name);
+        let bin = path.join("bin");
+        let alternative = if client_name == "mysql" { "mariadb" } else { "mysql" };
+        let mut found = Vec::new();
+        let names: [Vec<String>; 3] = [
+            vec![format!("{client_name}d"), format!("{alternative}d")],
+            vec![client_name.to_owned(), alternative.to_owned()],
+            vec![
+                format!("{client_name}binlog"),
+                format!("{client_name}-binlog"),
+                format!("{alternative}-binlog"),
+                format!("{alternative}binlog"),
+            ],
+        ];
+        for candidates in names {
+            let mut program = None;
+            for name in &candidates {
+                if host.files().exists(bin.join(name)).await? {
+                    program = Some(bin.join(name));
+                    break;
+                }
+            }
+            found.push(program.ok_or_else(|| {
+                tool(&candidates[0], format!("is not in {} (client-name = {client_name})", bin.display()))
+            })?);
+        }
+        let [server, client, binlog] = <[PathBuf; 3]>::try_from(found).unwrap_or_default();
+        let said = host.command(&server).args(["--no-defaults", "--version"]).output().await?;
+        let text = String::from_utf8_lossy(&said.stdout).trim().to_owned();
+        if !said.status.success() {
+            let stderr = String::from_utf8_lossy(&said.stderr).trim().to_owned();
+            return Err(tool(
+                &server.display().to_string(),
+                format!("cannot run on this machine ({}): {stderr}", said.status),
+            ));
+        }
+        let version =
+            text.parse().map_err(|_| tool(&server.display().to_string(), format!("says {text:?}")))?;
+        Ok(Self { path, server, client, binlog, version })
+    }
+}
+
+/// How a temporary server can be reached over the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Only by its socket.
+    None,
+    /// On this port of the loopback interface.
+    Loopback(u16),
+}
+
+/// What a temporary server is started with.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// Where.
+    pub host: &'a Host,
+    /// Its programs.
+    pub base: &'a BaseDir,
+    /// The server's folder name, for messages.
+    pub folder: &'a str,
+    /// Its datadir.
+    pub datadir: &'a Path,
+    /// A directory for its log.
+    pub log_dir: &'a Path,
+    /// What the backup and the replay ask for: `--name=value`.
+    pub options: Vec<OsString>,
+    /// The operating system user; `None`: the login user.
+    pub user: Option<&'a str>,
+    /// The account to log in with.
+    pub account: &'a Account,
+    /// Its network.
+    pub network: Network,
+    /// Its server id.
+    pub server_id: u32,
+}
+
+/// A running temporary server. Dropping it kills it; [`TemporaryServer::shutdown`] ends it well.
+#[derive(Debug)]
+pub struct TemporaryServer {
+    child: Child,
+    place: Place,
+}
+
+/// Everything about a server but its process.
+#[derive(Debug)]
+struct Place {
+    host: Host,
+    folder: String,
+    client: PathBuf,
+    log: PathBuf,
+    run_dir: RunDir,
+    account: Account,
+}
+
+/// A private directory of one server: socket, pid file, option file.
+#[derive(Debug, Clone)]
+pub struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The socket; short, because a socket's path must be shorter than 108 bytes.
+    pub fn socket(&self) -> PathBuf {
+        self.path.join("s.sock")
+    }
+
+    fn option_file(&self) -> PathBuf {
+        self.path.join("client.cnf")
+    }
+}
+
+impl Launch<'_> {
+    /// Makes the private directory that the server will live in.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot make it.
+    pub async fn run_dir(&self) -> Result<RunDir, Error> {
+        let made = self.host.command("mktemp").args(["-d", "/tmp/dbrecover.XXXXXXXX"]).run().await?;
+        let path = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim_end());
+        let run_dir = RunDir { path };
+        self.host.files().write(run_dir.option_file(), self.option_file_text(), 0o600).await?;
+        if let Some(user) = self.user {
+            self.host.command("chown").arg(user).arg(&run_dir.path).run().await?;
+        }
+        Ok(run_dir)
+    }
+
+    fn option_file_text(&self) -> Vec<u8> {
+        let quote = |value: &str| {
+            let mut quoted = String::from("\"");
+            for c in value.chars() {
+                match c {
+                    '\\' => quoted.push_str("\\\\"),
+                    '"' => quoted.push_str("\\\""),
+                    '\n' => quoted.push_str("\\n"),
+                    '\r' => quoted.push_str("\\r"),
+                    '\t' => quoted.push_str("\\t"),
+                    c => quoted.push(c),
+                }
+            }
+            quoted.push('"');
+            quoted
+        };
+        format!(
+            "[client]\nuser={}\npassword={}\n",
+            quote(&self.account.user),
+            quote(self.account.password.expose_secret())
+        )
+        .into_bytes()
+    }
+
+    /// The server's arguments. `--no-defaults` must come first.
+    pub fn arguments(&self, run_dir: &RunDir) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["--no-defaults".into()];
+        args.push(os_arg("--basedir=", &self.base.path));
+        args.push(os_arg("--datadir=", self.datadir));
+        args.push(os_arg("--lc-messages-dir=", &self.base.path.join("share")));
+        args.push(os_arg("--socket=", &run_dir.socket()));
+        args.push(os_arg("--pid-file=", &run_dir.path.join("server.pid")));
+        args.push(os_arg("--log-error=", &self.log()));
+        args.push(os_arg("--tmpdir=", &run_dir.path));
+        args.push(format!("--server-id={}", self.server_id).into());
+        args.push("--event-scheduler=OFF".into());
+        if let Some(user) = self.user {
+            args.push(format!("--user={user}").into());
+        }
+        match self.network {
+            Network::None => args.push("--skip-networking".into()),
+            Network::Loopback(port) => {
+                args.push(format!("--port={port}").into());
+                args.push("--bind-address=127.0.0.1".into());
+            }
+        }
+        args.extend(self.options.iter().cloned());
+        args
+    }
+
+    fn log(&self) -> PathBuf {
+        self.log_dir.join(format!("{}.err", self.folder))
+    }
+
+    /// Starts the server and waits until the account can log in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Server`] if it ends or does not answer, [`Error::Login`] if it answers and refuses the account.
+    pub async fn start(self) -> Result<TemporaryServer, Error> {
+        let run_dir = self.run_dir().await?;
+        match self.start_in(&run_dir).await {
+            Ok(server) => Ok(server),
+            Err(error) => {
+                let _ = self.host.files().remove_dir_all(&run_dir.path).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_in(&self, run_dir: &RunDir) -> Result<TemporaryServer, Error> {
+        let log = self.log();
+        // A server that runs as another user opens its log as that user.
+        self.host.files().write(&log, Vec::new(), 0o644).await?;
+        if let Some(user) = self.user {
+            self.host.command("chown").arg(user).arg(&log).run().await?;
+        }
+        let child = self
+            .host
+            .command(&self.base.server)
+            .args(self.arguments(run_dir))
+            .current_dir(self.datadir)
+            .stdin_null()
+            .stdout_null()
+            .stderr_null()
+            .spawn()
+            .await?;
+        let place = Place {
+            host: self.host.clone(),
+            folder: self.folder.to_owned(),
+            client: self.base.client.clone(),
+            log,
+            run_dir: run_dir.clone(),
+            account: self.account.clone(),
+        };
+        let server = TemporaryServer { child, place };
+        match server.wait_until_ready().await {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.child.kill().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl TemporaryServer {
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.place.run_dir.socket()
+    }
+
+    /// The account that can log in.
+    pub fn account(&self) -> &Account {
+        &self.place.account
+    }
+
+    /// Runs SQL with the stock client and returns what it prints: rows as lines, columns by TAB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Server`] with the server's words.
+    pub async fn sql(&self, sql: &str) -> Result<String, Error> {
+        self.place.sql(sql).await
+    }
+
+    /// The stock client as a command that reads SQL from its input.
+    pub fn client(&self) -> remote_exec::Command {
+        self.place.client()
+    }
+
+    async fn wait_until_ready(&self) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(50);
+        loop {
+            if self.child.has_ended() {
+                return Err(self.place.failed("ended before it answered").await);
+            }
+            let asked = self.place.client().arg("--execute=SELECT 1").stdin_null().output().await?;
+            if asked.status.success() {
+                return Ok(());
+            }
+            let words = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
+            if REFUSED.iter().any(|code| words.contains(code)) {
+                return Err(Error::Login { server: self.place.folder.clone(), reason: words });
+            }
+            if begun.elapsed() > Duration::from_secs(START_SECONDS) {
+                return Err(self
+                    .place
+                    .failed(&format!("did not answer in {START_SECONDS} s: {words}"))
+                    .await);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(400));
+        }
+    }
+
+    /// Ends the server cleanly and waits until it is gone.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end, or ends with a failure.
+    pub async fn shutdown(self, timeout: Duration) -> Result<(), Error> {
+        let Self { child, place } = self;
+        let ended = match place.sql("SHUTDOWN").await {
+            Ok(_) => tokio::time::timeout(timeout, child.wait()).await,
+            Err(error) => {
+                child.kill().await;
+                place.remove().await;
+                return Err(error);
+            }
+        };
+        let result = match ended {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(place.failed(&format!("did not end well ({status})")).await),
+            Ok(Err(error)) => Err(error.into()),
+            // Dropping the child killed it.
+            Err(_) => Err(place.failed(&format!("did not end in {} s", timeout.as_secs())).await),
+        };
+        place.remove().await;
+        result
+    }
+
+    /// Kills the server and removes its private directory.
+    pub async fn kill(self) {
+        self.child.kill().await;
+        self.place.remove().await;
+    }
+}
+
+impl Place {
+    fn client(&self) -> remote_exec::Command {
+        self.host
+            .command(&self.client)
+            .arg(os_arg("--defaults-file=", &self.run_dir.option_file()))
+            .arg(os_arg("--socket=", &self.run_dir.socket()))
+            .args(["--protocol=socket", "--batch", "--skip-column-names", "--raw", "--binary-mode"])
+            .args(["--connect-timeout=10", "--max-allowed-packet=1G"])
+    }
+
+    async fn sql(&self, sql: &str) -> Result<String, Error> {
+        let output = self.client().stdin_bytes(sql.as_bytes().to_vec()).output().await?;
+        if !output.status.success() {
+            let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            return Err(Error::Server {
+                server: self.folder.clone(),
+                reason: format!("refuses {sql:?}: {words}"),
+            });
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end_matches('\n').to_owned())
+    }
+
+    /// The error of a server that failed, with the end of its log.
+    async fn failed(&self, what: &str) -> Error {
+        let tail = self.host.command("tail").args(["-c", LOG_TAIL]).arg(&self.log).output().await;
+        let tail = tail.map_or_else(|_| String::new(), |output| output.text());
+        Error::Server {
+            server: self.folder.clone(),
+            reason: format!("{what}; its log {} ends:\n{tail}", self.log.display()),
+        }
+    }
+
+    async fn remove(&self) {
+        let _ = self.host.files().remove_dir_all(&self.run_dir.path).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! What a temporary server must be told so that it reads the datadir as the server that was backed up did.
+
+use std::ffi::OsString;
+
+use backup_catalog::MyConf;
+use binlog_replay::{Flavor, ServerVersion};
+
+/// Options of `backup-my.cnf` that say how the files of InnoDB are laid out. The rest of that file is advice to
+/// the backup tool; options that a version no longer knows stop its server.
+const LAYOUT: &[&str] = &[
+    "innodb_data_file_path",
+    "innodb_page_size",
+    "innodb_undo_tablespaces",
+    "innodb_checksum_algorithm",
+    "innodb_log_checksums",
+    "innodb_file_per_table",
+];
+
+/// Options of the server's own `my.conf` that change what statements and names mean.
+const MEANING: &[&str] = &[
+    "lower_case_table_names",
+    "character_set_server",
+    "collation_server",
+    "default_time_zone",
+    "sql_mode",
+    "explicit_defaults_for_timestamp",
+    "innodb_strict_mode",
+    "innodb_default_row_format",
+    "innodb_large_prefix",
+    "innodb_autoinc_lock_mode",
+    "default_storage_engine",
+    "ft_min_word_len",
+    "innodb_ft_min_token_size",
+    "transaction_isolation",
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "gtid_domain_id",
+    "default_authentication_plugin",
+    "authentication_policy",
+    "binlog_checksum",
+];
+
+/// The options for the datadir of one server.
+pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVersion) -> Vec<OsString> {
+    let (layout, meaning) = (MyConf::parse(backup_my_cnf), MyConf::parse(my_conf));
+    let mut options = Vec::new();
+    for (source, names) in [(&layout, LAYOUT), (&meaning, MEANING)] {
+        for name in names.iter().filter(|name| knows(version, name)) {
+            if let Some(value) = source.get(name) {
+                options.push(format!("--{}={value}", name.replace('_', "-")).into());
+            }
+        }
+    }
+    options
+}
+
+/// Whether a server of this version knows the option. Sources: the removal notes of MySQL 5.7 to 9.x and of
+/// MariaDB 10.5 to 11.x.
+fn knows(version: &ServerVersion, name: &str) -> bool {
+    let mysql = |major, minor| version.at_least(Flavor::MySql, major, minor, 0);
+    let maria = |major, minor| version.at_least(Flavor::MariaDb, major, minor, 0);
+    let is_maria = version.flavor == Flavor::MariaDb;
+    match name {
+        // 8.0 keeps its undo tablespaces in the dictionary; MariaDB reads them from the files.
+        "innodb_undo_tablespaces" => is_maria || !mysql(8, 0),
+        "innodb_log_checksums" => !is_maria,
+        "innodb_large_prefix" => !is_maria && !mysql(8, 0),
+        "innodb_checksum_algorithm" => true,
+        "innodb_file_per_table" => !maria(11, 3),
+        "gtid_domain_id" => is_maria,
+        "default_authentication_plugin" => !is_maria && !mysql(8, 4),
+        "authentication_policy" => mysql(8, 0),
+        "explicit_defaults_for_timestamp" => true,
+        "transaction_isolation" => !is_maria || maria(11, 1),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BACKUP: &str = "[mysqld]\ninnodb_checksum_algorithm=full_crc32\ninnodb_data_file_path=ibdata1:12M:autoextend\n\
+                          innodb_page_size=32768\ninnodb_undo_tablespaces=3\n";
+
+    fn options(my_conf: &str, version: &str) -> Vec<String> {
+        let options = of_backup(BACKUP, my_conf, &version.parse().unwrap());
+        options.into_iter().map(|o| o.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn page_size_and_data_files_are_those_of_the_backup() {
+        let options = options("", "10.11.6-MariaDB");
+        assert!(options.contains(&"--innodb-page-size=32768".to_owned()), "{options:?}");
+        assert!(options.contains(&"--innodb-data-file-path=ibdata1:12M:autoextend".to_owned()));
+        assert!(options.contains(&"--innodb-undo-tablespaces=3".to_owned()));
+    }
+
+    #[test]
+    fn table_names_keep_the_case_that_the_server_gave_them() {
+        let with = |value: &str| options(&format!("[mysqld]\nlower-case-table-names = {value}\n"), "8.0.36");
+        assert!(with("1").contains(&"--lower-case-table-names=1".to_owned()));
+        assert!(with("0").contains(&"--lower-case-table-names=0".to_owned()));
+        assert!(!options("[mysqld]\n", "8.0.36").iter().any(|o| o.contains("lower-case")));
+    }
+
+    #[test]
+    fn options_that_a_version_does_not_know_are_left_out() {
+        assert!(!options("", "9.7.4").iter().any(|o| o.contains("undo-tablespaces")));
+        assert!(
+            !options("[mysqld]\ngtid_domain_id=3\n", "9.7.4").iter().any(|o| o.contains("gtid-domain-id"))
+        );
+        assert!(
+            options("[mysqld]\ngtid_domain_id=3\n", "10.11.6-MariaDB")
+                .contains(&"--gtid-domain-id=3".to_owned())
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! Times as people write them, and the zone in which they mean them.
+
+use chrono::{DateTime, FixedOffset, Local, LocalResult, NaiveDateTime, Offset, TimeZone, Utc};
+
+use crate::Error;
+
+/// The zone of the machine that took the backups.
+///
+/// `consistent_point_datetime` and stop times without a zone are local times of that machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zone {
+    /// The zone of the machine that `dbrecover` runs on.
+    Local,
+    /// A fixed offset, `+HH:MM`.
+    Fixed(FixedOffset),
+    /// A zone of the IANA database.
+    Named(chrono_tz::Tz),
+}
+
+impl Zone {
+    /// Reads `local`, `UTC`, `+08:00` or an IANA name such as `Asia/Shanghai`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadTime`] if it is none of them.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.eq_ignore_ascii_case("local") {
+            return Ok(Self::Local);
+        }
+        if let Ok(offset) = text.parse::<FixedOffset>() {
+            return Ok(Self::Fixed(offset));
+        }
+        text.parse::<chrono_tz::Tz>().map(Self::Named).map_err(|_| Error::BadTime {
+            text: text.to_owned(),
+            reason: "not a time zone: local, +HH:MM or an IANA name such as Europe/Paris".to_owned(),
+        })
+    }
+
+    /// The instant that `local` means in this zone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadTime`] for a local time that exists twice or not at all, at a change of daylight saving.
+    pub fn instant(self, local: NaiveDateTime) -> Result<DateTime<Utc>, Error> {
+        let found = match self {
+            Self::Local => Local.from_local_datetime(&local).map(|t| t.to_utc()),
+            Self::Fixed(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
+            Self::Named(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
+        };
+        let reason = match found {
+            LocalResult::Single(instant) => return Ok(instant),
+            LocalResult::Ambiguous(first, second) => format!(
+                "the clocks were set back: it was that time at {} and again at {}",
+                first.to_rfc3339(),
+                second.to_rfc3339()
+            ),
+            LocalResult::None => "the clocks were set forward: that time never was".to_owned(),
+        };
+        Err(Error::BadTime { text: local.to_string(), reason })
+    }
+
+    /// The local time of `instant` in this zone.
+    pub fn local(self, instant: DateTime<Utc>) -> NaiveDateTime {
+        match self {
+            Self::Local => instant.with_timezone(&Local).naive_local(),
+            Self::Fixed(zone) => instant.with_timezone(&zone).naive_local(),
+            Self::Named(zone) => instant.with_timezone(&zone).naive_local(),
+        }
+    }
+
+    /// The offset from UTC at `instant`, as MySQL takes it: `+08:00`.
+    pub fn offset(self, instant: DateTime<Utc>) -> String {
+        let offset = match self {
+            Self::Local => instant.with_timezone(&Local).offset().fix(),
+            Self::Fixed(zone) => zone,
+            Self::Named(zone) => instant.with_timezone(&zone).offset().fix(),
+        };
+        offset.to_string()
+    }
+}
+
+/// A stop time: an instant, and what the backup machine's clock showed then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopTime {
+    /// As the user wrote it.
+    pub text: String,
+    /// The local time of the backup machine.
+    pub local: NaiveDateTime,
+    /// The instant itself.
+    pub instant: DateTime<Utc>,
+}
+
+impl StopTime {
+    /// Reads `YYYY-MM-DD HH:MM:SS[.ffffff]` as a time of `zone`, or an exact RFC 3339 time.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadTime`] if it is neither, or a local time that exists twice or not at all.
+    pub fn parse(text: &str, zone: Zone) -> Result<Self, Error> {
+        let text = text.trim();
+        let bad = |reason: &str| Error::BadTime { text: text.to_owned(), reason: reason.to_owned() };
+        // chrono takes signs, blanks and a 60th second that `YYYY-MM-DD HH:MM:SS` does not have.
+        if !text.starts_with(|c: char| c.is_ascii_digit()) || text.contains(":60") {
+            return Err(bad("write it as YYYY-MM-DD HH:MM:SS, or as RFC 3339 with a zone"));
+        }
+        if let Ok(exact) = DateTime::parse_from_rfc3339(text) {
+            let instant = exact.to_utc();
+            return Ok(Self { text: text.to_owned(), local: zone.local(instant), instant });
+        }
+        let plain = text.chars().all(|c| c.is_ascii_digit() || matches!(c, '-' | ':' | ' ' | '.'));
+        match NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f") {
+            Ok(local) if plain => Ok(Self { text: text.to_owned(), local, instant: zone.instant(local)? }),
+            _ => Err(bad("write it as YYYY-MM-DD HH:MM:SS, or as RFC 3339 with a zone")),
+        }
+    }
+
+    /// The name of the work directory: every byte but letters, digits and `.` as `_`.
+    pub fn directory_name(&self) -> String {
+        self.text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paris() -> Zone {
+        Zone::parse("Europe/Paris").unwrap()
+    }
+
+    #[test]
+    fn a_time_without_zone_is_a_time_of_the_backup_machine() {
+        let stop = StopTime::parse("2021-01-28 12:16:00", paris()).unwrap();
+        assert_eq!(stop.instant.to_rfc3339(), "2021-01-28T11:16:00+00:00");
+        assert_eq!(stop.directory_name(), "2021_01_28_12_16_00");
+    }
+
+    #[test]
+    fn an_rfc_3339_time_is_exact_whatever_the_zone() {
+        let stop = StopTime::parse("2021-01-28T12:16:00.250+08:00", paris()).unwrap();
+        assert_eq!(stop.instant.to_rfc3339(), "2021-01-28T04:16:00.250+00:00");
+        assert_eq!(stop.local.to_string(), "2021-01-28 05:16:00.250");
+    }
+
+    #[test]
+    fn a_local_time_that_exists_twice_or_never_is_refused() {
+        for text in ["2021-10-31 02:30:00", "2021-03-28 02:30:00"] {
+            assert!(matches!(StopTime::parse(text, paris()), Err(Error::BadTime { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_strptime_refuses_is_refused() {
+        for text in
+            ["", "2021-01-28", "2021-01-28 12:16", "+2021-01-28 12:16:00", "2021-01-28 12:16:60", "yesterday"]
+        {
+            assert!(matches!(StopTime::parse(text, Zone::Local), Err(Error::BadTime { .. })), "{text:?}");
+        }
+    }
+}

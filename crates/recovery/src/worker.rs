@@ -1,0 +1,196 @@
+//! The worker: `dbrecover` itself on the job server, which unpacks and replays natively there.
+
+use std::path::{Path, PathBuf};
+
+use remote_exec::{Command, Host, Kind};
+use serde::Serialize;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use crate::config::{Config, Toolchain};
+use crate::error::{Class, Error};
+
+/// Name of the worker in a work directory that it was put into.
+const PUT_AS: &str = "tmp/dbrecover";
+
+/// Who unpacks and replays on the job server, and why.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tools {
+    /// The worker program; `None`: the stock tools.
+    pub worker: Option<Worker>,
+    /// Why, as a sentence for the user.
+    pub reason: String,
+}
+
+/// The worker program.
+#[derive(Debug, Clone, Serialize)]
+pub struct Worker {
+    /// Its path on the job server.
+    pub path: PathBuf,
+    /// It is put there when the recovery begins.
+    pub put: bool,
+}
+
+/// The version that a worker must have: the protocol between the two is that of one version.
+fn version_line() -> String {
+    format!("dbrecover {}", env!("CARGO_PKG_VERSION"))
+}
+
+async fn says_version(host: &Host, program: &Path) -> Result<bool, Error> {
+    match host.command(program.as_os_str()).arg("--version").output().await {
+        Ok(output) => {
+            Ok(output.status.success() && String::from_utf8_lossy(&output.stdout).trim() == version_line())
+        }
+        Err(remote_exec::Error::NoProgram { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Tools {
+    /// Looks for a worker that can run on the job server.
+    ///
+    /// `this` is the running `dbrecover` program, if the caller is one.
+    ///
+    /// # Errors
+    ///
+    /// If `toolchain = worker` and none can run, or the host fails.
+    pub async fn find(
+        config: &Config,
+        job: &Host,
+        work_dir: &Path,
+        this: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let stock = |reason: &str| Self { worker: None, reason: reason.to_owned() };
+        if config.misc.toolchain == Toolchain::Stock {
+            return Ok(stock("stock tools: toolchain = stock"));
+        }
+        let found = Self::look(config, job, work_dir, this).await?;
+        match found {
+            Ok(tools) => Ok(tools),
+            Err(reason) if config.misc.toolchain == Toolchain::Worker => {
+                Err(Error::Tool { host: job.name().to_owned(), tool: "worker".to_owned(), reason })
+            }
+            Err(reason) => Ok(stock(&format!("stock tools: {reason}"))),
+        }
+    }
+
+    async fn look(
+        config: &Config,
+        job: &Host,
+        work_dir: &Path,
+        this: Option<&Path>,
+    ) -> Result<Result<Self, String>, Error> {
+        let found = |path: PathBuf, put: bool, reason: String| {
+            Ok(Ok(Self { worker: Some(Worker { path, put }), reason }))
+        };
+        if let Some(path) = &config.misc.worker_path {
+            if says_version(job, Path::new(path)).await? {
+                return found(path.into(), false, format!("worker {path}: worker-path"));
+            }
+            return Ok(Err(format!("worker-path {path} is not {}", version_line())));
+        }
+        if let Some(this) = this
+            && (job.kind() == Kind::Local || says_version(job, this).await?)
+        {
+            return found(this.to_owned(), false, format!("worker {}: this program", this.display()));
+        }
+        if let Some(on_path) = job.find_program("dbrecover").await?
+            && says_version(job, &on_path).await?
+        {
+            return found(on_path.clone(), false, format!("worker {}: on the PATH", on_path.display()));
+        }
+        let Some(_) = this else {
+            return Ok(Err(format!("no {} on {}", version_line(), job.name())));
+        };
+        if !job.streams() {
+            return Ok(Err(format!("no {} on {}, and an agent takes no files", version_line(), job.name())));
+        }
+        let theirs = job.command("uname").arg("-sm").run().await?;
+        let ours = format!("Linux {}", std::env::consts::ARCH);
+        let theirs = String::from_utf8_lossy(&theirs.stdout).trim().to_owned();
+        if theirs != ours {
+            return Ok(Err(format!("{} is {theirs}, this program is for {ours}", job.name())));
+        }
+        found(work_dir.join(PUT_AS), true, format!("worker: put into the work directory of {}", job.name()))
+    }
+}
+
+impl Worker {
+    /// Puts the worker into the work directory, if it is not there otherwise.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be sent, or does not run there.
+    pub async fn put(&self, job: &Host, this: Option<&Path>) -> Result<(), Error> {
+        if !self.put {
+            return Ok(());
+        }
+        let this = this.ok_or_else(|| self.cannot(job, "there is no program to send"))?;
+        let program = tokio::fs::read(this)
+            .await
+            .map_err(|source| Error::ConfigFile { path: this.to_owned(), source })?;
+        job.files().write(&self.path, program, 0o755).await?;
+        if says_version(job, &self.path).await? {
+            Ok(())
+        } else {
+            Err(self
+                .cannot(job, "does not run there; install dbrecover on that host, or say toolchain = stock"))
+        }
+    }
+
+    fn cannot(&self, job: &Host, reason: &str) -> Error {
+        Error::Tool {
+            host: job.name().to_owned(),
+            tool: self.path.display().to_string(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// A worker's command on the job server.
+    pub(crate) fn command(&self, job: &Host, subcommand: &str) -> Command {
+        job.command(self.path.as_os_str()).arg(subcommand)
+    }
+}
+
+/// What a worker's exit status stands for.
+pub(crate) fn class_of(code: Option<i32>) -> Class {
+    match code {
+        Some(2) => Class::Usage,
+        Some(3) => Class::Nothing,
+        Some(4) => Class::Unusable,
+        Some(5) => Class::Damaged,
+        Some(6) => Class::Unproven,
+        _ => Class::Failed,
+    }
+}
+
+/// Reads a worker's stderr: JSON lines are progress, the rest is what it has to say at the end.
+pub(crate) async fn watch_stderr(
+    stderr: impl AsyncRead + Unpin,
+    mut progress: impl FnMut(serde_json::Value),
+) -> String {
+    const KEEP: usize = 8 * 1024;
+    let mut words = String::new();
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str::<serde_json::Value>(&line) {
+            Ok(value) if value.is_object() => progress(value),
+            _ => {
+                if words.len() + line.len() < KEEP {
+                    words.push_str(&line);
+                    words.push('\n');
+                }
+            }
+        }
+    }
+    words.trim().trim_start_matches("dbrecover: ").to_owned()
+}
+
+/// The error of a worker that ended with `code`.
+pub(crate) fn failed(job: &Host, doing: &str, code: Option<i32>, words: String) -> Error {
+    Error::Worker {
+        host: job.name().to_owned(),
+        doing: doing.to_owned(),
+        message: if words.is_empty() { format!("exit status {code:?}") } else { words },
+        class: class_of(code),
+    }
+}
