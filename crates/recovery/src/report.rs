@@ -87,6 +87,17 @@ pub struct RecoveredServer {
     pub port: Option<u16>,
     /// The socket of a server that was left running.
     pub socket: Option<PathBuf>,
+    /// What a start of the finished server needs.
+    #[serde(skip)]
+    pub(crate) again: Again,
+}
+
+/// What a start of a finished server needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Again {
+    pub(crate) options: Vec<std::ffi::OsString>,
+    pub(crate) account: backup_catalog::dbscale::Account,
+    pub(crate) server_id: u32,
 }
 
 /// What was replayed on one server.

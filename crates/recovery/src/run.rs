@@ -19,8 +19,8 @@ use crate::hosts::Hosts;
 use crate::plan::{self, Facts, Plan, PlannedServer, UsedFor};
 use crate::prepare;
 use crate::replay::Replay;
-use crate::report::{RecoveredServer, Report, StepTime, Unpacked};
-use crate::server::{BaseDir, Launch, Network, TemporaryServer};
+use crate::report::{Again, RecoveredServer, Report, StepTime, Unpacked};
+use crate::server::{BaseDir, Launch, Network, TemporaryServer, free_port};
 use crate::server_options;
 use crate::store::read_catalog;
 use crate::unpack::{Unpack, check_password};
@@ -399,8 +399,28 @@ impl Recovery<'_> {
 
     /// Starts the finished servers again, to be left running for a test.
     async fn leave_running(&self, done: &Path, report: &mut Report) -> Result<(), Error> {
-        for (index, server) in report.servers.iter_mut().enumerate() {
-            let _ = (index, done, &server);
+        let misc = &self.request.config.misc;
+        let host = &self.hosts.job;
+        let base = BaseDir::detect(host, &done.join("datanode_base"), &misc.client_name).await?;
+        let mut port = misc.server_tmp_port;
+        for server in &mut report.servers {
+            port = free_port(host, port).await?;
+            let socket = PathBuf::from(format!("/tmp/{}.sock", server.folder));
+            let launch = Launch {
+                host,
+                base: &base,
+                folder: &server.folder,
+                datadir: &server.datadir,
+                log_dir: &done.join("tmp"),
+                options: server.again.options.clone(),
+                user: self.plan.mysqld_user.as_deref(),
+                account: &server.again.account,
+                network: Network::Loopback(port),
+                server_id: server.again.server_id,
+            };
+            launch.start_detached(&socket).await?;
+            (server.port, server.socket) = (Some(port), Some(socket));
+            port = port.saturating_add(1);
         }
         Ok(())
     }
@@ -521,7 +541,8 @@ impl ServerRun<'_> {
         let ((ready, mut options), seconds) =
             watch.step(folder, "choose the binlogs", replay.prepare()).await?;
         note("choose the binlogs", seconds);
-        let mut all = self.options_of_backup(&datadir).await?;
+        let of_backup = self.options_of_backup(&datadir).await?;
+        let mut all = of_backup.clone();
         all.append(&mut options);
         self.work.record(folder, "replay begun").await?;
         let (server, seconds) = watch.step(folder, "start", self.start(&datadir, all, &account)).await?;
@@ -562,6 +583,7 @@ impl ServerRun<'_> {
             steps,
             port: None,
             socket: None,
+            again: Again { options: of_backup, account, server_id: self.server_id() },
         };
         Ok((recovered, first))
     }

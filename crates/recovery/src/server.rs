@@ -22,7 +22,7 @@ const REFUSED: [&str; 4] = ["ERROR 1044 ", "ERROR 1045 ", "ERROR 1130 ", "ERROR 
 
 /// The programs of the backup's own base directory.
 #[derive(Debug, Clone)]
-pub struct BaseDir {
+pub(crate) struct BaseDir {
     /// The directory that holds `bin/` and `share/`.
     pub path: PathBuf,
     /// The server.
@@ -41,7 +41,7 @@ impl BaseDir {
     /// # Errors
     ///
     /// [`Error::Tool`] if a program is missing or cannot run on this host.
-    pub async fn detect(host: &Host, parent: &Path, client_name: &str) -> Result<Self, Error> {
+    pub(crate) async fn detect(host: &Host, parent: &Path, client_name: &str) -> Result<Self, Error> {
         let tool = |tool: &str, reason: String| Error::Tool {
             host: host.name().to_owned(),
             tool: tool.to_owned(),
@@ -98,7 +98,7 @@ impl BaseDir {
 
 /// How a temporary server can be reached over the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
+pub(crate) enum Network {
     /// Only by its socket.
     None,
     /// On this port of the loopback interface.
@@ -107,7 +107,7 @@ pub enum Network {
 
 /// What a temporary server is started with.
 #[derive(Debug)]
-pub struct Launch<'a> {
+pub(crate) struct Launch<'a> {
     /// Where.
     pub host: &'a Host,
     /// Its programs.
@@ -132,7 +132,7 @@ pub struct Launch<'a> {
 
 /// A running temporary server. Dropping it kills it; [`TemporaryServer::shutdown`] ends it well.
 #[derive(Debug)]
-pub struct TemporaryServer {
+pub(crate) struct TemporaryServer {
     child: Child,
     place: Place,
 }
@@ -144,19 +144,20 @@ struct Place {
     folder: String,
     client: PathBuf,
     log: PathBuf,
+    socket: PathBuf,
     run_dir: RunDir,
     account: Account,
 }
 
 /// A private directory of one server: socket, pid file, option file.
 #[derive(Debug, Clone)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     path: PathBuf,
 }
 
 impl RunDir {
     /// The socket; short, because a socket's path must be shorter than 108 bytes.
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path.join("s.sock")
     }
 
@@ -171,7 +172,7 @@ impl Launch<'_> {
     /// # Errors
     ///
     /// If the host cannot make it.
-    pub async fn run_dir(&self) -> Result<RunDir, Error> {
+    pub(crate) async fn run_dir(&self) -> Result<RunDir, Error> {
         let made = self.host.command("mktemp").args(["-d", "/tmp/dbrecover.XXXXXXXX"]).run().await?;
         let path = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim_end());
         let run_dir = RunDir { path };
@@ -207,15 +208,14 @@ impl Launch<'_> {
     }
 
     /// The server's arguments. `--no-defaults` must come first.
-    pub fn arguments(&self, run_dir: &RunDir) -> Vec<OsString> {
+    fn arguments(&self, socket: &Path, pid_file: &Path) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["--no-defaults".into()];
         args.push(os_arg("--basedir=", &self.base.path));
         args.push(os_arg("--datadir=", self.datadir));
         args.push(os_arg("--lc-messages-dir=", &self.base.path.join("share")));
-        args.push(os_arg("--socket=", &run_dir.socket()));
-        args.push(os_arg("--pid-file=", &run_dir.path.join("server.pid")));
+        args.push(os_arg("--socket=", socket));
+        args.push(os_arg("--pid-file=", pid_file));
         args.push(os_arg("--log-error=", &self.log()));
-        args.push(os_arg("--tmpdir=", &run_dir.path));
         args.push(format!("--server-id={}", self.server_id).into());
         args.push("--event-scheduler=OFF".into());
         if let Some(user) = self.user {
@@ -232,6 +232,53 @@ impl Launch<'_> {
         args
     }
 
+    /// Starts a server that outlives this process, and waits until the account can log in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Launch::start`].
+    pub(crate) async fn start_detached(self, socket: &Path) -> Result<(), Error> {
+        let run_dir = self.run_dir().await?;
+        let place = self.place(&run_dir, socket);
+        let result = async {
+            self.make_log().await?;
+            self.host
+                .command("sh")
+                .args(["-c", r#"setsid "$@" </dev/null >/dev/null 2>&1 &"#, "sh"])
+                .arg(&self.base.server)
+                .args(self.arguments(socket, &self.datadir.join("db.pid")))
+                .current_dir(self.datadir)
+                .run()
+                .await?;
+            place.wait_until_ready(|| false).await
+        };
+        let result = result.await;
+        place.remove().await;
+        result
+    }
+
+    fn place(&self, run_dir: &RunDir, socket: &Path) -> Place {
+        Place {
+            host: self.host.clone(),
+            folder: self.folder.to_owned(),
+            client: self.base.client.clone(),
+            log: self.log(),
+            socket: socket.to_owned(),
+            run_dir: run_dir.clone(),
+            account: self.account.clone(),
+        }
+    }
+
+    /// A server that runs as another user opens its log as that user.
+    async fn make_log(&self) -> Result<(), Error> {
+        let log = self.log();
+        self.host.files().write(&log, Vec::new(), 0o644).await?;
+        if let Some(user) = self.user {
+            self.host.command("chown").arg(user).arg(&log).run().await?;
+        }
+        Ok(())
+    }
+
     fn log(&self) -> PathBuf {
         self.log_dir.join(format!("{}.err", self.folder))
     }
@@ -241,7 +288,7 @@ impl Launch<'_> {
     /// # Errors
     ///
     /// [`Error::Server`] if it ends or does not answer, [`Error::Login`] if it answers and refuses the account.
-    pub async fn start(self) -> Result<TemporaryServer, Error> {
+    pub(crate) async fn start(self) -> Result<TemporaryServer, Error> {
         let run_dir = self.run_dir().await?;
         match self.start_in(&run_dir).await {
             Ok(server) => Ok(server),
@@ -253,35 +300,25 @@ impl Launch<'_> {
     }
 
     async fn start_in(&self, run_dir: &RunDir) -> Result<TemporaryServer, Error> {
-        let log = self.log();
-        // A server that runs as another user opens its log as that user.
-        self.host.files().write(&log, Vec::new(), 0o644).await?;
-        if let Some(user) = self.user {
-            self.host.command("chown").arg(user).arg(&log).run().await?;
-        }
+        self.make_log().await?;
+        let socket = run_dir.socket();
+        let mut arguments = self.arguments(&socket, &run_dir.path.join("server.pid"));
+        arguments.push(os_arg("--tmpdir=", &run_dir.path));
         let child = self
             .host
             .command(&self.base.server)
-            .args(self.arguments(run_dir))
+            .args(arguments)
             .current_dir(self.datadir)
             .stdin_null()
             .stdout_null()
             .stderr_null()
             .spawn()
             .await?;
-        let place = Place {
-            host: self.host.clone(),
-            folder: self.folder.to_owned(),
-            client: self.base.client.clone(),
-            log,
-            run_dir: run_dir.clone(),
-            account: self.account.clone(),
-        };
-        let server = TemporaryServer { child, place };
-        match server.wait_until_ready().await {
-            Ok(()) => Ok(server),
+        let place = self.place(run_dir, &socket);
+        match place.wait_until_ready(|| child.has_ended()).await {
+            Ok(()) => Ok(TemporaryServer { child, place }),
             Err(error) => {
-                server.child.kill().await;
+                child.kill().await;
                 Err(error)
             }
         }
@@ -290,12 +327,12 @@ impl Launch<'_> {
 
 impl TemporaryServer {
     /// Its socket.
-    pub fn socket(&self) -> PathBuf {
-        self.place.run_dir.socket()
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.place.socket.clone()
     }
 
     /// The account that can log in.
-    pub fn account(&self) -> &Account {
+    pub(crate) fn account(&self) -> &Account {
         &self.place.account
     }
 
@@ -304,39 +341,13 @@ impl TemporaryServer {
     /// # Errors
     ///
     /// [`Error::Server`] with the server's words.
-    pub async fn sql(&self, sql: &str) -> Result<String, Error> {
+    pub(crate) async fn sql(&self, sql: &str) -> Result<String, Error> {
         self.place.sql(sql).await
     }
 
     /// The stock client as a command that reads SQL from its input.
-    pub fn client(&self) -> remote_exec::Command {
+    pub(crate) fn client(&self) -> remote_exec::Command {
         self.place.client()
-    }
-
-    async fn wait_until_ready(&self) -> Result<(), Error> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_millis(50);
-        loop {
-            if self.child.has_ended() {
-                return Err(self.place.failed("ended before it answered").await);
-            }
-            let asked = self.place.client().arg("--execute=SELECT 1").stdin_null().output().await?;
-            if asked.status.success() {
-                return Ok(());
-            }
-            let words = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
-            if REFUSED.iter().any(|code| words.contains(code)) {
-                return Err(Error::Login { server: self.place.folder.clone(), reason: words });
-            }
-            if begun.elapsed() > Duration::from_secs(START_SECONDS) {
-                return Err(self
-                    .place
-                    .failed(&format!("did not answer in {START_SECONDS} s: {words}"))
-                    .await);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(400));
-        }
     }
 
     /// Ends the server cleanly and waits until it is gone.
@@ -344,7 +355,7 @@ impl TemporaryServer {
     /// # Errors
     ///
     /// If it does not end, or ends with a failure.
-    pub async fn shutdown(self, timeout: Duration) -> Result<(), Error> {
+    pub(crate) async fn shutdown(self, timeout: Duration) -> Result<(), Error> {
         let Self { child, place } = self;
         let ended = match place.sql("SHUTDOWN").await {
             Ok(_) => tokio::time::timeout(timeout, child.wait()).await,
@@ -366,7 +377,7 @@ impl TemporaryServer {
     }
 
     /// Kills the server and removes its private directory.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.child.kill().await;
         self.place.remove().await;
     }
@@ -377,9 +388,32 @@ impl Place {
         self.host
             .command(&self.client)
             .arg(os_arg("--defaults-file=", &self.run_dir.option_file()))
-            .arg(os_arg("--socket=", &self.run_dir.socket()))
+            .arg(os_arg("--socket=", &self.socket))
             .args(["--protocol=socket", "--batch", "--skip-column-names", "--raw", "--binary-mode"])
             .args(["--connect-timeout=10", "--max-allowed-packet=1G"])
+    }
+
+    async fn wait_until_ready(&self, ended: impl Fn() -> bool) -> Result<(), Error> {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(50);
+        loop {
+            if ended() {
+                return Err(self.failed("ended before it answered").await);
+            }
+            let asked = self.client().arg("--execute=SELECT 1").stdin_null().output().await?;
+            if asked.status.success() {
+                return Ok(());
+            }
+            let words = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
+            if REFUSED.iter().any(|code| words.contains(code)) {
+                return Err(Error::Login { server: self.folder.clone(), reason: words });
+            }
+            if begun.elapsed() > Duration::from_secs(START_SECONDS) {
+                return Err(self.failed(&format!("did not answer in {START_SECONDS} s: {words}")).await);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(400));
+        }
     }
 
     async fn sql(&self, sql: &str) -> Result<String, Error> {
@@ -406,5 +440,37 @@ impl Place {
 
     async fn remove(&self) {
         let _ = self.host.files().remove_dir_all(&self.run_dir.path).await;
+    }
+}
+
+/// The first port at or above `from` that no socket of the host is bound to.
+///
+/// # Errors
+///
+/// If the host cannot say, or all are taken.
+pub(crate) async fn free_port(host: &Host, from: u16) -> Result<u16, Error> {
+    let taken = host.command("cat").args(["/proc/net/tcp", "/proc/net/tcp6"]).output().await?;
+    let taken = ports(&String::from_utf8_lossy(&taken.stdout));
+    (from..=u16::MAX).find(|port| !taken.contains(port)).ok_or_else(|| Error::Tool {
+        host: host.name().to_owned(),
+        tool: "port".to_owned(),
+        reason: format!("all ports from {from} on are taken"),
+    })
+}
+
+/// The local ports in `/proc/net/tcp`: the second field is `ADDRESS:PORT` in hexadecimal.
+fn ports(table: &str) -> Vec<u16> {
+    let local = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+    local.filter_map(|address| u16::from_str_radix(address.rsplit_once(':')?.1, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bound_ports_are_read_from_the_kernels_table() {
+        let table = "  sl  local_address rem_address   st\n   0: 0100007F:6978 00000000:0000 0A 0:0\n";
+        assert_eq!(ports(table), [27000]);
     }
 }

@@ -40,7 +40,7 @@ struct Marker {
 
 /// One finished step of one server, or of the whole recovery.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JournalEntry {
+pub(crate) struct JournalEntry {
     /// The server's folder; empty for a step of the whole recovery.
     pub server: String,
     /// The step, such as `unpack UTC…-full`.
@@ -58,7 +58,7 @@ pub enum Earlier {
 
 /// A locked work directory.
 #[derive(Debug)]
-pub struct WorkDir {
+pub(crate) struct WorkDir {
     host: Host,
     /// `WORK-DIR/NAME`.
     done: PathBuf,
@@ -73,7 +73,7 @@ pub struct WorkDir {
 
 impl WorkDir {
     /// The directory in which a recovery called `name` works.
-    pub fn incomplete(parent: &Path, name: &str) -> PathBuf {
+    pub(crate) fn incomplete(parent: &Path, name: &str) -> PathBuf {
         parent.join(format!(".incomplete-{name}"))
     }
 
@@ -83,7 +83,12 @@ impl WorkDir {
     ///
     /// [`Error::Busy`] if another recovery holds it, [`Error::ForeignDirectory`] if something lies there
     /// that dbrecover did not make.
-    pub async fn open(host: &Host, parent: &Path, name: &str, earlier: Earlier) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        host: &Host,
+        parent: &Path,
+        name: &str,
+        earlier: Earlier,
+    ) -> Result<Self, Error> {
         let files = host.files();
         let done = parent.join(name);
         let path = Self::incomplete(parent, name);
@@ -128,17 +133,17 @@ impl WorkDir {
     }
 
     /// Where the recovery works now.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where it will be found when it is done.
-    pub fn done_path(&self) -> &Path {
+    pub(crate) fn done_path(&self) -> &Path {
         &self.done
     }
 
     /// Whether an earlier run finished this step.
-    pub fn is_finished(&self, server: &str, step: &str) -> bool {
+    pub(crate) fn is_finished(&self, server: &str, step: &str) -> bool {
         self.finished.iter().any(|entry| entry.server == server && entry.step == step)
     }
 
@@ -147,7 +152,7 @@ impl WorkDir {
     /// # Errors
     ///
     /// If the job server cannot write it.
-    pub async fn record(&self, server: &str, step: &str) -> Result<(), Error> {
+    pub(crate) async fn record(&self, server: &str, step: &str) -> Result<(), Error> {
         let entry = JournalEntry { server: server.to_owned(), step: step.to_owned() };
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
         line.push(b'\n');
@@ -199,7 +204,7 @@ impl WorkDir {
     /// # Errors
     ///
     /// If a rename fails; the earlier one is then still there.
-    pub async fn finish(mut self) -> Result<PathBuf, Error> {
+    pub(crate) async fn finish(mut self) -> Result<PathBuf, Error> {
         let files = self.host.files();
         let replaced = self.path.with_extension("replaced");
         self.host.command("sync").arg("-f").arg(&self.path).run().await?;
@@ -216,7 +221,7 @@ impl WorkDir {
     }
 
     /// Lets go of the directory and leaves it as it is.
-    pub async fn abandon(mut self) {
+    pub(crate) async fn abandon(mut self) {
         self.unlock().await;
     }
 

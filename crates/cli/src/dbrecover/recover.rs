@@ -99,7 +99,7 @@ impl RecoverArgs {
 async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progress) -> Outcome {
     let ended_by = end_on_signals(&request.cancel)?;
     let result = if only_plan {
-        recovery::plan(&request).await.map(Done::Plan)
+        recovery::plan(&request).await.map(|plan| Done::Plan(Box::new(plan)))
     } else {
         let mut result = recovery::recover(&request).await;
         if matches!(result, Err(recovery::Error::NeedPassword { .. }))
@@ -136,7 +136,7 @@ async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progr
 }
 
 enum Done {
-    Plan(Plan),
+    Plan(Box<Plan>),
     Report(Box<Report>),
 }
 
