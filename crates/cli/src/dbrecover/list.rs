@@ -1,13 +1,15 @@
 //! `dbrecover list`: what a store holds, and which moments can be reached.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::backup_catalog::{Backup, Catalog, DirStore, Listed, Role, State, Window};
 use anyhow::Context;
 use chrono::NaiveDateTime;
 use dbrecover_cli::{Exit, Failure, Outcome};
 use serde::Serialize;
+
+use crate::hints;
 
 /// Version of the JSON document; it grows when a field changes its meaning or goes.
 const SCHEMA_VERSION: u32 = 1;
@@ -24,8 +26,11 @@ const MAX_LANES: usize = 12;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store's base directory, on this machine
-    #[arg(long, value_name = "DIR")]
-    store: PathBuf,
+    #[arg(long, value_name = "DIR", conflicts_with = "config_file")]
+    store: Option<PathBuf>,
+    /// The configuration file that names the store, on whatever machine
+    #[arg(long, value_name = "FILE", default_value = "recovery.conf")]
+    config_file: PathBuf,
     /// How to print it
     #[command(flatten)]
     format: Format,
@@ -42,8 +47,23 @@ pub(crate) struct Format {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let catalog = Catalog::read(&DirStore::new(&args.store)).map_err(|e| Failure::new(Exit::Unusable, e))?;
-    print(&catalog, &args.store.display().to_string(), args.format)
+    let Some(store) = args.store else { return configured(&args.config_file, args.format) };
+    let catalog = Catalog::read(&DirStore::new(&store)).map_err(|e| Failure::new(Exit::Unusable, e))?;
+    print(&catalog, &store.display().to_string(), args.format)
+}
+
+/// The store that a configuration file names.
+fn configured(file: &Path, format: Format) -> Outcome {
+    let config = recovery::Config::read(file).map_err(hints::failure)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let (catalog, host) = runtime.block_on(async {
+        let host = recovery::Hosts::connect_store(&config).await.map_err(hints::failure)?;
+        let catalog = recovery::read_catalog(&host, &config.store_dir).await.map_err(hints::failure);
+        let name = host.name().to_owned();
+        host.close().await;
+        Ok::<_, Failure>((catalog?, name))
+    })?;
+    print(&catalog, &format!("{host} {}", config.store_dir.display()), format)
 }
 
 /// Prints a catalog to standard output; `store` is how people call the store.
