@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod encode;
+pub(crate) mod fuzz;
 
 use std::collections::BTreeMap;
 use std::fs;

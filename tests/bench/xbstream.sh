@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Compares `dbrecover xbstream` with mbstream, cat, zstd and lz4, in one run. Prints times, ratios and peak memory.
+# Needs hyperfine and what tests/setup.sh installs. In memory by default; on a disk with a directory there.
+#
+# usage: tests/bench/xbstream.sh [MEBIBYTES [DIRECTORY]]     (default 768 /dev/shm)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+size=${1:-768}
+for tool in hyperfine mbstream zstd lz4 python3; do command -v "$tool" >/dev/null || { echo "$tool is missing; run tests/setup.sh" >&2; exit 1; }; done
+cargo build --release --quiet --bin dbrecover
+dbrecover=$(realpath "${CARGO_TARGET_DIR:-target}/release/dbrecover")
+dir=$(mktemp -d "${2:-/dev/shm}/xbstream-bench.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+
+# Eight large files and 3,000 of 16 KiB; their bytes compress to about two thirds, as table spaces do.
+python3 - "$size" <<'PYTHON'
+import os, random, sys
+size, r = int(sys.argv[1]) << 20, random.Random(1)
+os.makedirs("src/large"); os.makedirs("src/small")
+def block():
+    rows = bytearray()
+    while len(rows) < 1 << 20:
+        rows += r.randbytes(40) + b"%09d customer name  " % r.randrange(10 ** 6) + bytes(8)
+    return bytes(rows[:1 << 20])
+blocks = [block() for _ in range(8)]
+for i in range(8):
+    with open(f"src/large/t{i}.ibd", "wb") as f:
+        for j in range(size // 8 >> 20):
+            f.write(blocks[(i + j) % 8])
+for i in range(3000):
+    open(f"src/small/s{i}.ibd", "wb").write(blocks[i % 8][16 * i:16 * i + 16384])
+PYTHON
+(cd src && mbstream -c large/* small/*) >plain.xbs
+for kind in zst lz4; do
+    mkdir -p "$kind/large"
+    for file in src/large/*; do
+        case $kind in
+            zst) zstd -q -1 -c "$file" >"$kind/large/${file##*/}.zst" ;;
+            lz4) lz4 -q -B4 -c "$file" >"$kind/large/${file##*/}.lz4" ;;
+        esac
+    done
+    (cd $kind && mbstream -c large/*) >"$kind.xbs"
+done
+
+x="$dbrecover xbstream -x -C out"
+hyperfine --warmup 1 --runs "${RUNS:-7}" --export-json result.json --style none --prepare 'rm -rf out; mkdir out' \
+    -n 'ours'             "$x <plain.xbs" \
+    -n 'ours, from a pipe' "cat plain.xbs | $x" \
+    -n 'mbstream'         'mbstream -x -C out <plain.xbs' \
+    -n 'mbstream -p 2'    'mbstream -x -p 2 -C out <plain.xbs' \
+    -n 'cat'              'cat <plain.xbs >out/all' \
+    -n 'ours, zst'        "$x --decompress <zst.xbs" \
+    -n 'zstd -d'          'for f in zst/large/*; do zstd -q -d -c $f >out/${f##*/}; done' \
+    -n 'ours, lz4'        "$x --decompress <lz4.xbs" \
+    -n 'lz4 -d'           'for f in lz4/large/*; do lz4 -q -d -c $f >out/${f##*/}; done' \
+    -n 'ours, create'     "cd src && $dbrecover xbstream -c large/* small/* >../out/made" \
+    -n 'mbstream, create' 'cd src && mbstream -c large/* small/* >../out/made' >/dev/null
+
+# 100,000 files of 512 bytes, in memory wherever the rest lies.
+rm -rf out src zst lz4
+python3 - >many.xbs <<'PYTHON'
+import struct, sys, zlib
+out, data = sys.stdout.buffer, bytes(range(256)) * 2
+for i in range(100000):
+    path = b"d%d/t%d.ibd" % (i // 1000, i)
+    head = lambda kind: b"XBSTCK01\0" + kind + struct.pack("<I", len(path)) + path
+    out.write(head(b"P") + struct.pack("<QQI", len(data), 0, zlib.crc32(data)) + data + head(b"E"))
+PYTHON
+python3 - "$dbrecover" <<'PYTHON'
+import json, os, resource, subprocess, sys, time
+results = {r["command"]: r["times"] for r in json.load(open("result.json"))["results"]}
+for name, times in results.items():
+    print(f"{name:20} {min(times):7.3f} s   median {sorted(times)[len(times) // 2]:7.3f} s")
+best = {name: min(times) for name, times in results.items()}
+print()
+for ours, stock in (("ours", "mbstream"), ("ours", "mbstream -p 2"), ("ours", "cat"), ("ours, from a pipe", "cat"),
+                    ("ours, zst", "zstd -d"), ("ours, lz4", "lz4 -d"), ("ours, create", "mbstream, create")):
+    print(f"{ours}: {best[stock] / best[ours]:.2f} times the speed of {stock}")
+peaks = {}
+for archive, options in (("plain.xbs", []), ("zst.xbs", ["--decompress"]), ("lz4.xbs", ["--decompress"]), ("many.xbs", [])):
+    subprocess.run(["rm", "-rf", "out"], check=True)
+    start = time.monotonic()
+    child = subprocess.Popen([sys.argv[1], "xbstream", "-x", "-C", "out", *options], stdin=open(archive))
+    _, status, usage = os.wait4(child.pid, 0)
+    assert status == 0
+    print(f"{archive}: peak memory {usage.ru_maxrss / 1024:.1f} MiB, {time.monotonic() - start:.2f} s")
+PYTHON
