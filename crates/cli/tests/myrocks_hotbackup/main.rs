@@ -1,0 +1,9 @@
+//! `myrocks-hotbackup` against real MariaDB servers with MyRocks, and against the program before it.
+
+mod faults;
+mod incremental;
+mod options;
+mod original;
+mod remote;
+mod server;
+mod streams;

@@ -1,0 +1,305 @@
+//! A throw-away MariaDB server with MyRocks, and the program under test.
+
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take before a test fails instead of waiting on.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A server of its own, in a directory of its own; it ends with its owner.
+pub struct Server {
+    /// Everything of this server; other directories of the test may lie here too.
+    pub dir: TempDir,
+    pub datadir: PathBuf,
+    pub socket: PathBuf,
+    child: Child,
+}
+
+/// A data directory as `mariadb-install-db` makes it, made once for all tests.
+fn template() -> PathBuf {
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mariadb-template");
+    let lock = File::create(place.with_extension("lock")).unwrap();
+    lock.lock().unwrap();
+    let ready = place.join("ready");
+    if !ready.exists() {
+        let _ = std::fs::remove_dir_all(&place);
+        std::fs::create_dir_all(&place).unwrap();
+        let user = format!("--user={}", user());
+        let output = Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", &user])
+            .arg(format!("--datadir={}", place.join("data").display()))
+            .output()
+            .expect("mariadb-install-db of the package mariadb-server is needed; tests/setup.sh installs it");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        File::create(ready).unwrap();
+    }
+    place.join("data")
+}
+
+fn user() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+impl Server {
+    /// A new, empty server with MyRocks and a binlog.
+    pub fn new() -> Self {
+        Self::with(&["--plugin-load-add=ha_rocksdb.so"])
+    }
+
+    /// A new, empty server with further options.
+    pub fn with(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let datadir = dir.path().join("data");
+        let status = Command::new("cp").args(["-a"]).arg(template()).arg(&datadir).status().unwrap();
+        assert!(status.success());
+        Self::on(dir, datadir, options)
+    }
+
+    /// A server on a data directory that exists.
+    pub fn on(dir: TempDir, datadir: PathBuf, options: &[&str]) -> Self {
+        // Socket paths are short: at most 107 bytes.
+        let socket = dir.path().join("s");
+        let child = start(&datadir, &socket, dir.path(), options);
+        let mut server = Self { dir, datadir, socket, child };
+        server.wait();
+        server
+    }
+
+    fn wait(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let log = || std::fs::read_to_string(self.dir.path().join("error.log")).unwrap_or_default();
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}:\n{}", log());
+            }
+            let ping = Command::new("mariadb-admin").args(["--no-defaults", "-uroot", "ping", "-S"]).arg(&self.socket);
+            let mut ping = ping;
+            if ping.output().unwrap().status.success() {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not start:\n{}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server at once, as a power cut would, and starts it again.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = start(&self.datadir, &self.socket, self.dir.path(), &["--plugin-load-add=ha_rocksdb.so"]);
+        self.wait();
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    pub fn client(&self) -> Command {
+        let mut command = Command::new("mariadb");
+        command.args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"]).arg(&self.socket);
+        command
+    }
+
+    /// Runs statements; gives the rows, columns separated by tabs.
+    pub fn sql(&self, sql: &str) -> String {
+        let output = self.client().args(["-e", sql]).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    /// One number.
+    pub fn number(&self, sql: &str) -> i64 {
+        let text = self.sql(sql);
+        text.parse().unwrap_or_else(|_| panic!("{sql}: {text:?}"))
+    }
+
+    /// The directory for checkpoints.
+    pub fn snapshots(&self) -> PathBuf {
+        self.dir.path().join("snapshots")
+    }
+
+    /// The program under test, with the server and the checkpoint directory given.
+    pub fn backup(&self) -> Command {
+        let mut command = program();
+        command.arg("--socket").arg(&self.socket).arg("--checkpoint-dir").arg(self.snapshots());
+        command
+    }
+
+    /// Nothing of a backup may be left.
+    pub fn assert_no_checkpoint(&self) {
+        let left: Vec<_> = match std::fs::read_dir(self.snapshots()) {
+            Ok(entries) => entries.map(|e| e.unwrap().file_name()).collect(),
+            Err(_) => Vec::new(),
+        };
+        assert!(left.is_empty(), "{left:?} is left of the checkpoints");
+    }
+
+    /// A table with accounts whose sum stays, and a log with one row for each transaction.
+    pub fn bank(&self) {
+        self.sql(
+            "CREATE DATABASE bank; USE bank;
+             CREATE TABLE account (id INT PRIMARY KEY, amount BIGINT NOT NULL) ENGINE=ROCKSDB;
+             INSERT INTO account SELECT seq, 1000 FROM seq_1_to_100;
+             CREATE TABLE log (id BIGINT AUTO_INCREMENT PRIMARY KEY, source INT, target INT, amount INT, \
+                               filler VARCHAR(2000)) ENGINE=ROCKSDB;
+             CREATE TABLE old (id BIGINT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(100)) ENGINE=ARIA;
+             DELIMITER //
+             CREATE PROCEDURE trade() BEGIN
+               DECLARE f, t, n INT;
+               LOOP
+                 SET f = 1 + FLOOR(RAND() * 100), t = 1 + FLOOR(RAND() * 100), n = FLOOR(RAND() * 50);
+                 START TRANSACTION;
+                 UPDATE account SET amount = amount - n WHERE id = LEAST(f, t);
+                 UPDATE account SET amount = amount + n WHERE id = GREATEST(f, t);
+                 INSERT INTO log (source, target, amount, filler) VALUES (f, t, n, REPEAT(UUID(), 30));
+                 COMMIT;
+               END LOOP;
+             END //
+             CREATE PROCEDURE note() BEGIN
+               LOOP INSERT INTO old (note) VALUES (UUID()); END LOOP;
+             END //
+             DELIMITER ;",
+        );
+    }
+
+    /// Writers that go on until they are dropped.
+    pub fn writers(&self, procedures: &[&str]) -> Writers {
+        let start = |procedure: &&str| {
+            let mut client = self.client();
+            client.args(["bank", "-e", &format!("CALL {procedure}()")]).stdout(Stdio::null()).stderr(Stdio::null());
+            client.spawn().unwrap()
+        };
+        Writers(procedures.iter().map(start).collect())
+    }
+
+    /// Waits until the writers have written `rows` rows.
+    pub fn wait_for_rows(&self, rows: i64) {
+        let begun = Instant::now();
+        while self.number("SELECT COUNT(*) FROM bank.log") < rows {
+            assert!(begun.elapsed() < PATIENCE, "the writers do not write");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What must hold of the bank at every moment.
+    pub fn assert_bank(&self) {
+        assert_eq!(self.number("SELECT SUM(amount) FROM bank.account"), 100_000);
+        self.sql("CHECK TABLE bank.account, bank.log");
+        let net = "SELECT COUNT(*) FROM bank.account a WHERE a.amount <> 1000 \
+                   - COALESCE((SELECT SUM(amount) FROM bank.log WHERE LEAST(source, target) = a.id), 0) \
+                   + COALESCE((SELECT SUM(amount) FROM bank.log WHERE GREATEST(source, target) = a.id), 0)";
+        assert_eq!(self.number(net), 0, "accounts that do not agree with the log");
+    }
+}
+
+fn start(datadir: &Path, socket: &Path, dir: &Path, options: &[&str]) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("error.log")).unwrap();
+    let mut command = Command::new("mariadbd");
+    command
+        .args(["--no-defaults", &format!("--user={}", user()), "--skip-networking", "--log-bin=binlog", "--server-id=7"])
+        .args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--rocksdb-block-cache-size=16M"])
+        .args(["--rocksdb-flush-log-at-trx-commit=0", "--sync-binlog=0"])
+        .arg(format!("--datadir={}", datadir.display()))
+        .arg(format!("--socket={}", socket.display()))
+        .arg(format!("--pid-file={}", dir.join("pid").display()))
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .process_group(0);
+    if !options.iter().any(|o| o.contains("ha_rocksdb")) {
+        // Options of an engine that is not there are unknown, not wrong.
+        let args: Vec<_> = command.get_args().filter(|a| !a.to_string_lossy().contains("rocksdb")).map(Into::into).collect::<Vec<std::ffi::OsString>>();
+        let mut plain = Command::new("mariadbd");
+        let log = File::options().create(true).append(true).open(dir.join("error.log")).unwrap();
+        plain.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
+        command = plain;
+    }
+    command.spawn().expect("mariadbd of the package mariadb-server is needed; tests/setup.sh installs it")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Clients that write until they are dropped.
+pub struct Writers(Vec<Child>);
+
+impl Drop for Writers {
+    fn drop(&mut self) {
+        for client in &mut self.0 {
+            let _ = client.kill();
+            let _ = client.wait();
+        }
+    }
+}
+
+/// The program under test, without anything from the tester's environment.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_myrocks-hotbackup"));
+    command.env_remove("MYSQL_PWD").env_remove("MYROCKS_BACKUP_KEY").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// Runs a command that must fail with an exit code; gives its standard error.
+pub fn fail(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
+    stderr
+}
+
+/// Runs the program with its standard output in a file.
+pub fn run_to(command: &mut Command, file: &Path) -> String {
+    let output = run(command.stdout(File::create(file).unwrap()));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The shell's way: `script` with `$1`, `$2`, … as arguments.
+pub fn shell(script: &str, args: &[&Path]) {
+    run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "bash"]).args(args));
+}
+
+/// Starts a server on what a restore has made in `dir/restored`.
+pub fn start_restored(dir: TempDir, datadir: PathBuf) -> Server {
+    Server::on(dir, datadir, &["--plugin-load-add=ha_rocksdb.so"])
+}
+
+/// Restores backups into a new directory and starts a server there.
+pub fn restored(from: &[&Path]) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("restored");
+    let mut command = program();
+    command.arg("restore").arg("--datadir").arg(&datadir);
+    for from in from {
+        command.arg("--from").arg(from);
+    }
+    run(&mut command);
+    start_restored(dir, datadir)
+}
+
+/// Moves the files of a backup with the program under test and starts a server.
+pub fn moved_back(backup: &Path) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("restored");
+    run(program().arg("--move_back").arg("--backup_dir").arg(backup).arg("--datadir").arg(&datadir).args([
+        format!("--rocksdb_datadir={}/#rocksdb", datadir.display()),
+        format!("--rocksdb_waldir={}/#rocksdb", datadir.display()),
+    ]));
+    start_restored(dir, datadir)
+}

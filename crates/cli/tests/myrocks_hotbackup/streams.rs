@@ -1,0 +1,133 @@
+//! Backups with writers at work, in every form, back to a server whose rows agree.
+
+use std::path::Path;
+
+use crate::server::{Server, moved_back, restored, run, run_to, shell};
+
+const FORMS: [&str; 3] = ["tar", "xbstream", "dir"];
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn backups_under_load_restore_to_rows_that_agree_in_every_form() {
+    let server = Server::new();
+    server.bank();
+    let writers = server.writers(&["trade", "trade", "note"]);
+    server.wait_for_rows(500);
+    let mut least = 500;
+    let mut backups = Vec::new();
+    for form in FORMS {
+        let to = server.dir.path().join(form);
+        // An interval of no time renews the checkpoint after every file: many rounds, as with a slow reader.
+        let flush = "SET GLOBAL rocksdb_force_flush_memtable_now = 1";
+        for _ in 0..3 {
+            server.sql(flush);
+            least += 50;
+            server.wait_for_rows(least);
+        }
+        run(server.backup().args(["--stream", form, "--interval", "0", "--to"]).arg(&to));
+        server.assert_no_checkpoint();
+        backups.push((to, server.number("SELECT COUNT(*) FROM bank.log")));
+    }
+    drop(writers);
+    for (backup, most) in backups {
+        run(crate::server::program().arg("verify").arg(&backup));
+        let copy = restored(&[&backup]);
+        copy.assert_bank();
+        let rows = copy.number("SELECT COUNT(*) FROM bank.log");
+        assert!((500..=most).contains(&rows), "{backup:?}: {rows} rows of at most {most}");
+        assert!(copy.sql("CHECK TABLE bank.old, mysql.db, mysql.proc, mysql.global_priv").lines().all(|l| l.ends_with("OK")));
+        copy.sql("INSERT INTO bank.log (source, target, amount) VALUES (1, 1, 0); CALL mysql.AddGeometryColumn('', 'bank', 'old', 'g', 0)");
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_tar_backup_opens_with_tar_with_and_without_i_and_an_xbstream_backup_with_mbstream() {
+    let server = Server::new();
+    server.bank();
+    server.writers(&["trade"]);
+    let dir = server.dir.path();
+    let (tar, xbs) = (dir.join("b.tar"), dir.join("b.xbs"));
+    run_to(&mut server.backup(), &tar);
+    run_to(server.backup().args(["-s", "xbstream"]), &xbs);
+    for (name, script, archive) in [
+        ("plain", "mkdir \"$2\"; tar -x -C \"$2\" -f \"$1\"", &tar),
+        ("ignore", "mkdir \"$2\"; tar -xi -C \"$2\" < \"$1\"", &tar),
+        ("mbstream", "mkdir \"$2\"; mbstream -x -C \"$2\" < \"$1\"", &xbs),
+    ] {
+        let to = dir.join(name);
+        shell(script, &[archive, &to]);
+        moved_back(&to).assert_bank();
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn names_with_spaces_quotes_and_utf8_come_back() {
+    let server = Server::new();
+    server.sql(
+        "CREATE DATABASE `ä b#.x`; CREATE TABLE `ä b#.x`.`t é'\"` (`ü` INT PRIMARY KEY) ENGINE=ROCKSDB;
+         INSERT INTO `ä b#.x`.`t é'\"` VALUES (42); CREATE DATABASE empty;",
+    );
+    std::fs::remove_file(server.datadir.join("empty/db.opt")).unwrap();
+    let snapshots = server.dir.path().join("it's a ü \"dir\" \\ here");
+    for form in FORMS {
+        let to = server.dir.path().join(format!("the backup's {form} ö"));
+        run(server.backup().arg("-c").arg(&snapshots).args(["-s", form, "--to"]).arg(&to));
+        let copy = restored(&[&to]);
+        assert_eq!(copy.number("SELECT `ü` FROM `ä b#.x`.`t é'\"`"), 42);
+        // A database without a file is one in every form: the manifest knows it.
+        assert_eq!(copy.sql("SHOW DATABASES LIKE 'empty'"), "empty");
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn compressed_and_encrypted_backups_restore_in_every_form() {
+    let server = Server::new();
+    server.bank();
+    let key = server.dir.path().join("key");
+    std::fs::write(&key, "correct horse\nsecond line\n").unwrap();
+    for form in FORMS {
+        let to = server.dir.path().join(form);
+        run(server.backup().args(["-s", form, "--compress=zstd:1", "--encrypt"]).arg(&key).arg("--to").arg(&to));
+        let mut verify = crate::server::program();
+        run(verify.args(["verify", "--key-file"]).arg(&key).arg(&to));
+        crate::server::fail(crate::server::program().arg("verify").arg(&to), 2);
+        let wrong = crate::server::program().env("MYROCKS_BACKUP_KEY", "wrong").arg("verify").arg(&to).output().unwrap();
+        assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
+        let dir = tempfile::tempdir().unwrap();
+        let datadir = dir.path().join("restored");
+        let mut restore = crate::server::program();
+        restore.env("MYROCKS_BACKUP_KEY", "correct horse").arg("restore").arg("--from").arg(&to);
+        run(restore.arg("--datadir").arg(&datadir));
+        crate::server::start_restored(dir, datadir).assert_bank();
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn direct_reads_and_no_checksums_give_the_same_files() {
+    let server = Server::new();
+    server.bank();
+    server.sql(
+        "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
+         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM seq_1_to_20000;
+         SET GLOBAL rocksdb_force_flush_memtable_now = 1",
+    );
+    let (plain, direct) = (server.dir.path().join("plain"), server.dir.path().join("direct"));
+    let take = |how: &str, to: &Path| {
+        run(server.backup().args(["-s", "dir", "--checksum", "none", "--direct-io", how, "--to"]).arg(to));
+    };
+    take("off", &plain);
+    take("on", &direct);
+    let big = |dir: &Path| {
+        let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        let mut files: Vec<_> = files.filter(|p| p.metadata().unwrap().len() > 1 << 20 && p.extension().is_some_and(|e| e == "sst")).collect();
+        files.sort();
+        files.into_iter().map(|p| (p.file_name().unwrap().to_owned(), std::fs::read(p).unwrap())).collect::<Vec<_>>()
+    };
+    assert!(!big(&plain).is_empty(), "there is a data file that is worth direct reads");
+    assert!(big(&plain) == big(&direct));
+    restored(&[&direct]).assert_bank();
+}
