@@ -376,6 +376,29 @@ fn base_files<'a>(
     Ok(data.filter_map(|f| Some((f.path.to_str()?.to_owned(), f))).collect())
 }
 
+/// Whether rounds get anywhere: a server that writes faster than the backup leaves more after each of them.
+#[derive(Debug, Default)]
+struct Pace {
+    least: Option<usize>,
+    stalled: u32,
+}
+
+impl Pace {
+    /// Rounds without progress after which one is sent whole, however long its checkpoint lives.
+    const PATIENCE: u32 = 5;
+
+    fn round(&mut self, remaining: usize) {
+        match self.least {
+            Some(least) if remaining >= least => self.stalled += 1,
+            _ => (self.least, self.stalled) = (Some(remaining), 0),
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        self.stalled >= Self::PATIENCE
+    }
+}
+
 /// What the rounds came to.
 struct Rounds {
     count: u32,
@@ -441,12 +464,14 @@ impl Run<'_> {
     fn rounds(&mut self) -> Result<Rounds, Error> {
         let mut last = false;
         let mut count = 0;
+        let mut pace = Pace::default();
         loop {
             count += 1;
             let checkpoint = self.checkpoint(count, last)?;
-            let whole = self.send_data(&checkpoint, last)?;
-            if !whole || (self.options.consistent && !last) {
-                last = whole;
+            let remaining = self.send_data(&checkpoint, last || pace.is_stuck())?;
+            pace.round(remaining);
+            if remaining > 0 || (self.options.consistent && !last) {
+                last = remaining == 0;
                 checkpoint.place.remove()?;
                 continue;
             }
@@ -547,8 +572,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Sends the data files that nobody has yet; `false` if the interval was over before all were sent.
-    fn send_data(&mut self, checkpoint: &Checkpoint, last: bool) -> Result<bool, Error> {
+    /// Sends the data files that nobody has yet; gives how many are left because the interval is over. With `all` it
+    /// does not matter how long it takes.
+    fn send_data(&mut self, checkpoint: &Checkpoint, all: bool) -> Result<usize, Error> {
         let begun = self.clock.elapsed();
         let todo: Vec<_> = checkpoint.data.iter().filter(|(name, _)| !self.is_known(name)).collect();
         let total = self.sent_bytes + todo.iter().map(|(_, size)| **size).sum::<u64>();
@@ -566,12 +592,12 @@ impl Run<'_> {
             self.tell_progress(**size, total);
             let took = self.clock.elapsed() - begun;
             let remaining = todo.len() - done - 1;
-            if took > self.options.interval && remaining > 0 && !last {
+            if took > self.options.interval && remaining > 0 && !all {
                 (self.tell)(&Event::RoundOver { seconds: took.as_secs_f64(), remaining });
-                return Ok(false);
+                return Ok(remaining);
             }
         }
-        Ok(true)
+        Ok(0)
     }
 
     fn tell_progress(&mut self, size: u64, total: u64) {
@@ -749,4 +775,22 @@ fn at(before: Option<Position>, after: Option<Position>, locked: bool) -> Option
     // Without the lock not even a position that stands still is exact: a transaction is in the binlog before it is
     // committed in RocksDB.
     Some(BinlogAt { before, after, exact: locked })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_that_leave_no_fewer_files_end_in_one_that_is_sent_whole() {
+        let mut pace = Pace::default();
+        for remaining in [10, 8, 8, 9, 8, 8] {
+            pace.round(remaining);
+            assert!(!pace.is_stuck(), "{remaining}");
+        }
+        pace.round(12);
+        assert!(pace.is_stuck());
+        pace.round(3);
+        assert!(!pace.is_stuck(), "progress again");
+    }
 }

@@ -168,6 +168,7 @@ impl Server for MySqlServer {
                 version: text(conn, "version").await?.unwrap_or_default(),
                 aria_log_dir: path(conn, "aria_log_dir_path", &datadir).await?,
                 log_bin_basename: path(conn, "log_bin_basename", &datadir).await?,
+                log_bin_index: path(conn, "log_bin_index", &datadir).await?,
                 no_data,
                 direct_reads: matches!(direct.as_deref(), Some("ON" | "1")),
                 server_uid: uid,

@@ -70,6 +70,8 @@ pub struct Facts {
     pub aria_log_dir: Option<PathBuf>,
     /// `@@log_bin_basename`: binlogs are the files that begin with it.
     pub log_bin_basename: Option<PathBuf>,
+    /// `@@log_bin_index`: the file that lists them.
+    pub log_bin_index: Option<PathBuf>,
     /// Files and directories that are no data: the socket, the pid file, the temporary directory.
     pub no_data: Vec<PathBuf>,
     /// `@@rocksdb_use_direct_reads`: read around the page cache.

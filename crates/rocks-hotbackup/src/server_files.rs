@@ -36,8 +36,8 @@ pub const EXCLUDED: [&str; 8] = [
 ];
 
 /// More that a server makes anew: InnoDB's temporary tablespace, undo logs and double-write files, which are useless
-/// without `ibdata`.
-pub const MADE_ANEW: [&str; 4] = ["ibtmp", "undo_", "undo0", "#ib_"];
+/// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
+pub const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
 
 /// A file of the server that goes into the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,10 +95,14 @@ impl Scope<'_> {
                     // RocksDB's own, where it lives in the data directory itself.
                     || names::kind(Path::new(&name)) != Kind::Server
                     || self.excluded(&path)
-                    || (binlog && !self.binlogs);
+                    || (binlog.is_some() && !self.binlogs);
                 match out {
                     true => listing.skipped.push(name.into()),
-                    false => top.push(Found { path: name.into(), source: path, grows: binlog }),
+                    false => top.push(Found {
+                        path: name.into(),
+                        source: path,
+                        grows: binlog == Some(Binlog::Log),
+                    }),
                 }
             }
         }
@@ -142,14 +146,27 @@ impl Scope<'_> {
             || facts.no_data.iter().any(|other| same(other, path))
     }
 
-    fn is_binlog(&self, path: &Path) -> bool {
-        let Some(base) = &self.facts.log_bin_basename else { return false };
-        let Some(rest) = path.as_os_str().as_bytes().strip_prefix(base.as_os_str().as_bytes()) else {
-            return false;
-        };
-        rest.strip_prefix(b".")
-            .is_some_and(|digits| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit))
+    /// A binlog, or one of the two files that list them: a server does not start if its index names files that are
+    /// not there.
+    fn is_binlog(&self, path: &Path) -> Option<Binlog> {
+        let facts = self.facts;
+        if facts.log_bin_index.as_deref().is_some_and(|index| same(index, path)) {
+            return Some(Binlog::List);
+        }
+        let base = facts.log_bin_basename.as_ref()?;
+        let rest = path.as_os_str().as_bytes().strip_prefix(base.as_os_str().as_bytes())?;
+        match rest.strip_prefix(b".")? {
+            b"index" | b"state" => Some(Binlog::List),
+            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => Some(Binlog::Log),
+            _ => None,
+        }
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Binlog {
+    Log,
+    List,
 }
 
 /// A table definition that stays; a running ALTER has others, which begin with `#sql`.
@@ -319,7 +336,10 @@ mod tests {
         let scope = Scope { facts: &facts, datadir: dir.path(), checkpoints: &checkpoints, binlogs: false };
         let listing = scope.list().unwrap();
         assert_eq!(listing.directories, ["db", "mysql"].map(PathBuf::from));
-        assert!(!names(&listing).contains(&"bl.000001"));
+        assert!(
+            !names(&listing).iter().any(|name| name.starts_with("bl.")),
+            "neither binlogs nor their index"
+        );
     }
 
     #[test]

@@ -37,8 +37,8 @@ pub fn unpack(
     archive::read(archive, password, stop, &mut writer)?;
     // Directories last: one may forbid to write into it.
     for item in std::mem::take(&mut writer.directories).iter().rev() {
-        let dir = writer.root.open_dir(&item.path).map_err(Error::io("open", target.join(&item.path)))?;
-        finish(&dir.into_std_file(), item).map_err(Error::io("finish", target.join(&item.path)))?;
+        let dir = writer.root.open(&item.path).map_err(Error::io("open", target.join(&item.path)))?;
+        finish(&dir.into_std(), item).map_err(Error::io("finish", target.join(&item.path)))?;
     }
     Ok(writer.done)
 }

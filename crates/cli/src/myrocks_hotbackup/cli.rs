@@ -24,7 +24,7 @@ Examples:
 /// The whole command line. Without a subcommand it is a backup, or with `--move-back` a move-back.
 #[derive(Debug, Parser)]
 #[command(name = "myrocks-hotbackup", version, about = ABOUT, after_help = EXAMPLES)]
-#[command(infer_long_args = true, args_conflicts_with_subcommands = true)]
+#[command(infer_long_args = true, args_conflicts_with_subcommands = true, args_override_self = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dbrecover_cli::Exit;
 use rocks_hotbackup::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,7 +21,8 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         std::thread::sleep(GRACE);
         rocks_hotbackup::remove_checkpoints();
         eprintln!("myrocks-hotbackup: stopped by signal {signal} while the reader did not read");
-        std::process::exit(128 + signal);
+        let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
+        std::process::exit(exit as i32);
     })?;
     Ok(())
 }

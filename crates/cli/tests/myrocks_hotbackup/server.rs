@@ -1,7 +1,6 @@
 //! A throw-away MariaDB server with MyRocks, and the program under test.
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -78,8 +77,8 @@ impl Server {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status}:\n{}", log());
             }
-            let ping = Command::new("mariadb-admin").args(["--no-defaults", "-uroot", "ping", "-S"]).arg(&self.socket);
-            let mut ping = ping;
+            let mut ping = Command::new("mariadb-admin");
+            ping.args(["--no-defaults", "-uroot", "ping", "-S"]).arg(&self.socket);
             if ping.output().unwrap().status.success() {
                 return;
             }
@@ -91,7 +90,8 @@ impl Server {
     /// Ends the server at once, as a power cut would, and starts it again.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = start(&self.datadir, &self.socket, self.dir.path(), &["--plugin-load-add=ha_rocksdb.so"]);
+        self.child =
+            start(&self.datadir, &self.socket, self.dir.path(), &["--plugin-load-add=ha_rocksdb.so"]);
         self.wait();
     }
 
@@ -102,7 +102,9 @@ impl Server {
 
     pub fn client(&self) -> Command {
         let mut command = Command::new("mariadb");
-        command.args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"]).arg(&self.socket);
+        command
+            .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"])
+            .arg(&self.socket);
         command
     }
 
@@ -172,7 +174,10 @@ impl Server {
     pub fn writers(&self, procedures: &[&str]) -> Writers {
         let start = |procedure: &&str| {
             let mut client = self.client();
-            client.args(["bank", "-e", &format!("CALL {procedure}()")]).stdout(Stdio::null()).stderr(Stdio::null());
+            client
+                .args(["bank", "-e", &format!("CALL {procedure}()")])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             client.spawn().unwrap()
         };
         Writers(procedures.iter().map(start).collect())
@@ -202,25 +207,22 @@ fn start(datadir: &Path, socket: &Path, dir: &Path, options: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("error.log")).unwrap();
     let mut command = Command::new("mariadbd");
     command
-        .args(["--no-defaults", &format!("--user={}", user()), "--skip-networking", "--log-bin=binlog", "--server-id=7"])
-        .args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--rocksdb-block-cache-size=16M"])
-        .args(["--rocksdb-flush-log-at-trx-commit=0", "--sync-binlog=0"])
+        .args([
+            "--no-defaults",
+            &format!("--user={}", user()),
+            "--skip-networking",
+            "--log-bin=binlog",
+            "--server-id=7",
+        ])
+        .args(["--innodb-buffer-pool-size=16M", "--innodb-log-file-size=8M", "--sync-binlog=0"])
         .arg(format!("--datadir={}", datadir.display()))
         .arg(format!("--socket={}", socket.display()))
         .arg(format!("--pid-file={}", dir.join("pid").display()))
-        .args(options)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .process_group(0);
-    if !options.iter().any(|o| o.contains("ha_rocksdb")) {
-        // Options of an engine that is not there are unknown, not wrong.
-        let args: Vec<_> = command.get_args().filter(|a| !a.to_string_lossy().contains("rocksdb")).map(Into::into).collect::<Vec<std::ffi::OsString>>();
-        let mut plain = Command::new("mariadbd");
-        let log = File::options().create(true).append(true).open(dir.join("error.log")).unwrap();
-        plain.args(args).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-        command = plain;
+        .args(options);
+    if options.iter().any(|o| o.contains("ha_rocksdb")) {
+        command.args(["--rocksdb-block-cache-size=16M", "--rocksdb-flush-log-at-trx-commit=0"]);
     }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command.spawn().expect("mariadbd of the package mariadb-server is needed; tests/setup.sh installs it")
 }
 
@@ -252,7 +254,12 @@ pub fn program() -> Command {
 /// Runs a command that must succeed.
 pub fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 

@@ -35,7 +35,11 @@ fn backups_under_load_restore_to_rows_that_agree_in_every_form() {
         copy.assert_bank();
         let rows = copy.number("SELECT COUNT(*) FROM bank.log");
         assert!((500..=most).contains(&rows), "{backup:?}: {rows} rows of at most {most}");
-        assert!(copy.sql("CHECK TABLE bank.old, mysql.db, mysql.proc, mysql.global_priv").lines().all(|l| l.ends_with("OK")));
+        assert!(
+            copy.sql("CHECK TABLE bank.old, mysql.db, mysql.proc, mysql.global_priv")
+                .lines()
+                .all(|l| l.ends_with("OK"))
+        );
         copy.sql("INSERT INTO bank.log (source, target, amount) VALUES (1, 1, 0); CALL mysql.AddGeometryColumn('', 'bank', 'old', 'g', 0)");
     }
 }
@@ -90,11 +94,21 @@ fn compressed_and_encrypted_backups_restore_in_every_form() {
     std::fs::write(&key, "correct horse\nsecond line\n").unwrap();
     for form in FORMS {
         let to = server.dir.path().join(form);
-        run(server.backup().args(["-s", form, "--compress=zstd:1", "--encrypt"]).arg(&key).arg("--to").arg(&to));
+        run(server
+            .backup()
+            .args(["-s", form, "--compress=zstd:1", "--encrypt"])
+            .arg(&key)
+            .arg("--to")
+            .arg(&to));
         let mut verify = crate::server::program();
         run(verify.args(["verify", "--key-file"]).arg(&key).arg(&to));
         crate::server::fail(crate::server::program().arg("verify").arg(&to), 2);
-        let wrong = crate::server::program().env("MYROCKS_BACKUP_KEY", "wrong").arg("verify").arg(&to).output().unwrap();
+        let wrong = crate::server::program()
+            .env("MYROCKS_BACKUP_KEY", "wrong")
+            .arg("verify")
+            .arg(&to)
+            .output()
+            .unwrap();
         assert_eq!(wrong.status.code(), Some(5), "{}", String::from_utf8_lossy(&wrong.stderr));
         let dir = tempfile::tempdir().unwrap();
         let datadir = dir.path().join("restored");
@@ -112,7 +126,7 @@ fn direct_reads_and_no_checksums_give_the_same_files() {
     server.bank();
     server.sql(
         "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
-         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM seq_1_to_20000;
+         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_20000;
          SET GLOBAL rocksdb_force_flush_memtable_now = 1",
     );
     let (plain, direct) = (server.dir.path().join("plain"), server.dir.path().join("direct"));
@@ -123,9 +137,14 @@ fn direct_reads_and_no_checksums_give_the_same_files() {
     take("on", &direct);
     let big = |dir: &Path| {
         let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
-        let mut files: Vec<_> = files.filter(|p| p.metadata().unwrap().len() > 1 << 20 && p.extension().is_some_and(|e| e == "sst")).collect();
+        let mut files: Vec<_> = files
+            .filter(|p| p.metadata().unwrap().len() > 1 << 20 && p.extension().is_some_and(|e| e == "sst"))
+            .collect();
         files.sort();
-        files.into_iter().map(|p| (p.file_name().unwrap().to_owned(), std::fs::read(p).unwrap())).collect::<Vec<_>>()
+        files
+            .into_iter()
+            .map(|p| (p.file_name().unwrap().to_owned(), std::fs::read(p).unwrap()))
+            .collect::<Vec<_>>()
     };
     assert!(!big(&plain).is_empty(), "there is a data file that is worth direct reads");
     assert!(big(&plain) == big(&direct));

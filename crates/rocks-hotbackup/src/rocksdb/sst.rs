@@ -86,9 +86,32 @@ impl Sst<'_> {
         let (Some(meta), Some(index)) = (handle(&mut fields), handle(&mut fields)) else {
             return Err(self.damaged(start, "the footer cannot be read"));
         };
-        self.block(meta)?;
-        let method = self.block(index)?;
-        let stored = &self.buffer[..index.size as usize];
+        // The meta index names the blocks of properties and filters. It never has handles as differences.
+        let others = match self.index(meta, false)? {
+            Ok(handles) => handles,
+            Err(what) => return Ok(Blocks::Unknown { what }),
+        };
+        let handles = match self.index(index, version >= 4)? {
+            Ok(handles) => handles,
+            Err(what) => return Ok(Blocks::Unknown { what }),
+        };
+        // The first data block is the first block; the parts of a partitioned index come after all data.
+        if handles.first().is_some_and(|first| first.offset != 0) {
+            return Ok(Blocks::Unknown { what: "a partitioned index" });
+        }
+        let mut blocks = 2;
+        for handle in handles.into_iter().chain(others) {
+            stop.check()?;
+            self.block(handle)?;
+            blocks += 1;
+        }
+        Ok(Blocks::Sound { blocks })
+    }
+
+    /// The handles in an index block, or what about it is not known.
+    fn index(&mut self, at: Handle, delta: bool) -> Result<Result<Vec<Handle>, &'static str>, Error> {
+        let method = self.block(at)?;
+        let stored = &self.buffer[..at.size as usize];
         let undone;
         let entries = match method {
             0 => stored,
@@ -98,23 +121,11 @@ impl Sst<'_> {
                     &undone
                 }
                 // Its checksum was right, so it is not damaged.
-                None => return Ok(Blocks::Unknown { what: "an index in an unknown compression" }),
+                None => return Ok(Err("an index in an unknown compression")),
             },
         };
-        let Some(handles) = index_entries(entries, version >= 4) else {
-            return Err(self.damaged(index.offset, "the index cannot be read"));
-        };
-        // The first data block is the first block; the parts of a partitioned index come after all data.
-        if handles.first().is_some_and(|first| first.offset != 0) {
-            return Ok(Blocks::Unknown { what: "a partitioned index" });
-        }
-        let mut blocks = 2;
-        for handle in handles {
-            stop.check()?;
-            self.block(handle)?;
-            blocks += 1;
-        }
-        Ok(Blocks::Sound { blocks })
+        let handles = index_entries(entries, delta);
+        handles.map(Ok).ok_or_else(|| self.damaged(at.offset, "an index cannot be read"))
     }
 
     /// Reads a block and compares its checksum; gives its kind of compression.

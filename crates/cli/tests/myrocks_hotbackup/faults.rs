@@ -1,0 +1,294 @@
+//! Everything that can go wrong, and that nothing of it leaves a checkpoint or something that looks like a backup.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::server::{PATIENCE, Server, fail, restored, run, run_to};
+
+/// A backup whose archive nobody reads yet, stopped inside its data.
+struct Stuck {
+    child: Child,
+    stdout: std::process::ChildStdout,
+    /// What was read of the archive to see that it began.
+    head: Vec<u8>,
+}
+
+impl Stuck {
+    /// Starts a backup with a pipe that is full soon: the data are larger than any pipe.
+    fn start(server: &Server, more: &[&str]) -> Self {
+        let mut child =
+            server.backup().args(more).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("checkpoint at") {
+            line.clear();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "the backup ended early");
+        }
+        // Whatever it says later must not stop it.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        let mut stdout = child.stdout.take().unwrap();
+        let mut head = vec![0; 512];
+        stdout.read_exact(&mut head).unwrap();
+        Self { child, stdout, head }
+    }
+
+    fn signal(&self, signal: &str) {
+        run(std::process::Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()));
+    }
+
+    fn code(mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the backup does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Reads the archive to its end.
+    fn read(mut self) -> (Option<i32>, Vec<u8>) {
+        let mut bytes = std::mem::take(&mut self.head);
+        self.stdout.read_to_end(&mut bytes).unwrap();
+        (self.child.wait().unwrap().code(), bytes)
+    }
+}
+
+/// A server with more data than a pipe holds.
+fn large() -> Server {
+    let server = Server::new();
+    server.bank();
+    server.sql(
+        "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
+         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000;
+         SET GLOBAL rocksdb_force_flush_memtable_now = 1",
+    );
+    server
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn signals_end_a_backup_with_their_code_and_no_checkpoint_even_if_nobody_reads() {
+    let server = large();
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
+        let stuck = Stuck::start(&server, &[]);
+        assert!(std::fs::read_dir(server.snapshots()).unwrap().count() > 0, "there is a checkpoint");
+        stuck.signal(signal);
+        assert_eq!(stuck.code(), Some(code), "{signal}");
+        server.assert_no_checkpoint();
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_signal_ends_a_backup_in_order_while_it_is_read() {
+    let server = large();
+    let stuck = Stuck::start(&server, &["--rate-limit", "100K"]);
+    stuck.signal("TERM");
+    let (code, archive) = stuck.read();
+    assert_eq!(code, Some(143));
+    server.assert_no_checkpoint();
+    let cut = server.dir.path().join("cut.tar");
+    std::fs::write(&cut, archive).unwrap();
+    let verify = crate::server::program().arg("verify").arg(&cut).output().unwrap();
+    assert_eq!(verify.status.code(), Some(5), "what was cut off is no sound backup");
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_reader_that_goes_is_a_failure_and_leaves_no_checkpoint() {
+    let server = large();
+    let Stuck { mut child, stdout, .. } = Stuck::start(&server, &[]);
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(1), "success would be a backup that nobody has");
+    server.assert_no_checkpoint();
+    for form in ["tar", "xbstream"] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let stderr = fail(server.backup().args(["-s", form]).stdout(full), 4);
+        assert!(stderr.contains("No space left"), "{stderr}");
+        server.assert_no_checkpoint();
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_run_after_a_kill_removes_the_orphan_and_only_that() {
+    let server = large();
+    std::fs::create_dir_all(server.snapshots().join("1")).unwrap();
+    std::fs::write(server.snapshots().join("1/000001.sst"), "somebody else's").unwrap();
+    let living = Stuck::start(&server, &[]);
+    let killed = Stuck::start(&server, &[]);
+    killed.signal("KILL");
+    assert_eq!(killed.code(), None);
+    let count = || std::fs::read_dir(server.snapshots()).unwrap().count();
+    assert_eq!(
+        count(),
+        5,
+        "two backups with a checkpoint and a lock each, and the directory of somebody else"
+    );
+    let stderr = run_to(&mut server.backup(), &server.dir.path().join("b.tar"));
+    assert_eq!(stderr.matches("the checkpoint of a backup that was killed").count(), 1, "{stderr}");
+    assert_eq!(count(), 3, "what lives and what is not ours stays");
+    let (code, archive) = living.read();
+    assert_eq!(code, Some(0), "the living backup was not harmed");
+    std::fs::write(server.dir.path().join("living.tar"), archive).unwrap();
+    restored(&[&server.dir.path().join("living.tar")]).assert_bank();
+    assert!(server.snapshots().join("1/000001.sst").exists());
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_server_that_goes_in_a_round_ends_the_backup_and_one_that_comes_back_does_not() {
+    let mut server = large();
+    server.sql("INSERT INTO bank.big SELECT seq + 10000, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000; SET GLOBAL rocksdb_force_flush_memtable_now = 1");
+    let stuck = Stuck::start(&server, &["--interval", "0"]);
+    server.kill();
+    let (code, _) = stuck.read();
+    assert_eq!(code, Some(4));
+    server.assert_no_checkpoint();
+    server.restart();
+    let stuck = Stuck::start(&server, &["--interval", "0"]);
+    server.restart();
+    let (code, archive) = stuck.read();
+    assert_eq!(code, Some(0), "data files of one database mean the same after a restart");
+    std::fs::write(server.dir.path().join("b.tar"), archive).unwrap();
+    let copy = restored(&[&server.dir.path().join("b.tar")]);
+    copy.assert_bank();
+    assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 16_000);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn ddl_between_data_and_server_files_is_refused_unless_it_is_accepted() {
+    let server = Server::new();
+    server.bank();
+    let ddl = [
+        ("CREATE TABLE bank.fresh (id INT PRIMARY KEY) ENGINE=ROCKSDB", "was created"),
+        ("ALTER TABLE bank.fresh ADD COLUMN x INT", "was changed"),
+        ("RENAME TABLE bank.fresh TO bank.renamed", "was dropped or renamed"),
+        ("DROP TABLE bank.renamed", "was dropped or renamed"),
+    ];
+    for (number, (sql, change)) in ddl.into_iter().enumerate() {
+        let signal = server.dir.path().join(format!("go-{number}"));
+        let mut command = server.backup();
+        command.arg("-D").arg(&signal).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.contains("Waiting until") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        server.sql(sql);
+        std::fs::write(&signal, "").unwrap();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{sql}: {said}");
+        assert!(said.contains(change), "{sql}: {said}");
+        server.assert_no_checkpoint();
+    }
+    // A table that is younger than the backup is refused at any time, as before, and accepted with -f.
+    let signal = server.dir.path().join("go");
+    let to = server.dir.path().join("accepted");
+    let mut child = server
+        .backup()
+        .arg("-f")
+        .arg("-D")
+        .arg(&signal)
+        .args(["-s", "dir", "--to"])
+        .arg(&to)
+        .spawn()
+        .unwrap();
+    server.sql("CREATE TABLE bank.later (id INT PRIMARY KEY) ENGINE=ARIA");
+    std::fs::write(&signal, "").unwrap();
+    assert!(child.wait().unwrap().success());
+    restored(&[&to]).assert_bank();
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_table_that_is_dropped_between_two_rounds_is_not_in_a_consistent_backup() {
+    let server = large();
+    server.sql("INSERT INTO bank.big SELECT seq + 10000, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000; SET GLOBAL rocksdb_force_flush_memtable_now = 1");
+    let stuck = Stuck::start(&server, &["--interval", "0", "--consistent"]);
+    server.sql("DROP TABLE bank.big; SET GLOBAL rocksdb_compact_cf = 'default'; CREATE TABLE bank.new (id INT PRIMARY KEY) ENGINE=ROCKSDB");
+    let (code, archive) = stuck.read();
+    assert_eq!(code, Some(0));
+    let file = server.dir.path().join("b.tar");
+    std::fs::write(&file, archive).unwrap();
+    run(crate::server::program().arg("verify").arg(&file));
+    let copy = restored(&[&file]);
+    copy.assert_bank();
+    assert_eq!(copy.sql("SHOW TABLES FROM bank"), "account\nlog\nnew\nold");
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn what_cannot_be_backed_up_is_refused_in_words_before_anything_is_made() {
+    let server = Server::new();
+    server
+        .sql("CREATE USER plain@localhost; CREATE USER half@localhost; GRANT SUPER ON *.* TO half@localhost");
+    let to = server.dir.path().join("b");
+    let mut backup =
+        |more: &[&str], code| fail(server.backup().args(["-s", "dir", "--to"]).arg(&to).args(more), code);
+    assert!(backup(&["-u", "nobody", "-p", "x"], 4).contains("refuses the account"));
+    assert!(backup(&["-u", "plain"], 4).contains("may not"));
+    assert!(backup(&["-u", "half", "--consistent"], 4).contains("may not take the backup lock"));
+    assert!(backup(&["-S", "/nowhere/socket"], 4).contains("cannot connect"));
+    let shm = tempfile::tempdir_in("/dev/shm").unwrap();
+    let snapshots = shm.path().join("snapshots");
+    assert!(backup(&["-c", snapshots.to_str().unwrap()], 4).contains("another file system"));
+    assert!(!snapshots.exists());
+    assert!(!to.exists(), "nothing that looks like a backup");
+    // Without the right to lock, a backup that is not asked to be consistent goes on with a warning.
+    let output = run(server.backup().args(["-u", "half", "-s", "dir", "--to"]).arg(&to));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("WARNING"));
+    // And a copy is made where that is accepted.
+    let copied = server.dir.path().join("copied");
+    run(server
+        .backup()
+        .arg("-c")
+        .arg(&snapshots)
+        .args(["--allow-copied-checkpoint", "-s", "dir", "--to"])
+        .arg(&copied));
+    assert!(std::fs::read_dir(&snapshots).unwrap().next().is_none());
+
+    let plain = Server::with(&[]);
+    let to = plain.dir.path().join("b");
+    assert!(fail(plain.backup().args(["-s", "dir", "--to"]).arg(&to), 4).contains("no MyRocks"));
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_directory_without_the_servers_right_to_write_is_said_to_be_that() {
+    let server = Server::new();
+    let blocked = server.dir.path().join("blocked");
+    // A file where the checkpoints' directory should be made.
+    std::fs::write(&blocked, "").unwrap();
+    let to = server.dir.path().join("b");
+    fail(server.backup().arg("-c").arg(blocked.join("x")).args(["-s", "dir", "--to"]).arg(&to), 1);
+    assert!(!to.exists());
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn fifty_thousand_definitions_are_backed_up_and_restored() {
+    let server = Server::new();
+    server.bank();
+    // The server reads the definition of a table when it is used: copies of one stand for many tables.
+    let definition = std::fs::read(server.datadir.join("bank/old.frm")).unwrap();
+    let many = server.datadir.join("many");
+    std::fs::create_dir(&many).unwrap();
+    for number in 0..50_000 {
+        std::fs::write(many.join(format!("t{number}.frm")), &definition).unwrap();
+    }
+    for form in ["tar", "xbstream"] {
+        let to = server.dir.path().join(form);
+        // They are younger than most file systems' clocks tell apart from the start of the backup.
+        run(server.backup().args(["-f", "-s", form, "--to"]).arg(&to));
+        let output = run(crate::server::program().args(["verify", "--json"]).arg(&to));
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(document["backups"][0]["files"].as_u64().unwrap() > 50_000);
+        std::fs::remove_file(&to).unwrap();
+    }
+}
