@@ -173,6 +173,9 @@ impl<R: Read> Archive<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), Error> {
+        if self.left + self.fill == 0 {
+            return Ok(());
+        }
         let mut piece = vec![0; if self.left > 64 << 10 { 64 << 10 } else { 4096 }];
         while self.left + self.fill > 0 {
             let length = piece.len().min(usize::try_from(self.left + self.fill).unwrap_or(usize::MAX));

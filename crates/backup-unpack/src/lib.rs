@@ -50,7 +50,7 @@
 //! # Limits
 //!
 //! * Owners, times and extended attributes of tar members are not restored.
-//! * Destinations must be absent or empty, and none inside another.
+//! * Destinations must be absent or empty, no mount points, and none inside another.
 //! * Memory: 64 MiB beside what the decoders of `xbstream` need, whatever the size of the backup.
 //! * Linux only: paths are opened component by component without following links.
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::Error;
@@ -45,6 +46,13 @@ impl Partial {
             return Err(Error::Exists { path: destination });
         };
         fs::create_dir_all(parent).map_err(fail("creating", parent))?;
+        // A rename to a mount point fails, and would do so only when all the work is done.
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+        if existed && device(&destination).ok() != device(parent).ok() {
+            return Err(Error::Layout {
+                reason: format!("{} is a mount point; name a directory below it", destination.display()),
+            });
+        }
         let mut partial = OsString::from(name);
         partial.push(SUFFIX);
         let at = parent.join(partial);

@@ -75,8 +75,10 @@ fn run(source: Source<'_>, layout: &Layout, options: &Options, progress: &Progre
             let input = Decryptor::new(progress.watch(input), &password).map_err(Error::Decrypt)?;
             let mut archive = Archive::new(input);
             job.archive(&mut archive, &layout.backup, &mut done).map_err(decryption)?;
-            // The archive was read to the end of its input, so the HMAC has been compared.
-            debug_assert!(archive.into_inner().is_verified());
+            // An archive ends at the end of its input, so the HMAC has been compared. All rests on it.
+            if !archive.into_inner().is_verified() {
+                return Err(Error::Decrypt(aescrypt::Error::Tampered));
+            }
         }
     }
     job.finish(&layout.backup, done)
