@@ -20,7 +20,7 @@ use crate::plan::{self, Facts, Plan, PlannedServer, UsedFor};
 use crate::prepare;
 use crate::replay::Replay;
 use crate::report::{Again, RecoveredServer, Report, StepTime, Unpacked};
-use crate::server::{BaseDir, Launch, Network, TemporaryServer, free_port};
+use crate::server::{BaseDir, Launch, Network, RunDirs, TemporaryServer, free_port};
 use crate::server_options;
 use crate::store::read_catalog;
 use crate::unpack::{Unpack, check_password};
@@ -175,7 +175,15 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
     let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
     let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
     let (catalog, plan) = looked?;
-    let recovery = Recovery { request, hosts: &hosts, catalog: &catalog, plan: &plan, watch: &watch };
+    let run_dirs = RunDirs::default();
+    let recovery = Recovery {
+        request,
+        hosts: &hosts,
+        catalog: &catalog,
+        plan: &plan,
+        watch: &watch,
+        run_dirs: &run_dirs,
+    };
     let result = recovery.run().await;
     hosts.close().await;
     result
@@ -199,6 +207,7 @@ struct Recovery<'a> {
     catalog: &'a Catalog,
     plan: &'a Plan,
     watch: &'a Watch,
+    run_dirs: &'a RunDirs,
 }
 
 impl Recovery<'_> {
@@ -215,7 +224,7 @@ impl Recovery<'_> {
         let (unpacked, mut servers) = match done {
             Ok(done) => done,
             Err(error) => {
-                self.remove_run_dirs(&work).await;
+                self.run_dirs.remove_all(&self.hosts.job).await;
                 work.abandon().await;
                 return Err(error);
             }
@@ -388,15 +397,6 @@ impl Recovery<'_> {
         ds_info::write(&self.hosts.job, &self.request.config.misc.ds_info_dir, &self.plan.name, &lines).await
     }
 
-    /// After a failure or a cancellation: the private directories of servers that are gone by now.
-    async fn remove_run_dirs(&self, work: &WorkDir) {
-        let list = work.path().join("tmp/run-dirs");
-        let Ok(text) = self.hosts.job.files().read(&list, MAX_TEXT).await else { return };
-        for path in String::from_utf8_lossy(&text).lines().filter(|p| p.starts_with("/tmp/dbrecover.")) {
-            let _ = self.hosts.job.files().remove_dir_all(path).await;
-        }
-    }
-
     /// Starts the finished servers again, to be left running for a test.
     async fn leave_running(&self, done: &Path, report: &mut Report) -> Result<(), Error> {
         let misc = &self.request.config.misc;
@@ -417,6 +417,7 @@ impl Recovery<'_> {
                 account: &server.again.account,
                 network: Network::Loopback(port),
                 server_id: server.again.server_id,
+                run_dirs: self.run_dirs,
             };
             launch.start_detached(&socket).await?;
             (server.port, server.socket) = (Some(port), Some(socket));
@@ -637,6 +638,7 @@ impl ServerRun<'_> {
             account,
             network: Network::None,
             server_id: self.server_id(),
+            run_dirs: self.recovery.run_dirs,
         };
         launch.start().await
     }

@@ -1,7 +1,9 @@
 //! The temporary server that a replay runs in: started, asked, stopped, and never left behind.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use backup_catalog::dbscale::Account;
@@ -24,15 +26,15 @@ const REFUSED: [&str; 4] = ["ERROR 1044 ", "ERROR 1045 ", "ERROR 1130 ", "ERROR 
 #[derive(Debug, Clone)]
 pub(crate) struct BaseDir {
     /// The directory that holds `bin/` and `share/`.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// The server.
-    pub server: PathBuf,
+    pub(crate) server: PathBuf,
     /// The client.
-    pub client: PathBuf,
+    pub(crate) client: PathBuf,
     /// `mysqlbinlog` or `mariadb-binlog`.
-    pub binlog: PathBuf,
+    pub(crate) binlog: PathBuf,
     /// Flavour and version, as the server itself says.
-    pub version: ServerVersion,
+    pub(crate) version: ServerVersion,
 }
 
 impl BaseDir {
@@ -109,25 +111,27 @@ pub(crate) enum Network {
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
     /// Where.
-    pub host: &'a Host,
+    pub(crate) host: &'a Host,
     /// Its programs.
-    pub base: &'a BaseDir,
+    pub(crate) base: &'a BaseDir,
     /// The server's folder name, for messages.
-    pub folder: &'a str,
+    pub(crate) folder: &'a str,
     /// Its datadir.
-    pub datadir: &'a Path,
+    pub(crate) datadir: &'a Path,
     /// A directory for its log.
-    pub log_dir: &'a Path,
+    pub(crate) log_dir: &'a Path,
     /// What the backup and the replay ask for: `--name=value`.
-    pub options: Vec<OsString>,
+    pub(crate) options: Vec<OsString>,
     /// The operating system user; `None`: the login user.
-    pub user: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
     /// The account to log in with.
-    pub account: &'a Account,
+    pub(crate) account: &'a Account,
     /// Its network.
-    pub network: Network,
+    pub(crate) network: Network,
     /// Its server id.
-    pub server_id: u32,
+    pub(crate) server_id: u32,
+    /// Where its private directory is noted, so that it is removed whatever happens.
+    pub(crate) run_dirs: &'a RunDirs,
 }
 
 /// A running temporary server. Dropping it kills it; [`TemporaryServer::shutdown`] ends it well.
@@ -146,6 +150,7 @@ struct Place {
     log: PathBuf,
     socket: PathBuf,
     run_dir: RunDir,
+    run_dirs: RunDirs,
     account: Account,
 }
 
@@ -166,6 +171,30 @@ impl RunDir {
     }
 }
 
+/// The private directories that exist: those of servers that were cut off are removed at the end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RunDirs(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl RunDirs {
+    fn note(&self, run_dir: &RunDir) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(run_dir.path.clone());
+    }
+
+    async fn remove(&self, host: &Host, path: &Path) {
+        if host.files().remove_dir_all(path).await.is_ok() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
+        }
+    }
+
+    /// Removes what is left, when no server runs any more.
+    pub(crate) async fn remove_all(&self, host: &Host) {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for path in left {
+            self.remove(host, &path).await;
+        }
+    }
+}
+
 impl Launch<'_> {
     /// Makes the private directory that the server will live in.
     ///
@@ -176,6 +205,7 @@ impl Launch<'_> {
         let made = self.host.command("mktemp").args(["-d", "/tmp/dbrecover.XXXXXXXX"]).run().await?;
         let path = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim_end());
         let run_dir = RunDir { path };
+        self.run_dirs.note(&run_dir);
         self.host.files().write(run_dir.option_file(), self.option_file_text(), 0o600).await?;
         if let Some(user) = self.user {
             self.host.command("chown").arg(user).arg(&run_dir.path).run().await?;
@@ -265,6 +295,7 @@ impl Launch<'_> {
             log: self.log(),
             socket: socket.to_owned(),
             run_dir: run_dir.clone(),
+            run_dirs: self.run_dirs.clone(),
             account: self.account.clone(),
         }
     }
@@ -293,7 +324,7 @@ impl Launch<'_> {
         match self.start_in(&run_dir).await {
             Ok(server) => Ok(server),
             Err(error) => {
-                let _ = self.host.files().remove_dir_all(&run_dir.path).await;
+                self.run_dirs.remove(self.host, &run_dir.path).await;
                 Err(error)
             }
         }
@@ -439,7 +470,7 @@ impl Place {
     }
 
     async fn remove(&self) {
-        let _ = self.host.files().remove_dir_all(&self.run_dir.path).await;
+        self.run_dirs.remove(&self.host, &self.run_dir.path).await;
     }
 }
 

@@ -175,8 +175,7 @@ fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<Strin
         let at = (time - from).num_seconds().clamp(0, span);
         usize::try_from(at * (axis as i64 - 1) / span).unwrap_or(0)
     };
-    let mut out =
-        format!("{:LABEL$}{}{:>rest$}\n", "", from.to_string(), to.to_string(), rest = axis - STAMP);
+    let mut out = format!("{:LABEL$}{}{:>rest$}\n", "", from, to.to_string(), rest = axis - STAMP);
     let chains = catalog.chains();
     let hidden = chains.len().saturating_sub(MAX_LANES);
     if hidden > 0 {

@@ -64,10 +64,10 @@ pub(crate) fn run(args: Args) -> Outcome {
     } else {
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
         let mut tell = |progress: Progress| {
-            if args.progress == Tell::Json {
-                if let Ok(line) = serde_json::to_string(&progress) {
-                    eprintln!("{line}");
-                }
+            if args.progress == Tell::Json
+                && let Ok(line) = serde_json::to_string(&progress)
+            {
+                eprintln!("{line}");
             }
         };
         print(&runtime.block_on(replay::run(&request, &mut tell)).map_err(failure)?)
