@@ -21,6 +21,16 @@ pub(crate) struct Chain<'i> {
     left: Vec<(u32, &'i str)>,
 }
 
+impl Index {
+    /// What is missing between consecutive files of each server, as errors that [`choose`](crate::choose)
+    /// would give on the way over them.
+    pub fn gaps(&self) -> Vec<Error> {
+        let chain = Chain { index: self, first: None, last: None, left: Vec::new() };
+        let readable = self.files.iter().filter(|f| f.damage.is_none());
+        readable.filter_map(|file| chain.successor(file).err()).collect()
+    }
+}
+
 fn server(file: &FileInfo) -> (u32, &str) {
     (file.server_id, file.number().map_or("", |(base, _)| base))
 }

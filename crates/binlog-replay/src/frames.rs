@@ -125,11 +125,8 @@ impl<R: Read> Frames<R> {
         let (start, offset) = (self.start, self.offset);
         let frame = &self.buffer[start..start + size];
         let checksum = match header.kind {
-            // The format description says itself whether it has one, whatever holds for the others.
-            EventKind::FORMAT_DESCRIPTION => match FormatDescription::own_checksum(&frame[Header::LEN..]) {
-                true => Checksum::Crc32.len(),
-                false => 0,
-            },
+            // The format description has one, whatever holds for the others.
+            EventKind::FORMAT_DESCRIPTION => Checksum::Crc32.len(),
             _ => by_default,
         };
         if checksum > 0 {

@@ -1,13 +1,13 @@
 //! Format description, kind 15: the first event of every file (and again in relay logs).
 //!
 //! Body: version `u16` (4), server version 50 bytes NUL-padded, creation time `u32`, header length `u8`
-//! (19), one post-header length per kind; then, since MySQL 5.6.1 and MariaDB 5.3, the checksum algorithm
-//! `u8` and always a CRC-32, even where all other events have none. Source: MySQL
+//! (19), one post-header length per kind, the checksum algorithm `u8`, and always a CRC-32, even where all
+//! other events have none. Servers before MySQL 5.6.1 and MariaDB 5.3 wrote neither; their files are not read. Source: MySQL
 //! `control_events.h` (`Format_description_event`), MariaDB `log_event.cc`.
 
 use super::cursor::{Cursor, Malformed};
 use super::kind::EventKind;
-use crate::version::{Flavor, ServerVersion};
+use crate::version::ServerVersion;
 
 /// How events are protected against damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -53,11 +53,6 @@ impl FormatDescription {
     pub(crate) const VERSION_LEN: usize = 50;
     const FIXED_LEN: usize = 2 + Self::VERSION_LEN + 4 + 1;
 
-    /// Whether a server of this version ends its format description with algorithm and CRC-32.
-    fn knows_checksums(server: &ServerVersion) -> bool {
-        server.at_least(Flavor::MySql, 5, 6, 1) || server.at_least(Flavor::MariaDb, 5, 3, 0)
-    }
-
     /// Reads the body with everything behind the header, CRC-32 included.
     pub fn parse(body: &[u8]) -> Result<Self, Malformed> {
         let mut c = Cursor::new(body);
@@ -77,28 +72,15 @@ impl FormatDescription {
             return Err(Malformed::new("header length", format!("{header}, expected 19")));
         }
         let rest = c.rest();
-        let (lengths, checksum) = if Self::knows_checksums(&server) {
-            let Some((lengths, [algorithm, _, _, _, _])) = rest.split_last_chunk::<5>() else {
-                return Err(Malformed::new("post-header lengths", "no room for the checksum behind them"));
-            };
-            let checksum = match algorithm {
-                0 => Checksum::None,
-                1 => Checksum::Crc32,
-                other => return Err(Malformed::new("checksum algorithm", format!("{other} is unknown"))),
-            };
-            (lengths, checksum)
-        } else {
-            (rest, Checksum::None)
+        let Some((lengths, [algorithm, _, _, _, _])) = rest.split_last_chunk::<5>() else {
+            return Err(Malformed::new("post-header lengths", "no room for the checksum behind them"));
+        };
+        let checksum = match algorithm {
+            0 => Checksum::None,
+            1 => Checksum::Crc32,
+            other => return Err(Malformed::new("checksum algorithm", format!("{other} is unknown"))),
         };
         Ok(Self { server, created, checksum, post_header_lengths: lengths.to_vec(), version_field })
-    }
-
-    /// Whether the body ends with an algorithm byte and a CRC-32; decided by the version in it.
-    pub(crate) fn own_checksum(body: &[u8]) -> bool {
-        let version = body.get(2..Self::FIXED_LEN).unwrap_or_default();
-        let text = version.split(|b| *b == 0).next().unwrap_or_default();
-        let server = std::str::from_utf8(text).ok().and_then(|t| t.parse().ok());
-        server.as_ref().is_none_or(Self::knows_checksums)
     }
 
     /// Length of the fixed part of bodies of this kind; `None` where the file does not know the kind.
@@ -115,12 +97,10 @@ impl FormatDescription {
         out.extend(self.created.to_le_bytes());
         out.push(super::Header::LEN as u8);
         out.extend(&self.post_header_lengths);
-        if Self::knows_checksums(&self.server) {
-            out.push(match self.checksum {
-                Checksum::None => 0,
-                Checksum::Crc32 => 1,
-            });
-        }
+        out.push(match self.checksum {
+            Checksum::None => 0,
+            Checksum::Crc32 => 1,
+        });
         out
     }
 }

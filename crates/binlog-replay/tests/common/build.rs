@@ -1,5 +1,7 @@
 //! Writes small binlogs with any chain, time and GTID: what a real server would need hours or a failover for.
 
+#![allow(dead_code)] // not every test crate uses all of it
+
 use std::path::{Path, PathBuf};
 
 use binlog_replay::{Flavor, Gtid, GtidSet};
@@ -95,10 +97,14 @@ impl Log {
         self.event(2, 0, time, &body);
     }
 
-    /// A transaction of `BEGIN`, a statement and an Xid; `micros`: the commit time in a MySQL GTID event.
-    pub(crate) fn transaction(&mut self, gtid: Option<&str>, time: u32, micros: Option<u64>) -> &mut Self {
-        match gtid.map(|text| text.parse().unwrap()) {
-            Some(Gtid::MySql { source, number }) => {
+    /// A GTID event.
+    pub(crate) fn gtid(&mut self, gtid: &str, time: u32) {
+        self.gtid_at(gtid, time, None);
+    }
+
+    fn gtid_at(&mut self, gtid: &str, time: u32, micros: Option<u64>) {
+        match gtid.parse().unwrap() {
+            Gtid::MySql { source, number } => {
                 let mut body = vec![0];
                 body.extend(source.uuid.0);
                 body.extend(number.to_le_bytes());
@@ -110,13 +116,19 @@ impl Log {
                 }
                 self.event(33, 0, time, &body);
             }
-            Some(Gtid::MariaDb { domain, server, number }) => {
+            Gtid::MariaDb { domain, server, number } => {
                 let mut body = number.to_le_bytes().to_vec();
                 body.extend(domain.to_le_bytes());
                 body.extend([0; 7]);
                 self.event_of(server, 162, 0, time, &body);
             }
-            None => {}
+        }
+    }
+
+    /// A transaction of `BEGIN`, a statement and an Xid; `micros`: the commit time in a MySQL GTID event.
+    pub(crate) fn transaction(&mut self, gtid: Option<&str>, time: u32, micros: Option<u64>) -> &mut Self {
+        if let Some(gtid) = gtid {
+            self.gtid_at(gtid, time, micros);
         }
         if self.flavor == Flavor::MySql {
             self.query(time, "BEGIN");
