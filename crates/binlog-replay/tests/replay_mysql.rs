@@ -6,65 +6,41 @@ mod replay_lab;
 use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
 use mysql_async::prelude::Queryable;
 use replay_lab::source::Source;
-use replay_lab::{Base, Server, contents, differences, request};
+use replay_lab::{Base, Server, contents, crash_and_resume, differences, every_target, request, workload};
 use tokio::sync::OnceCell;
 
 static SOURCE: OnceCell<Source> = OnceCell::const_new();
+static ANONYMOUS: OnceCell<Source> = OnceCell::const_new();
+static MANY: OnceCell<Source> = OnceCell::const_new();
 
 async fn source() -> &'static Source {
-    SOURCE.get_or_init(|| Source::make(Base::mysql(), true)).await
+    SOURCE.get_or_init(|| Source::make(Base::mysql(), true, workload::everything)).await
 }
 
-/// One data directory goes through all the moments, each by another kind of target, each time resumed.
-async fn every_target(method: Method) {
-    let source = source().await;
-    let datadir = source.datadir(method.name());
-    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
-    request.method = method;
-    let server = replay_lab::start_for(&source.base, &request);
-    for (i, moment) in source.moments.iter().enumerate() {
-        request.target = match i {
-            0 => TargetAt::Position(moment.position.clone()),
-            1 => TargetAt::Time(moment.time),
-            2 => TargetAt::BeforeGtid(moment.next.clone()),
-            3 => TargetAt::UntilGtid(moment.gtids.clone()),
-            _ => TargetAt::End,
-        };
-        request.resume = i > 0;
-        let outcome = replay::run(&request, &mut |_| {}).await;
-        let outcome = outcome.unwrap_or_else(|e| panic!("{method} to {}: {e}", moment.name));
-        assert_eq!(outcome.proof.found, outcome.proof.expected);
-        assert_eq!(outcome.proof.found, moment.gtids, "{method} to {}", moment.name);
-        let found = contents(&mut server.root().await).await;
-        assert_eq!(
-            differences(&moment.contents, &found),
-            Vec::<String>::new(),
-            "{method} to {}",
-            moment.name
-        );
-    }
-    server.stop().await;
-    replay::clean(&datadir).unwrap();
-    let left: Vec<_> = std::fs::read_dir(&datadir).unwrap().flatten().map(|e| e.file_name()).collect();
-    assert!(!left.iter().any(|n| n.to_string_lossy().contains("dbrecover")), "{left:?}");
+async fn anonymous() -> &'static Source {
+    ANONYMOUS.get_or_init(|| Source::make(Base::mysql(), false, workload::everything)).await
+}
+
+async fn many() -> &'static Source {
+    MANY.get_or_init(|| Source::make(Base::mysql(), true, workload::many)).await
 }
 
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
 async fn relay_gives_the_source_at_every_kind_of_target() {
-    every_target(Method::Relay).await;
+    every_target(source().await, Method::Relay).await;
 }
 
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
 async fn sql_gives_the_source_at_every_kind_of_target() {
-    every_target(Method::Sql).await;
+    every_target(source().await, Method::Sql).await;
 }
 
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
 async fn pipe_gives_the_source_at_every_kind_of_target() {
-    every_target(Method::Pipe).await;
+    every_target(source().await, Method::Pipe).await;
 }
 
 async fn refused(request: &Request, server: &Server) -> Error {
@@ -105,4 +81,41 @@ async fn a_refused_transaction_is_named_and_can_be_left_out() {
     let differences = differences(&moment.contents, &found);
     assert_eq!(differences, Vec::<String>::new());
     server.stop().await;
+}
+
+/// Without GTIDs nothing in the server names the place, so a later target starts where the last one ended.
+async fn without_gtids(method: Method) {
+    let source = anonymous().await;
+    let datadir = source.datadir(&format!("anonymous-{method}"));
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    (request.method, request.start.executed) = (method, None);
+    let server = replay_lab::start_for(&source.base, &request);
+    for (name, by_time) in [("statements", true), ("packed", false)] {
+        let moment = source.moment(name);
+        request.target = match by_time {
+            true => TargetAt::Time(moment.time),
+            false => TargetAt::Position(moment.position.clone()),
+        };
+        let outcome = replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method} to {name}");
+        request.start.position = outcome.range.stop;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn all_methods_give_the_source_without_gtids() {
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        without_gtids(method).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        crash_and_resume(many().await, method).await;
+    }
 }

@@ -135,14 +135,16 @@ impl Server {
         }
         command.args(options.iter().map(AsRef::as_ref));
         let _ = std::fs::remove_file(&log);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
+        let early = std::fs::File::create(datadir.with_extension("out")).unwrap();
+        command.stdout(Stdio::null()).stderr(early).stdin(Stdio::null());
         let mut child = command.spawn().expect("the server starts");
         let end = Instant::now() + Duration::from_secs(60);
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
             let ended = child.try_wait().unwrap();
             assert!(
                 ended.is_none() && Instant::now() < end,
-                "the server did not start: {}",
+                "the server did not start: {} {}",
+                std::fs::read_to_string(datadir.with_extension("out")).unwrap_or_default(),
                 std::fs::read_to_string(&log).unwrap_or_default()
             );
             std::thread::sleep(Duration::from_millis(20));
@@ -311,11 +313,74 @@ pub fn start_for(base: &Base, request: &Request) -> Server {
 /// Prepares, starts, runs; the server is given back for a look at it.
 pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, replay::Error>) {
     let server = start_for(base, request);
-    let mut seen = 0;
     let outcome = replay::run(request, &mut |p| {
         assert!(p.bytes <= p.bytes_total && p.transactions <= p.transactions_total, "{p:?}");
-        seen += 1;
     })
     .await;
     (server, outcome)
+}
+
+/// One data directory goes through all the moments of the source, each by another kind of target, each but
+/// the first as a continuation of the one before.
+pub async fn every_target(source: &source::Source, method: Method) {
+    let datadir = source.datadir(method.name());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    request.method = method;
+    let server = start_for(&source.base, &request);
+    for (i, moment) in source.moments.iter().enumerate() {
+        request.target = match i {
+            0 => TargetAt::Position(moment.position.clone()),
+            1 => TargetAt::Time(moment.time),
+            2 => TargetAt::BeforeGtid(moment.next.clone()),
+            3 => TargetAt::UntilGtid(moment.gtids.clone()),
+            _ => TargetAt::End,
+        };
+        request.resume = i > 0;
+        let outcome = replay::run(&request, &mut |_| {}).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("{method} to {}: {e}", moment.name));
+        assert_eq!(outcome.proof.found, outcome.proof.expected);
+        assert_eq!(outcome.proof.found, moment.gtids, "{method} to {}", moment.name);
+        let found = contents(&mut server.root().await).await;
+        assert_eq!(
+            differences(&moment.contents, &found),
+            Vec::<String>::new(),
+            "{method} to {}",
+            moment.name
+        );
+    }
+    server.stop().await;
+    replay::clean(&datadir).unwrap();
+    let left: Vec<_> = std::fs::read_dir(&datadir).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(!left.iter().any(|n| n.to_string_lossy().contains("dbrecover")), "{left:?}");
+}
+
+/// Kills the server when some transactions are applied, starts it again and goes on.
+pub async fn crash_and_resume(source: &source::Source, method: Method) {
+    let datadir = source.datadir(&format!("crash-{method}"));
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    request.method = method;
+    let server = start_for(&source.base, &request);
+    let server = std::sync::Mutex::new(Some(server));
+    let mut reached = 0;
+    let cut_off = replay::run(&request, &mut |p| {
+        reached = p.transactions;
+        if p.transactions > 100 && p.transactions < p.transactions_total {
+            if let Some(server) = server.lock().unwrap().take() {
+                server.kill();
+            }
+        }
+    })
+    .await;
+    assert!(cut_off.is_err(), "{method}: the server was not killed in time, at {reached}");
+    request.resume = true;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+    let moment = source.moments.last().unwrap();
+    assert!(outcome.transactions < 3003, "{method}: everything was applied again");
+    if !moment.gtids.is_empty() {
+        assert_eq!(outcome.proof.found, moment.gtids);
+    }
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method}");
+    server.stop().await;
 }

@@ -9,7 +9,8 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use tempfile::TempDir;
 
-use super::{Base, Server, contents, copy_datadir, workload};
+use super::workload::Phase;
+use super::{Base, Server, contents, copy_datadir};
 
 /// What the source held at one moment.
 pub struct Moment {
@@ -37,9 +38,10 @@ pub struct Source {
 
 impl Source {
     /// Runs the workload on a new server.
-    pub async fn make(base: Base, gtids: bool) -> Source {
+    pub async fn make(base: Base, gtids: bool, phases: fn(Flavor, &str) -> Vec<Phase>) -> Source {
         let dir = tempfile::Builder::new().prefix("rp").tempdir_in("/tmp").unwrap();
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        super::give_to_mysql(dir.path());
         let template = dir.path().join("template");
         base.new_datadir(&template);
         let server = Server::start(&base, &template, &["--skip-log-bin"]);
@@ -50,21 +52,22 @@ impl Source {
         copy_datadir(&template, &datadir);
         let infile = dir.path().join("load.csv");
         std::fs::write(&infile, "5001,from a file\n5002,\"quoted\"\n5003,\\N\n").unwrap();
-        let mut options = vec!["--log-bin=binlog", "--server-id=7", "--secure-file-priv="];
+        let mut options = vec![
+            "--log-bin=binlog",
+            "--server-id=7",
+            "--secure-file-priv=",
+            "--sync-binlog=0",
+            "--innodb-flush-log-at-trx-commit=0",
+        ];
         match (base.flavor, gtids) {
-            (Flavor::MySql, true) => options.extend(["--gtid-mode=ON", "--enforce-gtid-consistency=OFF"]),
+            (Flavor::MySql, true) => options.extend(["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]),
             (Flavor::MySql, false) => options.push("--gtid-mode=OFF"),
             (Flavor::MariaDb, _) => options.push("--log-bin-compress-min-len=10"),
-        }
-        if base.flavor == Flavor::MySql && gtids {
-            // GTID mode needs consistency; the workload keeps to it.
-            options.retain(|o| *o != "--enforce-gtid-consistency=OFF");
-            options.push("--enforce-gtid-consistency=ON");
         }
         let server = Server::start(&base, &datadir, &options);
         let mut conn = server.root().await;
         let mut moments: Vec<Moment> = Vec::new();
-        for phase in workload::phases(base.flavor, &infile.display().to_string()) {
+        for phase in phases(base.flavor, &infile.display().to_string()) {
             for sql in &phase.statements {
                 if !gtids && sql.contains("AUTOMATIC") {
                     continue;

@@ -1,0 +1,71 @@
+//! Replays into MariaDB: three methods, every kind of target, compared with the source row by row.
+
+#[path = "replay_lab/mod.rs"]
+mod replay_lab;
+
+use binlog_replay::replay::{self, Method, TargetAt};
+use replay_lab::source::Source;
+use replay_lab::{Base, contents, crash_and_resume, differences, every_target, request, workload};
+use tokio::sync::OnceCell;
+
+static SOURCE: OnceCell<Source> = OnceCell::const_new();
+static MANY: OnceCell<Source> = OnceCell::const_new();
+
+async fn source() -> &'static Source {
+    SOURCE.get_or_init(|| Source::make(Base::mariadb(), true, workload::everything)).await
+}
+
+async fn many() -> &'static Source {
+    MANY.get_or_init(|| Source::make(Base::mariadb(), true, workload::many)).await
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn relay_gives_the_source_at_every_kind_of_target() {
+    every_target(source().await, Method::Relay).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn sql_gives_the_source_at_every_kind_of_target() {
+    every_target(source().await, Method::Sql).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn pipe_gives_the_source_at_every_kind_of_target() {
+    every_target(source().await, Method::Pipe).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        crash_and_resume(many().await, method).await;
+    }
+}
+
+/// The last transaction of the source drops what the one before it made, so leaving it out shows.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn a_skipped_transaction_is_left_out_by_every_method() {
+    let source = source().await;
+    let moment = source.moment("last");
+    let dropped = &source.moment("packed").next;
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("skip-{method}"));
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+        (request.method, request.skip) = (method, Some(dropped.clone()));
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+        assert_eq!(outcome.range.skipped, 1, "{method}");
+        let found = contents(&mut server.root().await).await;
+        let differences = differences(&moment.contents, &found);
+        assert!(
+            !differences.is_empty() && differences.iter().all(|d| d.contains("`copied`")),
+            "{differences:?}"
+        );
+        server.stop().await;
+    }
+    let _ = replay::SCHEMA_VERSION;
+}
