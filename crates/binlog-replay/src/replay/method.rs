@@ -71,6 +71,8 @@ pub(super) struct Case<'a> {
     pub(super) server: &'a ServerVersion,
     /// Whether the transactions that will be applied have GTIDs.
     pub(super) gtids: GtidUse,
+    /// Whether events of the event scheduler are made or changed.
+    pub(super) event_ddl: bool,
     /// What a failed transaction means.
     pub(super) on_error: OnError,
     /// Whether the stock tools of the base directory are there.
@@ -111,6 +113,9 @@ impl Case<'_> {
         if self.on_error == OnError::SkipLogged {
             return Some("the parallel applier cannot leave out one transaction and say which".into());
         }
+        if self.event_ddl {
+            return Some("an applier stores events of the event scheduler as disabled".into());
+        }
         if self.server.flavor == Flavor::MySql && self.gtids == GtidUse::Some {
             return Some("transactions with and without GTIDs are mixed".into());
         }
@@ -150,7 +155,8 @@ mod tests {
 
     fn choose(server: &str, gtids: GtidUse, on_error: OnError, asked: Method) -> Result<Method, String> {
         let server: ServerVersion = server.parse().unwrap();
-        Case { server: &server, gtids, on_error, tools: true, resume: false }.choose(asked).map(|c| c.method)
+        let case = Case { server: &server, gtids, event_ddl: false, on_error, tools: true, resume: false };
+        case.choose(asked).map(|c| c.method)
     }
 
     #[test]

@@ -21,7 +21,6 @@
 
 mod dialect;
 mod error;
-mod interim;
 mod lay;
 mod method;
 mod options;

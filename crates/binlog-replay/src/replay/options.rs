@@ -31,7 +31,7 @@ pub struct ServerNeeds {
     pub method: Method,
     /// Whether the transactions have GTIDs.
     pub gtids: GtidUse,
-    /// A `server_id` that no event in the binlogs carries: an applier passes over events with its own.
+    /// The `server_id`, not 0.
     pub server_id: u32,
     /// Threads of the applier.
     pub workers: u16,
@@ -51,6 +51,7 @@ pub struct ServerNeeds {
 /// | commit order not kept with GTIDs | the applier skips what it did already, so gaps after a crash do no harm |
 /// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
 /// | event scheduler off, replication not started | nothing else may write |
+/// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
 /// [`run`](super::run) puts the durability settings back before the server is stopped.
 pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String> {
@@ -102,6 +103,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         options.push("--binlog-format=ROW".into());
     } else {
         options.push("--skip-log-bin".into());
+        options.push(format!("--skip-log-{}-updates", if mysql(8, 0, 26) { "replica" } else { "slave" }));
     }
     options
 }
@@ -118,6 +120,8 @@ fn gtid_mode(gtids: GtidUse, set: &mut impl FnMut(&str, &str)) {
 
 fn applier(server: &ServerVersion, needs: &ServerNeeds, replica: &str, set: &mut impl FnMut(&str, &str)) {
     let workers = needs.workers.to_string();
+    // Never pass over an event because its server had the number that this one has.
+    set("replicate-same-server-id", "ON");
     if server.flavor == Flavor::MariaDb {
         set("slave-parallel-threads", &workers);
         set("slave-parallel-mode", "optimistic");

@@ -30,7 +30,7 @@ const STDERR_TAIL: usize = 8 * 1024;
 /// A set longer than this is not given as an argument: the system's limit for one is 128 KiB.
 const LONGEST_SET: usize = 64 * 1024;
 /// Time between two looks at the server's GTID state.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(200);
 
 /// Replays `range`; the server's GTID state is set already.
 pub(super) async fn replay(
@@ -44,10 +44,15 @@ pub(super) async fn replay(
     let no_tools =
         || Error::Method { method: Method::Pipe, reason: "the base directory has no tools".into() };
     let (reader, client) = tools(setup.request, flavor).ok_or_else(no_tools)?;
+    session.run("SET GLOBAL local_infile=1").await?;
     let options = option_file(account)?;
     let mut copies = None;
+    // Files of LOAD DATA statements; the tool leaves them where it is told to put them.
+    let loads = TempDir::with_prefix("dbrecover-loads-");
+    let loads = loads.map_err(Error::file("creating a folder in", std::env::temp_dir()))?;
     let mut read = Command::new(&reader);
     read.arg("--no-defaults").arg("--verify-binlog-checksum");
+    read.arg(format!("--local-load={}", loads.path().display()));
     match exclusion(range) {
         Exclusion::Nothing => positions(&mut read, range),
         Exclusion::Argument(set) => {
@@ -61,11 +66,10 @@ pub(super) async fn replay(
         }
     }
     let mut apply = Command::new(&client);
-    apply.arg(format!("--defaults-file={}", options.path().display())).args([
-        "--binary-mode",
-        "--batch",
-        "--max-allowed-packet=1073741824",
-    ]);
+    apply
+        .arg(format!("--defaults-file={}", options.path().display()))
+        .args(["--binary-mode", "--batch", "--local-infile=1"])
+        .arg("--max-allowed-packet=1073741824");
 
     let (feed, text) = std::io::pipe().map_err(Error::file("making a pipe for", &reader))?;
     let mut reading = spawn(read, &reader, Stdio::null(), text.into())?;
@@ -79,7 +83,7 @@ pub(super) async fn replay(
         ends = ends => ends,
         failed = watch => return Err(failed),
     };
-    drop(copies);
+    drop((copies, loads));
     let status = |result: std::io::Result<ExitStatus>, path| result.map_err(Error::file("waiting for", path));
     let (reading, applying) = (status(reading, &reader)?, status(applying, &client)?);
     // A client that failed ends the reader too, so its words come first.

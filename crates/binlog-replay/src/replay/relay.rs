@@ -27,6 +27,8 @@ pub(super) const RELAY_LOG: &str = "dbrecover-relay";
 pub(super) const CHANNEL: &str = "dbrecover";
 /// Time between two looks at the applier.
 const POLL: Duration = Duration::from_millis(50);
+/// Time between two reports.
+const REPORT: Duration = Duration::from_millis(100);
 
 fn relay_name(number: usize) -> String {
     format!("{RELAY_LOG}-{CHANNEL}.{number:06}")
@@ -140,7 +142,7 @@ impl View<'_> {
     }
 
     fn report(&mut self, row: &Row, reached: bool, progress: &mut (dyn FnMut(Progress) + Send)) {
-        if !reached && self.reported.is_some_and(|at| at.elapsed() < Duration::from_millis(500)) {
+        if !reached && self.reported.is_some_and(|at| at.elapsed() < REPORT) {
             return;
         }
         self.reported = Some(Instant::now());

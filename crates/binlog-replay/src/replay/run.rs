@@ -17,12 +17,14 @@ use super::session::{Session, column};
 use super::sql::{self, journal};
 use super::state::{self, Setup};
 use super::{pipe, relay::replay as by_relay};
+use crate::choose::choose;
 use crate::gtid::GtidSet;
 use crate::range::Range;
+use crate::scan::{Ddl, Index, scan};
 use crate::target::{Position, Start};
 use crate::version::{Flavor, ServerVersion};
 
-/// A `server_id` that nobody gives to a server of his own: the largest but a few.
+/// `server_id` of the temporary server; any will do.
 const SERVER_ID: u32 = 4_294_967_203;
 
 /// What a request comes to.
@@ -92,7 +94,8 @@ impl Decided {
 fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
     let server = request.version()?;
     let (_, target, skip) = request.places()?;
-    let range = super::interim::choose(&request.binlogs, start, &target, skip.as_ref(), &server)?;
+    let index = scan(&request.binlogs)?;
+    let range = choose(&index, start, &target, skip.as_ref())?;
     if range.flavor != server.flavor {
         return Err(Error::OtherFlavor { found: range.version.to_string(), server: server.to_string() });
     }
@@ -100,6 +103,7 @@ fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
     let case = Case {
         server: &server,
         gtids,
+        event_ddl: event_ddl(&index, &range),
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
@@ -107,6 +111,25 @@ fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
     let method = request.method;
     let choice = case.choose(method).map_err(|reason| Error::Method { method, reason })?;
     Ok(Decided { server, range, gtids, choice })
+}
+
+/// Whether a statement in the range makes or changes an event of the event scheduler.
+fn event_ddl(index: &Index, range: &Range) -> bool {
+    range.files.iter().any(|file| {
+        let ddl = index.files.iter().find(|info| info.path == file.path).map(|info| &info.ddl[..]);
+        let wanted = |ddl: &&Ddl| (file.start..file.stop).contains(&ddl.start);
+        ddl.unwrap_or_default().iter().filter(wanted).any(|ddl| makes_event(&ddl.text))
+    })
+}
+
+/// Whether a statement is `CREATE … EVENT` or `ALTER … EVENT`.
+fn makes_event(text: &str) -> bool {
+    let mut words = text.split_whitespace().map(str::to_ascii_uppercase);
+    if !words.next().is_some_and(|w| w == "CREATE" || w == "ALTER") {
+        return false;
+    }
+    // What may stand between: OR REPLACE, DEFINER = `user`@`host`.
+    words.take_while(|w| w != "ON").take(8).any(|w| w == "EVENT")
 }
 
 fn gtid_use(range: &Range) -> GtidUse {
@@ -326,7 +349,7 @@ fn same(source: &str, expected: String, found: String) -> Result<Proof, Error> {
 async fn put_back(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> {
     session.run("SET GLOBAL innodb_flush_log_at_trx_commit=1").await?;
     session.run("SET GLOBAL sync_binlog=1").await?;
-    if setup.method == Method::Sql {
+    if setup.method != Method::Relay {
         session.run("SET GLOBAL local_infile=0").await?;
     }
     session.run("FLUSH ENGINE LOGS").await
@@ -353,4 +376,27 @@ pub fn clean(datadir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_that_make_events_are_known() {
+        let yes = [
+            "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "create definer=`root`@`localhost` event if not exists `e` on schedule every 1 day do call p()",
+            "CREATE OR REPLACE DEFINER = `a`@`b` EVENT e ON SCHEDULE AT NOW() DO SELECT 1",
+            "ALTER EVENT e DISABLE",
+        ];
+        // A table of that name is taken for an event, which costs only time.
+        let no = [
+            "DROP EVENT e",
+            "CREATE TABLE t (id INT)",
+            "CREATE TRIGGER t BEFORE INSERT ON event FOR EACH ROW SET @a=1",
+        ];
+        assert!(yes.iter().all(|text| makes_event(text)));
+        assert!(!no.iter().any(|text| makes_event(text)));
+    }
 }

@@ -207,7 +207,8 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         .unwrap();
     for (schema, table, kind) in tables {
         let name = format!("`{schema}`.`{table}`");
-        all.insert(name.clone(), row_text(conn, &format!("SHOW CREATE TABLE {name}")).await);
+        let create = row_text(conn, &format!("SHOW CREATE TABLE {name}")).await;
+        all.insert(name.clone(), without_next_key(&create));
         if kind.contains("BASE TABLE") {
             all.insert(
                 format!("{name} rows"),
@@ -252,6 +253,18 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         }
     }
     all
+}
+
+/// The counter for the next key is no content: a server with another `auto_increment_increment` than the
+/// statement's rounds it differently, and replicas of MySQL do so, too.
+fn without_next_key(create: &str) -> String {
+    match create.split_once(" AUTO_INCREMENT=") {
+        Some((before, after)) => {
+            let rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+            format!("{before}{rest}")
+        }
+        None => create.to_owned(),
+    }
 }
 
 async fn row_text(conn: &mut Conn, sql: &str) -> String {
@@ -360,26 +373,27 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = method;
     let server = start_for(&source.base, &request);
+    // What was committed is with the system when the process is killed, so all of it counts.
+    server.root().await.query_drop("SET GLOBAL innodb_flush_log_at_trx_commit=2").await.unwrap();
     let server = std::sync::Mutex::new(Some(server));
     let mut reached = 0;
     let cut_off = replay::run(&request, &mut |p| {
-        reached = p.transactions;
         if p.transactions > 100 && p.transactions < p.transactions_total {
             if let Some(server) = server.lock().unwrap().take() {
                 server.kill();
+                reached = p.transactions;
             }
         }
     })
     .await;
-    assert!(cut_off.is_err(), "{method}: the server was not killed in time, at {reached}");
+    assert!(cut_off.is_err() && reached > 0, "{method}: the server was not killed in time");
     request.resume = true;
     let (server, outcome) = self::replay(&source.base, &request).await;
     let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
     let moment = source.moments.last().unwrap();
-    assert!(outcome.transactions < 3003, "{method}: everything was applied again");
-    if !moment.gtids.is_empty() {
-        assert_eq!(outcome.proof.found, moment.gtids);
-    }
+    // The relay method's count of transactions is an estimate by bytes.
+    assert!(outcome.transactions + reached / 2 < 5003, "{method}: {} after {reached}", outcome.transactions);
+    assert_eq!(outcome.proof.found, moment.gtids);
     let found = contents(&mut server.root().await).await;
     assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method}");
     server.stop().await;

@@ -22,7 +22,7 @@ pub fn many(_: Flavor, _: &str) -> Vec<Phase> {
             "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(200), n INT DEFAULT 0)",
         ],
     );
-    for i in 0..3000 {
+    for i in 0..5000 {
         all.statements.push(match i % 3 {
             0 | 1 => format!("INSERT INTO t (a) VALUES (REPEAT('{i} ', 30))"),
             _ => "UPDATE t SET n = n + 1 ORDER BY id DESC LIMIT 3".to_owned(),

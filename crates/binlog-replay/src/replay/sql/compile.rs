@@ -73,9 +73,8 @@ struct Compiler<'a> {
     settings: Settings,
     /// Index of the file in the range.
     file: usize,
-    /// `BINLOG` statement with the file's format description, until it was sent on this connection.
+    /// `BINLOG` statement with the file's format description, until it was sent.
     description: Option<Vec<u8>>,
-    description_again: Vec<u8>,
     /// Offset of the event at hand.
     pos: u64,
     end: u64,
@@ -85,6 +84,8 @@ struct Compiler<'a> {
     leaving_out: bool,
     /// Whether statements are between `BEGIN` and `COMMIT`.
     inside: bool,
+    /// Whether the transaction at hand cannot take its place along; see [`journal`].
+    unjournalled: bool,
     rows: RowGroup,
     loads: HashMap<u32, tempfile::NamedTempFile>,
 }
@@ -112,13 +113,13 @@ impl<'a> Compiler<'a> {
             settings: Settings::default(),
             file: 0,
             description: None,
-            description_again: Vec::new(),
             pos: 0,
             end: 0,
             transaction: None,
             transactions: 0,
             leaving_out: false,
             inside: false,
+            unjournalled: false,
             rows: RowGroup::default(),
             loads: HashMap::new(),
         }
@@ -134,8 +135,7 @@ impl<'a> Compiler<'a> {
 
     fn one_file(&mut self, file: &RangeFile) -> Result<(), Stop> {
         let raw = description(&file.path)?;
-        self.description_again = binlog_statement(&raw);
-        self.description = Some(self.description_again.clone());
+        self.description = Some(binlog_statement(&raw));
         let mut reader = Reader::open_at(&file.path, file.start)?;
         while reader.offset() < file.stop {
             let Some(event) = reader.next_event()? else { break };
@@ -230,7 +230,7 @@ impl<'a> Compiler<'a> {
     // ---- transactions
 
     fn gtid(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
-        (self.leaving_out, self.inside, self.transaction) = (false, false, None);
+        (self.leaving_out, self.inside, self.unjournalled, self.transaction) = (false, false, false, None);
         match self.decode(raw)? {
             Event::MySqlGtid(event) => {
                 if self.is_left_out(event.gtid.as_ref()) {
@@ -301,20 +301,30 @@ impl<'a> Compiler<'a> {
         self.transactions += 1;
         let transaction = Transaction { number, gtid, file: self.file, start: self.pos, time };
         self.transaction = Some(Arc::new(transaction));
+        self.describe()
+    }
+
+    /// Tells the server the format of the events, once for each file.
+    fn describe(&mut self) -> Result<(), Stop> {
         if let Some(sql) = self.description.take() {
             self.session(&sql)?;
+            self.flush()?;
         }
         Ok(())
     }
 
     /// Ends the transaction with `sql`, and its place with it.
     fn commit(&mut self, sql: &str) -> Result<(), Stop> {
-        if self.target.journal {
+        let journal = self.target.journal && !self.unjournalled;
+        if journal {
             let place = self.journal_row(journal::State::Done);
             self.step(place.as_bytes(), Kind::Data, None)?;
         }
         self.inside = false;
         self.step(format!("{sql};").as_bytes(), Kind::Data, Some(self.end))?;
+        if self.unjournalled {
+            self.after_unjournalled()?;
+        }
         self.transaction = None;
         Ok(())
     }
@@ -326,6 +336,7 @@ impl<'a> Compiler<'a> {
 
     /// Notes that a statement comes that cannot be committed together with its place.
     fn before_unjournalled(&mut self) -> Result<(), Stop> {
+        self.unjournalled = true;
         if self.target.journal {
             let place = self.journal_row(journal::State::Running);
             self.step(place.as_bytes(), Kind::Session, None)?;
@@ -334,6 +345,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn after_unjournalled(&mut self) -> Result<(), Stop> {
+        self.unjournalled = false;
         if self.target.journal {
             let place = self.journal_row(journal::State::Done);
             self.step(place.as_bytes(), Kind::Session, None)?;
@@ -354,11 +366,13 @@ impl<'a> Compiler<'a> {
             _ => {}
         }
         self.prepare(query, header)?;
-        if !self.inside {
+        let alone = !self.inside;
+        // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow.
+        let creates = query.text.ends_with(b"START TRANSACTION");
+        let opens = query.text.starts_with(b"XA START") || creates;
+        if alone || creates {
             self.before_unjournalled()?;
         }
-        let alone = !self.inside;
-        let opens = query.text.starts_with(b"XA START") || query.text.ends_with(b"START TRANSACTION");
         self.alone(&query.text, query.error, None, alone && !opens)?;
         if opens {
             self.inside = true;
@@ -375,7 +389,7 @@ impl<'a> Compiler<'a> {
             return Err(self.wrong("the statement has settings that this program does not know").into());
         }
         let mut sql = Vec::new();
-        self.settings.change(query, header.timestamp, &self.target.server, &mut sql);
+        self.settings.change(query, header, &self.target.server, &mut sql);
         // Two statements at most: USE and SET.
         match sql.iter().position(|b| *b == b';').filter(|_| sql.starts_with(b"USE ")) {
             Some(_) => {
@@ -430,16 +444,6 @@ impl<'a> Compiler<'a> {
             if xa.one_phase { format!("XA COMMIT {xid} ONE PHASE") } else { format!("XA PREPARE {xid}") };
         self.inside = false;
         self.step(format!("{sql};").as_bytes(), Kind::Data, Some(self.end))?;
-        if !xa.one_phase && !self.target.server.at_least(Flavor::MySql, 8, 0, 29) {
-            // Before xa_detach_on_prepare the session can do nothing else until the transaction is ended.
-            self.packet.reconnect = true;
-            self.flush()?;
-            self.settings = Settings::default();
-            self.description = Some(self.description_again.clone());
-            if let Some(sql) = self.description.take() {
-                self.session(&sql)?;
-            }
-        }
         self.after_unjournalled()?;
         self.transaction = None;
         Ok(())
@@ -494,10 +498,8 @@ impl<'a> Compiler<'a> {
         let pushed = self.push(&sql, Kind::Data, None, table, 0);
         self.pos = pos;
         pushed?;
-        if self.packet.sql.len() > LONGEST_ROWS {
-            self.flush()?;
-        }
-        Ok(())
+        // Applying events clears the flag by which a server announces more results, so nothing may follow.
+        self.flush()
     }
 
     // ---- packets

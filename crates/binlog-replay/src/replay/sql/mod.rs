@@ -33,7 +33,7 @@ use crate::version::Flavor;
 /// Packets between the two sides.
 const QUEUE: usize = 4;
 /// Time between two reports.
-const REPORT: Duration = Duration::from_millis(500);
+const REPORT: Duration = Duration::from_millis(100);
 /// Characters of a refused statement in an error.
 const SHOWN: usize = 200;
 
@@ -65,10 +65,12 @@ pub(super) async fn replay(
     let (sender, packets) = mpsc::channel(QUEUE);
     let owned = range.clone();
     let compiling = tokio::task::spawn_blocking(move || compile::compile(&owned, target, sender));
-    let connection = Session::open(account).await?;
+    let mut connection = Session::open(account).await?;
+    // As an applier: XA transactions leave the session when they are prepared, and rows may follow a CREATE.
+    let mode = if setup.server.at_least(Flavor::MySql, 8, 0, 26) { "replica" } else { "slave" };
+    connection.run(&format!("SET @@session.pseudo_{mode}_mode=1")).await?;
     let mut sending = Sending {
-        connection: Some(connection),
-        account,
+        connection,
         range,
         on_error: setup.request.on_error,
         applied: 0,
@@ -79,12 +81,11 @@ pub(super) async fn replay(
         reported: None,
     };
     let result = sending.all(packets, progress).await;
-    if let Some(connection) = sending.connection.take() {
-        connection.close().await;
-    }
+    let Sending { connection, applied, left_out, .. } = sending;
+    connection.close().await;
     // Its queue is closed, so it ends at the next packet.
     let _ = compiling.await;
-    result.map(|()| (sending.applied, sending.left_out))
+    result.map(|()| (applied, left_out))
 }
 
 /// Names of the server's collations by number.
@@ -113,8 +114,7 @@ async fn collations(session: &mut Session) -> Result<Collations, Error> {
 
 /// The sending side.
 struct Sending<'a> {
-    connection: Option<Session>,
-    account: &'a Account,
+    connection: Session,
     range: &'a Range,
     on_error: OnError,
     applied: u64,
@@ -136,9 +136,6 @@ impl Sending<'_> {
         while let Some(packet) = packets.recv().await {
             let packet = packet?;
             self.packet(&packet).await?;
-            if packet.reconnect {
-                self.reconnect().await?;
-            }
             if self.reported.is_none_or(|at| at.elapsed() > REPORT) {
                 self.report(progress);
             }
@@ -192,9 +189,8 @@ impl Sending<'_> {
         sql: &[u8],
         infile: Option<Infile>,
     ) -> Result<(usize, Option<mysql_async::Error>), Error> {
-        let Some(session) = self.connection.as_mut() else { return Err(Error::NoAccount) };
-        let lost = session.failed("sending statements");
-        let conn = session.conn();
+        let lost = self.connection.failed("sending statements");
+        let conn = self.connection.conn();
         if let Some(path) = infile {
             conn.set_infile_handler(contents(path));
         }
@@ -203,15 +199,22 @@ impl Sending<'_> {
             Err(error @ mysql_async::Error::Server(_)) => return Ok((0, Some(error))),
             Err(error) => return Err(lost(error)),
         };
-        let mut done = 1;
-        while !result.is_empty() {
-            match result.collect::<Row>().await {
-                Ok(_) => done += 1,
-                Err(error @ mysql_async::Error::Server(_)) => return Ok((done, Some(error))),
-                Err(error) => return Err(lost(error)),
+        // The client keeps the error of a later statement until its result is asked for.
+        let mut asked = 1;
+        let ended = loop {
+            if result.is_empty() {
+                break result.drop_result().await;
             }
+            match result.collect::<Row>().await {
+                Ok(_) => asked += 1,
+                Err(error) => break Err(error),
+            }
+        };
+        match ended {
+            Ok(()) => Ok((asked, None)),
+            Err(error @ mysql_async::Error::Server(_)) => Ok((asked - 1, Some(error))),
+            Err(error) => Err(lost(error)),
         }
-        Ok((done, None))
     }
 
     /// Notes the transactions that ended with these steps.
@@ -293,18 +296,10 @@ impl Sending<'_> {
     /// Sends statements that have no reason to fail.
     async fn must(&mut self, sql: &[u8]) -> Result<(), Error> {
         let (_, failure) = self.send(sql, None).await?;
-        match (failure, self.connection.as_ref()) {
-            (Some(error), Some(session)) => Err(session.failed("leaving out a transaction")(error)),
-            _ => Ok(()),
+        match failure {
+            Some(error) => Err(self.connection.failed("leaving out a transaction")(error)),
+            None => Ok(()),
         }
-    }
-
-    async fn reconnect(&mut self) -> Result<(), Error> {
-        if let Some(old) = self.connection.take() {
-            old.close().await;
-        }
-        self.connection = Some(Session::open(self.account).await?);
-        Ok(())
     }
 
     fn report(&mut self, progress: &mut (dyn FnMut(Progress) + Send)) {

@@ -64,8 +64,6 @@ pub(super) struct Packet {
     pub(super) steps: Vec<Step>,
     /// The file that the only statement reads.
     pub(super) infile: Option<Infile>,
-    /// Whether a new connection is wanted after it (`XA PREPARE` keeps its session busy).
-    pub(super) reconnect: bool,
 }
 
 impl Packet {

@@ -2,7 +2,7 @@
 //!
 //! The same settings that `mysqlbinlog` writes, from the status variables of query events.
 
-use crate::event::{Query, SessionCharset, Status};
+use crate::event::{Header, Query, SessionCharset, Status};
 use crate::replay::session::hex;
 use crate::version::{Flavor, ServerVersion};
 
@@ -36,12 +36,14 @@ impl Settings {
     pub(super) fn change(
         &mut self,
         query: &Query<'_>,
-        timestamp: u32,
+        header: Header,
         server: &ServerVersion,
         out: &mut Vec<u8>,
     ) {
         let maria = server.flavor == Flavor::MariaDb;
-        if !query.database.is_empty() && self.database.as_deref() != Some(query.database) {
+        // CREATE DATABASE and DROP DATABASE name a database that is not there.
+        let uses = !query.database.is_empty() && !header.has(Header::SUPPRESS_USE);
+        if uses && self.database.as_deref() != Some(query.database) {
             out.extend(b"USE ");
             quote_name(query.database, out);
             out.extend(b";");
@@ -50,7 +52,7 @@ impl Settings {
             self.database_collation = None;
         }
         let mut set = Setter { out, first: true };
-        let time = (timestamp, query.status.microseconds.unwrap_or(0));
+        let time = (header.timestamp, query.status.microseconds.unwrap_or(0));
         if self.timestamp.replace(time) != Some(time) {
             set.item("timestamp", &format!("{}.{:06}", time.0, time.1));
         }
