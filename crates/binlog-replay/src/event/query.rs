@@ -144,6 +144,8 @@ pub struct Status<'a> {
     pub sql_require_primary_key: Option<u8>,
     /// Code 20: `default_table_encryption` (MySQL).
     pub default_table_encryption: Option<u8>,
+    /// Code 21: `enable_cascade_triggers` (MySQL 9.7).
+    pub enable_cascade_triggers: Option<u8>,
     /// Code 130: extra flags of the GTID event and, for the end of a two-phase `ALTER`, the number of the
     /// transaction that started it (MariaDB 10.8 and later).
     pub gtid_flags: Option<(u8, Option<u64>)>,
@@ -219,6 +221,7 @@ impl<'a> Status<'a> {
                 18 => s.default_collation_for_utf8mb4 = Some(c.u16("default_collation_for_utf8mb4")?),
                 19 => s.sql_require_primary_key = Some(c.u8("sql_require_primary_key")?),
                 20 => s.default_table_encryption = Some(c.u8("default_table_encryption")?),
+                21 => s.enable_cascade_triggers = Some(c.u8("enable_cascade_triggers")?),
                 130 => {
                     let flags = c.u8("GTID flags")?;
                     let ends_alter = flags

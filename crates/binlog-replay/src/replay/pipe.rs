@@ -68,7 +68,7 @@ pub(super) async fn replay(
     let mut apply = Command::new(&client);
     apply
         .arg(format!("--defaults-file={}", options.path().display()))
-        .args(["--binary-mode", "--batch", "--local-infile=1"])
+        .args(["--binary-mode", "--batch", "--comments", "--local-infile=1"])
         .arg("--max-allowed-packet=1073741824");
 
     let (feed, text) = std::io::pipe().map_err(Error::file("making a pipe for", &reader))?;

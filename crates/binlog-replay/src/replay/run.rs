@@ -352,7 +352,7 @@ async fn put_back(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error>
     if setup.method != Method::Relay {
         session.run("SET GLOBAL local_infile=0").await?;
     }
-    session.run("FLUSH ENGINE LOGS").await
+    session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS").await
 }
 
 /// Removes from the data directory of a stopped server what a replay left there: relay logs, and the binlog

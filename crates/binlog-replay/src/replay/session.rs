@@ -60,6 +60,12 @@ impl Session {
         self.conn.query_first(sql).await.map_err(failed)
     }
 
+    /// All rows of a query.
+    pub(super) async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
+        let failed = self.failed(sql);
+        self.conn.query(sql).await.map_err(failed)
+    }
+
     /// A value that is a text.
     pub(super) async fn text(&mut self, sql: &str) -> Result<String, Error> {
         Ok(self.first::<Option<String>>(sql).await?.flatten().unwrap_or_default())

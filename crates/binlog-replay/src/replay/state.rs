@@ -5,7 +5,7 @@ use super::error::Error;
 use super::method::Method;
 use super::options::GtidUse;
 use super::request::Request;
-use super::session::Session;
+use super::session::{Session, column};
 use crate::gtid::GtidSet;
 use crate::version::{Flavor, ServerVersion};
 
@@ -73,7 +73,7 @@ pub(super) async fn write(session: &mut Session, setup: &Setup<'_>, set: &GtidSe
             }
         }
         Flavor::MariaDb => {
-            session.run(dialect.reset_replica_all()).await?;
+            forget_sources(session, setup).await?;
             if has_binlog(session).await? {
                 session.run(dialect.reset_gtids()).await?;
             }
@@ -83,9 +83,23 @@ pub(super) async fn write(session: &mut Session, setup: &Setup<'_>, set: &GtidSe
     Ok(())
 }
 
+/// Makes the server forget every source that it ever had, and their relay logs.
+pub(super) async fn forget_sources(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> {
+    let dialect = Dialect::of(setup.server);
+    if setup.server.flavor == Flavor::MariaDb {
+        // The statement for all of them means the one without a name only.
+        for row in session.rows("SHOW ALL SLAVES STATUS").await? {
+            let name = column(&row, "Connection_name");
+            session.run(&dialect.forget_channel(&name.replace('\\', "\\\\").replace('\'', "\\'"))).await?;
+        }
+        return Ok(());
+    }
+    session.run(dialect.reset_replica_all()).await
+}
+
 /// Whether the server writes a binlog.
 pub(super) async fn has_binlog(session: &mut Session) -> Result<bool, Error> {
-    Ok(session.text("SELECT CAST(@@GLOBAL.log_bin AS CHAR)").await? == "1")
+    Ok(session.text("SELECT @@GLOBAL.log_bin + 0").await? == "1")
 }
 
 /// Compares the server's state with the plan's.

@@ -27,6 +27,7 @@ pub(super) struct Settings {
     utf8mb4_collation: Option<u16>,
     require_primary_key: Option<u8>,
     table_encryption: Option<u8>,
+    cascade_triggers: Option<u8>,
     charset_collations: Option<Vec<(u16, u16)>>,
     versions: Option<(u32, u32)>,
 }
@@ -80,7 +81,9 @@ impl Settings {
             let gone = if server.at_least(Flavor::MySql, 8, 0, 0) { MODES_GONE_IN_MYSQL_8 } else { 0 };
             set.item("sql_mode", &(mode & !gone).to_string());
         }
-        if let Some((increment, offset)) = changed(&mut self.auto_increment, status.auto_increment) {
+        // Written only where it is not the default.
+        let auto_increment = Some(status.auto_increment.unwrap_or((1, 1)));
+        if let Some((increment, offset)) = changed(&mut self.auto_increment, auto_increment) {
             set.item("auto_increment_increment", &increment.to_string());
             set.item("auto_increment_offset", &offset.to_string());
         }
@@ -120,6 +123,11 @@ impl Settings {
         if let Some(on) = changed(&mut self.table_encryption, status.default_table_encryption) {
             if mysql(8, 0, 16) {
                 set.item("default_table_encryption", &on.to_string());
+            }
+        }
+        if let Some(on) = changed(&mut self.cascade_triggers, status.enable_cascade_triggers) {
+            if mysql(9, 6, 0) {
+                set.item("enable_cascade_triggers", &on.to_string());
             }
         }
         if let Some(pairs) = &status.character_set_collations {
