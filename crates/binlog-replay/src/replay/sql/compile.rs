@@ -307,6 +307,10 @@ impl<'a> Compiler<'a> {
     /// Tells the server the format of the events, once for each file.
     fn describe(&mut self) -> Result<(), Stop> {
         if let Some(sql) = self.description.take() {
+            if self.range.flavor == Flavor::MySql {
+                // The statement would take what the last transaction left, and not give it back.
+                self.session(b"SET @@session.gtid_next='AUTOMATIC';")?;
+            }
             self.session(&sql)?;
             self.flush()?;
         }
@@ -477,7 +481,16 @@ impl<'a> Compiler<'a> {
             self.rows.table = Some(name.clone());
         }
         self.rows.last = self.rows.events.len();
-        append_event(raw, &mut self.rows.events);
+        match raw.header.kind.0 {
+            // MariaDB takes compressed rows from a source, not in a statement.
+            166..=171 => {
+                let Event::Rows(rows) = self.decode(raw)? else {
+                    return Err(self.wrong("not a rows event").into());
+                };
+                append_inflated(raw, ids, &rows, &mut self.rows.events);
+            }
+            _ => append_event(raw, &mut self.rows.events),
+        }
         if ends {
             self.row_statement()?;
             self.rows = RowGroup::default();
@@ -566,6 +579,33 @@ fn append_event(raw: &RawEvent<'_>, out: &mut Vec<u8>) {
     if raw.checksum_len() == 0 && raw.format().checksum == Checksum::Crc32 {
         let size = raw.header.size + 4;
         out[start + 9..start + 13].copy_from_slice(&size.to_le_bytes());
+        let crc = crc32fast::hash(&out[start..]);
+        out.extend(crc.to_le_bytes());
+    }
+}
+
+/// Appends a compressed rows event as the plain event that it stands for.
+fn append_inflated(raw: &RawEvent<'_>, ids: usize, rows: &Rows<'_>, out: &mut Vec<u8>) {
+    // 166 to 168 stand for version 1 (23 to 25), 169 to 171 for version 2 (30 to 32).
+    let (kind, fixed) = match raw.header.kind.0 {
+        kind @ 166..=168 => (kind - 166 + 23, ids + 2),
+        kind => (kind - 169 + 30, ids + 2 + 2 + rows.extra.len()),
+    };
+    let count = match rows.columns {
+        0..=250 => 1,
+        251..=0xffff => 3,
+        _ => 4,
+    };
+    let before = fixed + count + rows.present.len() + rows.present_after.map_or(0, <[u8]>::len);
+    let before = raw.body().get(..before).unwrap_or_default();
+    let checksum = raw.format().checksum;
+    let size = Header::LEN + before.len() + rows.data.len() + checksum.len();
+    let start = out.len();
+    let header = Header { kind: EventKind(kind), size: size as u32, ..raw.header };
+    out.extend(header.to_bytes());
+    out.extend(before);
+    out.extend(&rows.data[..]);
+    if checksum == Checksum::Crc32 {
         let crc = crc32fast::hash(&out[start..]);
         out.extend(crc.to_le_bytes());
     }
