@@ -112,6 +112,26 @@ fn members() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
+fn members_as_long_as_a_decoders_buffers_are_whole() {
+    for len in [65_536, 131_071, 131_072, 131_073, 262_144, 1 << 20] {
+        let plain: Vec<u8> = (0..len as u32).map(|i| (i / 3 % 101) as u8).collect();
+        let crypt = |data: &[u8]| encode::xbcrypt(3, &[7; 32], data, 65536);
+        for (name, member) in [
+            ("a.zst", encode::zstd(&plain, len, true)),
+            ("a.zst", encode::zstd(&plain, 65_536, false)),
+            ("a.lz4", encode::lz4(&plain, len, true)),
+            ("a.qp", encode::qpress("a", &plain, 65_536)),
+            ("a.xbcrypt", crypt(&plain)),
+            ("a.zst.xbcrypt", crypt(&encode::zstd(&plain, len, true))),
+        ] {
+            let (result, out) = decoded(name, &member);
+            assert!(result.is_ok() && out == plain, "{name} of {len}: {result:?}");
+            assert!(decoded(name, &member[..member.len() - 1]).0.is_err(), "{name} of {len}");
+        }
+    }
+}
+
+#[test]
 fn cut_member_is_truncated_or_ends_behind_a_frame() {
     let plain = plain();
     for (name, member) in members() {

@@ -51,6 +51,8 @@ struct State {
     plain: usize,
     small_bytes: usize,
     waiting_workers: usize,
+    /// The reading side waits. Waking nobody would still be a system call, twice for each file.
+    reader_waits: bool,
     closed: bool,
     failed: Option<Error>,
     done: Sums,
@@ -217,8 +219,7 @@ impl<'a> Pool<'a> {
         } else {
             state.small_bytes = state.small_bytes.saturating_sub(buffer.len());
         }
-        drop(state);
-        self.progress.notify_one();
+        self.wake_reader(&mut state);
     }
 
     fn put_back(
@@ -250,10 +251,17 @@ impl<'a> Pool<'a> {
                 }
             }
         }
-        self.progress.notify_one();
+        self.wake_reader(state);
     }
 
-    fn wait<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+    fn wake_reader(&self, state: &mut State) {
+        if std::mem::take(&mut state.reader_waits) {
+            self.progress.notify_one();
+        }
+    }
+
+    fn wait<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.reader_waits = true;
         self.progress.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -33,6 +33,10 @@ impl Zst {
 
 impl Step for Zst {
     fn push(&mut self, input: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
+        // Asked with nothing to read, the decoder would say how much it wants of a frame that may never come.
+        if input.is_empty() {
+            return Ok(());
+        }
         let mut source = InBuffer::around(input);
         loop {
             let mut target = OutBuffer::around(&mut self.out[..]);
@@ -44,7 +48,8 @@ impl Step for Zst {
             out(&self.out[..written])?;
             // 0 is the end of a frame that was flushed whole; more input begins the next one.
             self.inside = hint != 0;
-            if source.pos() == input.len() && written < PIECE {
+            // A full buffer may hide more of the frame; behind its end there is no more.
+            if source.pos() == input.len() && (!self.inside || written < PIECE) {
                 break;
             }
         }
