@@ -229,7 +229,7 @@ fn what_cannot_be_backed_up_is_refused_in_words_before_anything_is_made() {
     server
         .sql("CREATE USER plain@localhost; CREATE USER half@localhost; GRANT SUPER ON *.* TO half@localhost");
     let to = server.dir.path().join("b");
-    let mut backup =
+    let backup =
         |more: &[&str], code| fail(server.backup().args(["-s", "dir", "--to"]).arg(&to).args(more), code);
     assert!(backup(&["-u", "nobody", "-p", "x"], 4).contains("refuses the account"));
     assert!(backup(&["-u", "plain"], 4).contains("may not"));

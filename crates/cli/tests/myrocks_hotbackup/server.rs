@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take before a test fails instead of waiting on.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server of its own, in a directory of its own; it ends with its owner.
-pub struct Server {
+pub(crate) struct Server {
     /// Everything of this server; other directories of the test may lie here too.
-    pub dir: TempDir,
-    pub datadir: PathBuf,
-    pub socket: PathBuf,
+    pub(crate) dir: TempDir,
+    pub(crate) datadir: PathBuf,
+    pub(crate) socket: PathBuf,
     child: Child,
 }
 
@@ -47,12 +47,12 @@ fn user() -> String {
 
 impl Server {
     /// A new, empty server with MyRocks and a binlog.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&["--plugin-load-add=ha_rocksdb.so"])
     }
 
     /// A new, empty server with further options.
-    pub fn with(options: &[&str]) -> Self {
+    pub(crate) fn with(options: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let datadir = dir.path().join("data");
         let status = Command::new("cp").args(["-a"]).arg(template()).arg(&datadir).status().unwrap();
@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// A server on a data directory that exists.
-    pub fn on(dir: TempDir, datadir: PathBuf, options: &[&str]) -> Self {
+    pub(crate) fn on(dir: TempDir, datadir: PathBuf, options: &[&str]) -> Self {
         // Socket paths are short: at most 107 bytes.
         let socket = dir.path().join("s");
         let child = start(&datadir, &socket, dir.path(), options);
@@ -88,19 +88,19 @@ impl Server {
     }
 
     /// Ends the server at once, as a power cut would, and starts it again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         self.child =
             start(&self.datadir, &self.socket, self.dir.path(), &["--plugin-load-add=ha_rocksdb.so"]);
         self.wait();
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    pub fn client(&self) -> Command {
+    pub(crate) fn client(&self) -> Command {
         let mut command = Command::new("mariadb");
         command
             .args(["--no-defaults", "-uroot", "-N", "-B", "--default-character-set=utf8mb4", "-S"])
@@ -109,32 +109,32 @@ impl Server {
     }
 
     /// Runs statements; gives the rows, columns separated by tabs.
-    pub fn sql(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> String {
         let output = self.client().args(["-e", sql]).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
     /// One number.
-    pub fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         let text = self.sql(sql);
         text.parse().unwrap_or_else(|_| panic!("{sql}: {text:?}"))
     }
 
     /// The directory for checkpoints.
-    pub fn snapshots(&self) -> PathBuf {
+    pub(crate) fn snapshots(&self) -> PathBuf {
         self.dir.path().join("snapshots")
     }
 
     /// The program under test, with the server and the checkpoint directory given.
-    pub fn backup(&self) -> Command {
+    pub(crate) fn backup(&self) -> Command {
         let mut command = program();
         command.arg("--socket").arg(&self.socket).arg("--checkpoint-dir").arg(self.snapshots());
         command
     }
 
     /// Nothing of a backup may be left.
-    pub fn assert_no_checkpoint(&self) {
+    pub(crate) fn assert_no_checkpoint(&self) {
         let left: Vec<_> = match std::fs::read_dir(self.snapshots()) {
             Ok(entries) => entries.map(|e| e.unwrap().file_name()).collect(),
             Err(_) => Vec::new(),
@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// A table with accounts whose sum stays, and a log with one row for each transaction.
-    pub fn bank(&self) {
+    pub(crate) fn bank(&self) {
         self.sql(
             "CREATE DATABASE bank; USE bank;
              CREATE TABLE account (id INT PRIMARY KEY, amount BIGINT NOT NULL) ENGINE=ROCKSDB;
@@ -171,7 +171,7 @@ impl Server {
     }
 
     /// Writers that go on until they are dropped.
-    pub fn writers(&self, procedures: &[&str]) -> Writers {
+    pub(crate) fn writers(&self, procedures: &[&str]) -> Writers {
         let start = |procedure: &&str| {
             let mut client = self.client();
             client
@@ -184,7 +184,7 @@ impl Server {
     }
 
     /// Waits until the writers have written `rows` rows.
-    pub fn wait_for_rows(&self, rows: i64) {
+    pub(crate) fn wait_for_rows(&self, rows: i64) {
         let begun = Instant::now();
         while self.number("SELECT COUNT(*) FROM bank.log") < rows {
             assert!(begun.elapsed() < PATIENCE, "the writers do not write");
@@ -193,7 +193,7 @@ impl Server {
     }
 
     /// What must hold of the bank at every moment.
-    pub fn assert_bank(&self) {
+    pub(crate) fn assert_bank(&self) {
         assert_eq!(self.number("SELECT SUM(amount) FROM bank.account"), 100_000);
         self.sql("CHECK TABLE bank.account, bank.log");
         let net = "SELECT COUNT(*) FROM bank.account a WHERE a.amount <> 1000 \
@@ -233,7 +233,7 @@ impl Drop for Server {
 }
 
 /// Clients that write until they are dropped.
-pub struct Writers(Vec<Child>);
+pub(crate) struct Writers(Vec<Child>);
 
 impl Drop for Writers {
     fn drop(&mut self) {
@@ -245,14 +245,14 @@ impl Drop for Writers {
 }
 
 /// The program under test, without anything from the tester's environment.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_myrocks-hotbackup"));
     command.env_remove("MYSQL_PWD").env_remove("MYROCKS_BACKUP_KEY").stdin(Stdio::null());
     command
 }
 
 /// Runs a command that must succeed.
-pub fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
@@ -264,7 +264,7 @@ pub fn run(command: &mut Command) -> Output {
 }
 
 /// Runs a command that must fail with an exit code; gives its standard error.
-pub fn fail(command: &mut Command, code: i32) -> String {
+pub(crate) fn fail(command: &mut Command, code: i32) -> String {
     let output = command.output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
@@ -272,23 +272,23 @@ pub fn fail(command: &mut Command, code: i32) -> String {
 }
 
 /// Runs the program with its standard output in a file.
-pub fn run_to(command: &mut Command, file: &Path) -> String {
+pub(crate) fn run_to(command: &mut Command, file: &Path) -> String {
     let output = run(command.stdout(File::create(file).unwrap()));
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The shell's way: `script` with `$1`, `$2`, … as arguments.
-pub fn shell(script: &str, args: &[&Path]) {
+pub(crate) fn shell(script: &str, args: &[&Path]) {
     run(Command::new("bash").args(["-euo", "pipefail", "-c", script, "bash"]).args(args));
 }
 
 /// Starts a server on what a restore has made in `dir/restored`.
-pub fn start_restored(dir: TempDir, datadir: PathBuf) -> Server {
+pub(crate) fn start_restored(dir: TempDir, datadir: PathBuf) -> Server {
     Server::on(dir, datadir, &["--plugin-load-add=ha_rocksdb.so"])
 }
 
 /// Restores backups into a new directory and starts a server there.
-pub fn restored(from: &[&Path]) -> Server {
+pub(crate) fn restored(from: &[&Path]) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let datadir = dir.path().join("restored");
     let mut command = program();
@@ -301,7 +301,7 @@ pub fn restored(from: &[&Path]) -> Server {
 }
 
 /// Moves the files of a backup with the program under test and starts a server.
-pub fn moved_back(backup: &Path) -> Server {
+pub(crate) fn moved_back(backup: &Path) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let datadir = dir.path().join("restored");
     run(program().arg("--move_back").arg("--backup_dir").arg(backup).arg("--datadir").arg(&datadir).args([
