@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Compares `myrocks-hotbackup` with the program before it, with tar and with cat, in one run on one MariaDB server:
+# first with many small files, then with large data files. Prints seconds and ratios.
+# Needs hyperfine and what tests/setup.sh installs.
+#
+# usage: tests/bench/myrocks.sh [MEGABYTES] [SMALL_FILES] [RUNS]     (default 1024 9000 5)
+#
+# env: MYROCKS_HOTBACKUP   the program, if it is built already
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+size=${1:-1024} small=${2:-9000} runs=${3:-5}
+for tool in hyperfine mariadbd mbstream; do command -v "$tool" >/dev/null || { echo "$tool is missing" >&2; exit 1; }; done
+hot=${MYROCKS_HOTBACKUP:-}
+if [ -z "$hot" ]; then
+    cargo build --release --quiet -p dbrecover --bin myrocks-hotbackup
+    hot=${CARGO_TARGET_DIR:-$PWD/target}/release/myrocks-hotbackup
+fi
+dir=$(mktemp -d "${TMPDIR:-/tmp}/myrocks-bench.XXXXXX")
+server=
+finish() { [ -z "$server" ] || { kill "$server" && wait "$server"; } 2>/dev/null || true; rm -rf "$dir"; }
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+mariadb-install-db --no-defaults --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
+    --datadir="$dir/data" >"$dir/log" 2>&1 || { cat "$dir/log" >&2; exit 1; }
+mariadbd --no-defaults --user="$(id -un)" --datadir="$dir/data" --socket="$dir/s" --pid-file="$dir/pid" \
+    --skip-networking --skip-log-bin --plugin-load-add=ha_rocksdb.so >"$dir/log" 2>&1 &
+server=$!
+for _ in $(seq 300); do mariadb-admin --no-defaults -uroot -S "$dir/s" ping >/dev/null 2>&1 && break; sleep 0.1; done
+sql() { mariadb --no-defaults -uroot -N -B -S "$dir/s" -e "$1"; }
+
+sql "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v VARBINARY(4000)) ENGINE=ROCKSDB"
+rows=$((size * 256)) step=$((64 * 256))
+for ((from = 1; from <= rows; from += step)); do
+    sql "SET rocksdb_bulk_load = 1; INSERT INTO d.t SELECT seq, RANDOM_BYTES(4000) FROM d.seq_${from}_to_$((from + step - 1)); SET rocksdb_bulk_load = 0"
+done
+sql "SET GLOBAL rocksdb_force_flush_memtable_now = 1"
+data="$dir/data/#rocksdb"
+mkdir "$dir/bin" "$dir/snap"
+printf '#!/bin/sh\nexec mbstream "$@"\n' >"$dir/bin/xbstream"; chmod 755 "$dir/bin/xbstream"
+export PATH="$dir/bin:$PATH"
+
+ours="$hot -S $dir/s -c $dir/snap -q"
+theirs="/usr/bin/python3 /usr/bin/myrocks_hotbackup --socket=$dir/s --checkpoint_dir=$dir/snap"
+measure() { # NAME RUNS: the archives go through a pipe to a reader that reads
+    hyperfine --warmup 1 --runs "$2" --style none --export-json "$dir/$1.json" --shell bash \
+        -n 'tar'                    "set -o pipefail; $ours | cat >/dev/null" \
+        -n 'tar, no checksums'      "set -o pipefail; $ours --checksum none | cat >/dev/null" \
+        -n 'tar, sha256'            "set -o pipefail; $ours --checksum sha256 | cat >/dev/null" \
+        -n 'tar, direct I/O'        "set -o pipefail; $ours --direct-io on | cat >/dev/null" \
+        -n 'xbstream'               "set -o pipefail; $ours -s xbstream | cat >/dev/null" \
+        -n 'tar, zstd:1'            "set -o pipefail; $ours --compress zstd:1 | cat >/dev/null" \
+        -n 'cat of the data files'  "cat '$data'/*.sst | cat >/dev/null" \
+        -n 'one tar of everything'  "set -o pipefail; tar -c -f - --exclude='*.sock' -C $dir/data . 2>/dev/null | cat >/dev/null || true" \
+        -n 'the original, tar'      "set -o pipefail; $theirs --stream=tar 2>/dev/null | cat >/dev/null" \
+        -n 'the original, xbstream' "set -o pipefail; $theirs --stream=xbstream 2>/dev/null | cat >/dev/null" >/dev/null
+}
+report() { # NAME BYTES
+    python3 - "$dir/$1.json" "$2" <<'PYTHON'
+import json, statistics, sys
+results = {r["command"]: statistics.median(r["times"]) for r in json.load(open(sys.argv[1]))["results"]}
+size = int(sys.argv[2])
+cat, original = results["cat of the data files"], results["the original, tar"]
+for name, seconds in results.items():
+    print(f"{name:24} {seconds:7.3f} s {size / seconds / 1e6:7.0f} MB/s {seconds / cat:6.2f} x cat {original / seconds:7.2f} times the original")
+PYTHON
+}
+bytes=$(cat "$data"/*.sst | wc -c)
+echo "== large data files: $(find "$data" -name '*.sst' | wc -l) with $((bytes / 1000000)) MB, $(find "$dir/data" -type f | wc -l) files in all"
+measure large "$runs"; report large "$bytes"
+
+mkdir "$dir/data/many"
+for ((i = 0; i < small; i++)); do head -c 2048 /dev/zero >"$dir/data/many/t$i.MYD"; done
+echo "== the same with $small files of 2 KB more"
+measure small 3; report small "$bytes"
+
+echo "== peak memory"
+for how in '' '--direct-io on' '-s xbstream' '--compress zstd:1'; do
+    # shellcheck disable=SC2086
+    python3 - $ours $how <<'PYTHON'
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.PIPE if False else subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL).stdin, check=True)
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+print(f"{' '.join(sys.argv[7:]) or 'tar':24} {peak:6.1f} MiB")
+PYTHON
+done
