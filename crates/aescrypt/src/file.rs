@@ -87,6 +87,7 @@ fn open(input: &Path, output: &Path) -> Result<File, Error> {
 struct Output {
     file: NamedTempFile,
     path: PathBuf,
+    directory: PathBuf,
 }
 
 impl Output {
@@ -100,23 +101,23 @@ impl Output {
             Err(source) => return Err(fail(source)),
         };
         let directory = match path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
+            Some(directory) if !directory.as_os_str().is_empty() => directory.to_owned(),
+            _ => PathBuf::from("."),
         };
         let file = tempfile::Builder::new()
             .prefix(".aescrypt-")
             .suffix(".partial")
             .permissions(fs::Permissions::from_mode(NEW_FILE))
-            .tempfile_in(directory)
+            .tempfile_in(&directory)
             .map_err(fail)?;
         if let Some(mode) = mode {
             file.as_file().set_permissions(fs::Permissions::from_mode(mode)).map_err(fail)?;
         }
-        Ok(Self { file, path })
+        Ok(Self { file, path, directory })
     }
 
     fn commit(self) -> Result<(), Error> {
-        let Self { file, path } = self;
+        let Self { file, path, directory } = self;
         file.as_file().sync_all().map_err(Error::Write)?;
         file.persist(&path).map_err(|error| Error::File {
             action: "renaming to",
@@ -124,9 +125,7 @@ impl Output {
             source: error.error,
         })?;
         // The new name is on disk only when its directory is; not every file system lets a directory be synced.
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
-            && let Ok(directory) = File::open(directory)
-        {
+        if let Ok(directory) = File::open(directory) {
             let _ = directory.sync_all();
         }
         Ok(())

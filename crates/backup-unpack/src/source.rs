@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -65,9 +65,8 @@ impl<'a> Source<'a> {
                 Ok(Self::EncryptedTar(Box::new(input), password.ok_or(Error::NoPassword)?))
             }
             Format::Auto => {
-                let mut first = [0; 512];
-                let read = read_full(&mut input, &mut first).map_err(Error::Read)?;
-                let first = &first[..read];
+                let mut first = Vec::with_capacity(512);
+                input.by_ref().take(512).read_to_end(&mut first).map_err(Error::Read)?;
                 let format = if first.starts_with(b"AES") {
                     Format::EncryptedTar
                 } else if first.get(257..262) == Some(b"ustar") {
@@ -75,7 +74,7 @@ impl<'a> Source<'a> {
                 } else {
                     return Err(Error::UnknownFormat);
                 };
-                let input: Box<dyn Read + 'a> = Box::new(Cursor::new(first.to_vec()).chain(input));
+                let input: Box<dyn Read + 'a> = Box::new(Cursor::new(first).chain(input));
                 Self::from_reader(input, format, password)
             }
         }
@@ -97,17 +96,4 @@ impl fmt::Debug for Source<'_> {
             other => f.write_str(other.name()),
         }
     }
-}
-
-fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < buffer.len() {
-        match input.read(&mut buffer[read..]) {
-            Ok(0) => break,
-            Ok(n) => read += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(read)
 }
