@@ -23,7 +23,7 @@ const NEW_FILE: u32 = 0o666;
 ///
 /// # Errors
 ///
-/// Everything of [`Decryptor`], [`Error::File`], [`Error::Write`], [`Error::SameFile`], [`Error::NotRegular`].
+/// Everything of [`Decryptor`](crate::Decryptor), [`Error::File`], [`Error::Write`], [`Error::SameFile`], [`Error::NotRegular`].
 pub fn decrypt_file(input: &Path, output: &Path, password: &SecretString) -> Result<u64, Error> {
     decrypt_to_file(open(input, output)?, output, password)
 }
@@ -44,7 +44,7 @@ pub fn decrypt_to_file(input: impl Read, output: &Path, password: &SecretString)
 ///
 /// # Errors
 ///
-/// Everything of [`Encryptor`], [`Error::Read`], [`Error::File`], [`Error::SameFile`], [`Error::NotRegular`].
+/// Everything of [`Encryptor`](crate::Encryptor), [`Error::Read`], [`Error::File`], [`Error::SameFile`], [`Error::NotRegular`].
 pub fn encrypt_file(
     input: &Path,
     output: &Path,
