@@ -27,7 +27,7 @@ pub struct Report {
     pub unpacked: Vec<Unpacked>,
     /// One entry per server.
     pub servers: Vec<RecoveredServer>,
-    /// Bytes that the worker wrote per byte of unpacked backup, from the processes' own I/O accounting;
+    /// Bytes that the worker wrote per byte that lies unpacked, from the processes' own I/O accounting;
     /// `None` with the stock tools.
     pub written_per_byte: Option<f64>,
 }

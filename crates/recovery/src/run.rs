@@ -232,8 +232,8 @@ impl Recovery<'_> {
         for server in &mut servers {
             server.datadir = work.done_path().join("datadir").join(&server.folder);
         }
-        let (read, written) =
-            unpacked.iter().fold((0, 0), |(r, w), u| (r + unpacked_bytes(u), w + u.bytes_written));
+        let in_place: u64 = unpacked.iter().map(unpacked_bytes).sum();
+        let written: u64 = unpacked.iter().map(written_bytes).sum();
         let mut report = Report {
             schema_version: SCHEMA_VERSION,
             made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
@@ -244,7 +244,7 @@ impl Recovery<'_> {
             work_dir: work.done_path().to_owned(),
             unpacked,
             servers,
-            written_per_byte: (read > 0 && written > 0).then(|| written as f64 / read as f64),
+            written_per_byte: (in_place > 0 && written > 0).then(|| written as f64 / in_place as f64),
         };
         self.write_report(work.path(), &report).await?;
         let done = work.finish().await?;
@@ -427,9 +427,20 @@ impl Recovery<'_> {
     }
 }
 
-/// The bytes that an unpacked backup takes.
+/// The bytes that an unpacked backup takes: servers' files, base directory, everything else.
 fn unpacked_bytes(unpacked: &Unpacked) -> u64 {
-    unpacked.details.get("bytes_unpacked").and_then(serde_json::Value::as_u64).unwrap_or(unpacked.bytes_read)
+    let details = &unpacked.details;
+    let bytes =
+        |value: &serde_json::Value| value.get("bytes").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let servers = details.get("servers").and_then(serde_json::Value::as_object);
+    let servers: u64 = servers.map_or(0, |servers| servers.values().map(bytes).sum());
+    servers + ["base", "small_files"].iter().filter_map(|part| details.get(*part)).map(bytes).sum::<u64>()
+}
+
+/// The bytes that the worker wrote, by its own I/O accounting.
+fn written_bytes(unpacked: &Unpacked) -> u64 {
+    let io = unpacked.details.get("process_io").and_then(|io| io.get("written_chars"));
+    io.and_then(serde_json::Value::as_u64).unwrap_or(0)
 }
 
 fn now() -> String {
