@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use self::file::{Context, Done, Job, Limits, OutFile};
-use self::pool::{BUFFER, FileId, Pool};
+use self::pool::{BUFFER, FileId, Pool, SMALL};
 use self::target::Target;
 use crate::Error;
 use crate::chunk::{ChunkKind, SparseRun};
@@ -140,8 +140,7 @@ pub fn extract<R: Read>(
             scope.spawn(|| pool.work());
         }
         let _close = CloseOnDrop(&pool);
-        let read =
-            Feeder { pool: &pool, context: &context, files: Tracker::new(), held: None }.run(&mut reader);
+        let read = Feeder::new(&pool, &context).run(&mut reader);
         read.and_then(|()| pool.drain())
     });
     let (sums, failed, unfinished) = pool.into_parts();
@@ -179,21 +178,35 @@ struct Feeder<'a> {
     pool: &'a Pool<'a>,
     context: &'a Context,
     files: Tracker<Begun>,
-    /// A job not handed over yet: a small file's only payload goes together with its end.
-    held: Option<(FileId, Job)>,
+    next_id: FileId,
+    held: Option<Held>,
 }
 
 /// A file that is begun and not ended.
 #[derive(Debug)]
 struct Begun {
     id: FileId,
+    /// Until the first job.
+    file: Option<Box<OutFile>>,
     decoded: bool,
     /// Its length so far, and how far it was written.
     size: u64,
     written: u64,
 }
 
-impl Feeder<'_> {
+/// A job not handed over yet, and its file if that is its first one: the only payload of a small file goes together
+/// with the file's end.
+struct Held {
+    id: FileId,
+    file: Option<Box<OutFile>>,
+    job: Job,
+}
+
+impl<'a> Feeder<'a> {
+    fn new(pool: &'a Pool<'a>, context: &'a Context) -> Self {
+        Self { pool, context, files: Tracker::new(), next_id: 0, held: None }
+    }
+
     fn run<R: Read>(mut self, reader: &mut Reader<R>) -> Result<(), Error> {
         while let Some(chunk) = reader.next_chunk()? {
             self.chunk(chunk)?;
@@ -223,12 +236,13 @@ impl Feeder<'_> {
         }
         file.advance(header)?;
         let id = file.with.id;
+        let new = if header.payload_len() > 0 { file.with.file.take() } else { None };
         match &header.kind {
             ChunkKind::Payload { offset, len } => {
                 file.with.size = file.with.size.max(file.next);
                 file.with.written = file.with.written.max(file.next);
-                let (to, offset, len) = ((id, file.with.decoded), *offset, *len);
-                self.payload(to, chunk, offset, len)
+                let (decoded, offset, len) = (file.with.decoded, *offset, *len);
+                self.payload((id, new, decoded), chunk, offset, len)
             }
             ChunkKind::Sparse { offset, runs, len } => {
                 file.with.size = file.with.size.max(file.next);
@@ -243,7 +257,7 @@ impl Feeder<'_> {
                     file.with.written = file.with.written.max(data_end);
                 }
                 let (offset, len) = (*offset, *len);
-                self.sparse(id, chunk, offset, len, &runs)
+                self.sparse((id, new), chunk, offset, len, &runs)
             }
             _ => Ok(()),
         }
@@ -263,30 +277,65 @@ impl Feeder<'_> {
             self.hand_over()?;
             self.pool.drain()?;
         }
-        let file = OutFile::new(path, name, formats, replace);
-        let begun = Begun { id: 0, decoded: file.is_decoded(), size: 0, written: 0 };
-        let id = self.pool.add(file);
-        self.files.begin(path, Begun { id, ..begun });
+        let file = Box::new(OutFile::new(path, name, formats, replace));
+        let (id, decoded) = (self.next_id, file.is_decoded());
+        self.next_id += 1;
+        self.files.begin(path, Begun { id, decoded, file: Some(file), size: 0, written: 0 });
         Ok(())
     }
 
     fn end(&mut self, path: &[u8]) -> Result<(), Error> {
         let Some(file) = self.files.end(path) else { return Err(Error::Failed) };
-        let Begun { id, size, written, .. } = file.with;
+        let Begun { id, file, size, written, .. } = file.with;
         let end = Job::End { size, hole: size > written };
-        match self.held.take() {
-            Some((held, job)) if held == id => self.pool.push(id, [job, end]),
+        let (file, first) = match self.held.take() {
+            Some(held) if held.id == id => (held.file, Some(held.job)),
             held => {
                 self.held = held;
                 self.hand_over()?;
-                self.pool.push(id, [end])
+                (file, None)
+            }
+        };
+        let jobs = first.into_iter().chain([end]);
+        match file {
+            Some(file) if !file.is_decoded() && size <= SMALL as u64 => self.write_here(*file, jobs),
+            file => self.push(id, file, jobs),
+        }
+    }
+
+    /// Writes a small file at once: handing it to a worker takes longer, and several workers in one directory wait for
+    /// each other. 100,000 files of 512 bytes took 1.8 s by two workers.
+    fn write_here(&mut self, mut file: OutFile, jobs: impl Iterator<Item = Job>) -> Result<(), Error> {
+        for job in jobs {
+            let result = file.run(&job, self.context);
+            self.pool.release(job, false);
+            match result {
+                Ok(None) => {}
+                Ok(Some(done)) => self.pool.count(&done),
+                Err(error) => {
+                    file.discard(self.context);
+                    return Err(error);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn push(
+        &self,
+        id: FileId,
+        file: Option<Box<OutFile>>,
+        jobs: impl IntoIterator<Item = Job>,
+    ) -> Result<(), Error> {
+        if let Some(file) = file {
+            self.pool.add(id, file);
+        }
+        self.pool.push(id, jobs)
     }
 
     fn payload<R: Read>(
         &mut self,
-        (id, decoded): (FileId, bool),
+        (id, mut file, decoded): (FileId, Option<Box<OutFile>>, bool),
         mut chunk: Chunk<'_, R>,
         offset: u64,
         len: u64,
@@ -296,14 +345,14 @@ impl Feeder<'_> {
             let bytes = self.fill(&mut chunk, len - done, decoded)?;
             let job = Job::Data { offset: offset + done, bytes };
             done += job.len() as u64;
-            self.hold(id, job)?;
+            self.hold(id, file.take(), job)?;
         }
         Ok(())
     }
 
     fn sparse<R: Read>(
         &mut self,
-        id: FileId,
+        (id, mut file): (FileId, Option<Box<OutFile>>),
         mut chunk: Chunk<'_, R>,
         offset: u64,
         len: u64,
@@ -332,7 +381,7 @@ impl Feeder<'_> {
                 left_in_run -= n;
             }
             done += bytes.len() as u64;
-            self.hold(id, Job::Scatter { pieces, bytes })?;
+            self.hold(id, file.take(), Job::Scatter { pieces, bytes })?;
         }
         Ok(())
     }
@@ -360,15 +409,15 @@ impl Feeder<'_> {
         Ok(buffer)
     }
 
-    fn hold(&mut self, id: FileId, job: Job) -> Result<(), Error> {
+    fn hold(&mut self, id: FileId, file: Option<Box<OutFile>>, job: Job) -> Result<(), Error> {
         self.hand_over()?;
-        self.held = Some((id, job));
+        self.held = Some(Held { id, file, job });
         Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), Error> {
         match self.held.take() {
-            Some((id, job)) => self.pool.push(id, [job]),
+            Some(Held { id, file, job }) => self.push(id, file, [job]),
             None => Ok(()),
         }
     }

@@ -41,7 +41,6 @@ pub(super) struct Pool<'a> {
 #[derive(Debug, Default)]
 struct State {
     files: HashMap<FileId, Slot>,
-    next_id: FileId,
     ready: VecDeque<FileId>,
     /// Files that are ready or in a worker's hands.
     busy: usize,
@@ -87,13 +86,9 @@ impl<'a> Pool<'a> {
         }
     }
 
-    /// Adds a file.
-    pub(super) fn add(&self, file: OutFile) -> FileId {
-        let mut state = self.lock();
-        let id = state.next_id;
-        state.next_id += 1;
-        state.files.insert(id, Slot { jobs: VecDeque::new(), file: Some(Box::new(file)), busy: false });
-        id
+    /// Adds a file under a number that no other has.
+    pub(super) fn add(&self, id: FileId, file: Box<OutFile>) {
+        self.lock().files.insert(id, Slot { jobs: VecDeque::new(), file: Some(file), busy: false });
     }
 
     /// A buffer for `len` bytes or, if that is less, of [`BUFFER`] bytes; waits until there is one.
@@ -202,7 +197,7 @@ impl<'a> Pool<'a> {
             let result = file.run(&job, self.context);
             self.release(job, file.is_decoded());
             if let Some(done) = result? {
-                (self.on_done)(&done);
+                self.count(&done);
                 return Ok(Some(done));
             }
         }
@@ -210,7 +205,17 @@ impl<'a> Pool<'a> {
         Ok(None)
     }
 
-    fn release(&self, job: Job, decoded: bool) {
+    /// Tells of a finished file.
+    pub(super) fn count(&self, done: &Done) {
+        (self.on_done)(done);
+        let mut state = self.lock();
+        state.done.files += 1;
+        state.done.bytes += done.size;
+        state.done.decoded += u64::from(done.decoded);
+    }
+
+    /// Takes back the memory of a job that is done.
+    pub(super) fn release(&self, job: Job, decoded: bool) {
         let Some(buffer) = job.into_buffer() else { return };
         let mut state = self.lock();
         if buffer.capacity() >= BUFFER {
@@ -230,12 +235,9 @@ impl<'a> Pool<'a> {
         result: Result<Option<Done>, Error>,
     ) {
         match result {
-            Ok(Some(done)) => {
+            Ok(Some(_)) => {
                 state.files.remove(&id);
                 state.busy -= 1;
-                state.done.files += 1;
-                state.done.bytes += done.size;
-                state.done.decoded += u64::from(done.decoded);
             }
             other => {
                 let Some(slot) = state.files.get_mut(&id) else { return };
