@@ -75,7 +75,7 @@ fn what_mbstream_does_silently_is_an_error_here() {
 #[ignore = "needs lz4 and zstd; run: ./test"]
 fn members_of_lz4_and_zstd_are_decoded_whatever_their_options() {
     let dir = tempfile::tempdir().unwrap();
-    let plain: Vec<u8> = (0..3_000_000_u32).map(|i| (i / 5 ^ i >> 7) as u8).collect();
+    let plain: Vec<u8> = (0..3_000_000_u32).map(|i| ((i / 5) ^ (i >> 7)) as u8).collect();
     fs::write(dir.path().join("plain"), &plain).unwrap();
     let writer = Writer::new(Vec::new());
     let mut expected = BTreeMap::new();
