@@ -254,7 +254,7 @@ impl Job {
         walk(self.dir.path(), &mut |path, meta| {
             let socket = rustix::fs::FileType::from_raw_mode(meta.mode()) == rustix::fs::FileType::Socket;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if socket || name.ends_with(".pid") || name.ends_with(".partial") {
+            if socket || name.ends_with(".pid") {
                 left.push(path.to_owned());
             }
         })?;

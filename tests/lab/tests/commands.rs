@@ -68,7 +68,7 @@ fn a_password_on_the_command_line_works_as_it_did_and_is_warned_about() -> Resul
     let mut job = Job::new(&store)?;
     job.to_backup(&point.backup).args(&["-p", &password]).password(None);
     let outcome = job.succeed()?;
-    assert!(outcome.stderr.contains("-p"), "no warning: {}", outcome.stderr);
+    assert!(outcome.stderr.contains("on the command line can be read"), "no warning: {}", outcome.stderr);
     assert!(!outcome.stderr.contains(&password));
     job.verify(&store.truth, &point.groups)
 }
