@@ -116,6 +116,9 @@ fn backup(options: &Options) -> Result<()> {
          innodb_log_checksums=ON\ninnodb_redo_log_encrypt=OFF\ninnodb_undo_log_encrypt=OFF\n",
     )?;
 
+    // A clone has the tablespaces; the files of other engines and the tables' descriptions beside them
+    // come from the data directory, as xtrabackup copies them too.
+    other_files(&options.datadir, &copy)?;
     let mut names = Vec::new();
     list(&copy, Path::new(""), &mut names)?;
     names.sort();
@@ -152,6 +155,24 @@ fn position(copy: &Path) -> Result<Vec<Option<String>>> {
     let rows =
         sql.rows("SELECT binlog_file, binlog_position, gtid_executed FROM performance_schema.clone_status")?;
     rows.into_iter().next().context("no clone status")
+}
+
+/// Copies what lies in schema directories and is not InnoDB's.
+fn other_files(datadir: &Path, copy: &Path) -> Result<()> {
+    for schema in fs::read_dir(datadir)?.flatten().filter(|entry| entry.path().is_dir()) {
+        let into = copy.join(schema.file_name());
+        if schema.file_name().to_string_lossy().starts_with('#') {
+            continue;
+        }
+        fs::create_dir_all(&into)?;
+        for file in fs::read_dir(schema.path())?.flatten() {
+            let to = into.join(file.file_name());
+            if !file.file_name().to_string_lossy().ends_with(".ibd") && !to.exists() {
+                fs::copy(file.path(), to)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Regular files below `base`, relative to it.
