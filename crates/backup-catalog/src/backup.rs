@@ -189,9 +189,15 @@ pub(crate) fn tar_path(name: &BackupName) -> String {
     format!("encrypted/{name}.tar.encrypted")
 }
 
-/// Whether the backup's `ok` file says so.
+/// Whether the backup's `ok` file says so. A folder, or something that is no text, in its place says nothing.
 pub(crate) fn is_complete(store: &dyn Store, name: &BackupName) -> Result<bool, Error> {
-    Ok(optional(store, &format!("{name}/ok"))?.is_some_and(|content| content == b"ok\n"))
+    use io::ErrorKind::{FileTooLarge, InvalidData, IsADirectory, NotFound};
+    let path = format!("{name}/ok");
+    match store.read(&path, MAX_FILE) {
+        Ok(content) => Ok(content == b"ok\n"),
+        Err(e) if matches!(e.kind(), NotFound | IsADirectory | InvalidData | FileTooLarge) => Ok(false),
+        Err(e) => Err(Error::read(&path, e)),
+    }
 }
 
 /// Group and server of a folder: as a consistence line has them, else by the folder's name.

@@ -22,7 +22,7 @@ pub struct Account {
 ///
 /// Read are `user = …` and `password = …` in sections `[data-server NAME]`, and `encode-password = 1` anywhere, which
 /// says that passwords are base64. Values may hold any character and are taken literally; blanks around them are not
-/// part of them. The last of several lines for one key counts.
+/// part of them. Of several lines for one key of a section the last counts, of several `encode-password` the first.
 ///
 /// ```
 /// use backup_catalog::dbscale::Accounts;
@@ -55,7 +55,7 @@ impl Accounts {
     /// [`Error::Line`] if a user or password is not UTF-8 or, with `encode-password = 1`, a password not base64.
     pub fn parse(file: impl Into<String>, content: &[u8]) -> Result<Self, Error> {
         let file = file.into();
-        let mut encoded = false;
+        let mut encoded: Option<bool> = None;
         let mut raw: BTreeMap<String, Raw> = BTreeMap::new();
         let mut server: Option<String> = None;
         for (index, line) in content.split(|&b| b == b'\n').enumerate() {
@@ -72,7 +72,7 @@ impl Accounts {
             let text =
                 || std::str::from_utf8(value).map_err(|_| Error::line(&file, number, Problem::Encoding));
             match (key, &server) {
-                (b"encode-password", _) => encoded = value == b"1",
+                (b"encode-password", _) => _ = encoded.get_or_insert(value == b"1"),
                 (b"user", Some(name)) => raw.entry(name.clone()).or_default().user = Some(text()?.to_owned()),
                 (b"password", Some(name)) => {
                     raw.entry(name.clone()).or_default().password = Some((number, text()?.into()));
@@ -84,7 +84,7 @@ impl Accounts {
         for (name, Raw { user, password }) in raw {
             let Some(user) = user else { continue };
             let password = match password {
-                Some((line, secret)) if encoded => {
+                Some((line, secret)) if encoded == Some(true) => {
                     decode(&secret).map_err(|p| Error::line(&file, line, p))?
                 }
                 Some((_, secret)) => secret,

@@ -33,7 +33,8 @@ use crate::store::{Entry, EntryKind, MAX_FILE, Store, within};
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     dirs: BTreeMap<String, BTreeMap<String, (EntryKind, u64)>>,
-    files: BTreeMap<String, String>,
+    /// `None`: not UTF-8.
+    files: BTreeMap<String, Option<String>>,
 }
 
 /// Files with these names describe a backup or a server in it.
@@ -48,12 +49,19 @@ const DESCRIBING: [&str; 8] = [
     "master_slave",
 ];
 
+/// One record of [`Snapshot::FIND`].
+const FOUND: &str = "%y\\t%s\\t%P\\0";
+
 impl Snapshot {
     /// Arguments that make GNU `find`, run in the store's base directory, print what [`Snapshot::from_find`]
-    /// reads: kind, size and path of every entry down to the files of a server's folder.
-    pub const FIND: [&'static str; 8] =
-        ["-L", ".", "-mindepth", "1", "-maxdepth", "3", "-printf", "%y\\t%s\\t%P\\0"];
-
+    /// reads: kind, size and path of every entry down to the files of a server's folder. It does not go into folders
+    /// that are no backups, which may not even be readable (`lost+found`).
+    #[rustfmt::skip]
+    pub const FIND: [&'static str; 21] = [
+        "-L", ".", "-mindepth", "1", "-maxdepth", "3",
+        "!", "-path", "./*/*", "!", "-name", "UTC*", "!", "-name", "encrypted", "-printf", FOUND, "-prune",
+        "-o", "-printf", FOUND,
+    ];
     /// Whether the content of the file at `path` (relative to the base) belongs into a snapshot.
     pub fn wants(path: &str, size: u64) -> bool {
         let parts: Vec<&str> = path.split('/').collect();
@@ -102,10 +110,13 @@ impl Snapshot {
         self.dirs.entry(dir.to_owned()).or_default().insert(name.to_owned(), (kind, size));
     }
 
-    /// Sets the content of a file. Bytes that are not UTF-8 are kept lossily, which their reader reports.
+    /// Sets the content of a file. A file that is not UTF-8 can be listed and not read.
     pub fn content(&mut self, path: &str, content: &[u8]) {
-        let text = String::from_utf8_lossy(content);
-        let text = if path.ends_with("/backup.conf") { without_secrets(&text) } else { text.into_owned() };
+        let text = if path.ends_with("/backup.conf") {
+            Some(without_secrets(&String::from_utf8_lossy(content)))
+        } else {
+            String::from_utf8(content.to_vec()).ok()
+        };
         self.entry(path, EntryKind::File, content.len() as u64);
         self.files.insert(path.to_owned(), text);
     }
@@ -143,8 +154,17 @@ impl Store for Snapshot {
     }
 
     fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        within(limit, text.as_bytes().to_vec())
+        match self.files.get(path) {
+            Some(Some(text)) => within(limit, text.as_bytes().to_vec()),
+            Some(None) => Err(io::Error::new(io::ErrorKind::InvalidData, "not UTF-8")),
+            None => {
+                let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let (_, size) =
+                    self.dirs.get(dir).and_then(|d| d.get(name)).ok_or(io::ErrorKind::NotFound)?;
+                let kind = if *size > limit { io::ErrorKind::FileTooLarge } else { io::ErrorKind::Other };
+                Err(io::Error::new(kind, "its content was not fetched"))
+            }
+        }
     }
 }
 

@@ -60,6 +60,7 @@ fn a_snapshot_survives_json_and_holds_no_password() {
 fn a_snapshot_is_filled_from_find_and_says_what_it_wants() {
     let dir = tempfile::tempdir().unwrap();
     on_disk(dir.path(), &[Fake::full("01:00", 1..=2), Fake::inc("02:00", 2..=3).encrypted()]);
+    std::fs::create_dir_all(dir.path().join("lost+found/deep")).unwrap();
     let find =
         std::process::Command::new("find").args(Snapshot::FIND).current_dir(dir.path()).output().unwrap();
     assert!(find.status.success());
@@ -73,7 +74,28 @@ fn a_snapshot_is_filled_from_find_and_says_what_it_wants() {
     assert!(!wanted.iter().any(|path| path.ends_with("dbscale.conf") || path.ends_with("my.conf")));
     let (memory, disk) = (Catalog::read(&filled).unwrap(), Catalog::read(&disk).unwrap());
     assert_eq!(memory.backups().collect::<Vec<_>>(), disk.backups().collect::<Vec<_>>());
+    assert_eq!(memory.foreign(), ["lost+found"]);
+    assert!(
+        !String::from_utf8_lossy(&find.stdout).contains("deep"),
+        "folders that are no backups are not entered"
+    );
     assert!(Snapshot::from_find(b"f\t12").is_err());
+}
+
+#[test]
+fn a_snapshot_never_takes_a_file_it_does_not_hold_for_absent() {
+    let n = "UTC20210205010000.000-full";
+    let ok = format!("{n}/ok");
+    let mut store = Snapshot::default();
+    store.entry(&ok, EntryKind::File, 3);
+    assert!(matches!(Catalog::read(&store), Err(Error::Read { path, .. }) if path == ok));
+    store.content(&ok, b"ok\n");
+    assert_eq!(Catalog::read(&store).unwrap().listed().len(), 1);
+    let mut backup = snapshot(&[Fake::full("01:00", 1..=2)]);
+    backup.content(&format!("{n}/backuped_binlogs"), b"\xff:bin.000001\n");
+    let catalog = Catalog::read(&backup).unwrap();
+    let State::Damaged(error) = &catalog.listed()[0].state else { panic!("{:?}", catalog.listed()) };
+    assert_eq!(std::error::Error::source(error).unwrap().to_string(), "not UTF-8");
 }
 
 #[test]

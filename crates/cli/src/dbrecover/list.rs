@@ -48,7 +48,9 @@ pub(crate) struct Format {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let Some(store) = args.store else { return configured(&args.config_file, args.format) };
-    let catalog = Catalog::read(&DirStore::new(&store)).map_err(|e| Failure::new(Exit::Unusable, e))?;
+    let catalog = Catalog::read(&DirStore::new(&store))
+        .with_context(|| format!("the store {}", store.display()))
+        .map_err(|e| Failure::new(Exit::Unusable, e))?;
     print(&catalog, &store.display().to_string(), args.format)
 }
 
@@ -175,7 +177,7 @@ fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<Strin
         let at = (time - from).num_seconds().clamp(0, span);
         usize::try_from(at * (axis as i64 - 1) / span).unwrap_or(0)
     };
-    let mut out = format!("{:LABEL$}{}{:>rest$}\n", "", from, to.to_string(), rest = axis - STAMP);
+    let mut out = format!("{:LABEL$}{from}{:>rest$}\n", "", to.to_string(), rest = axis - STAMP);
     let chains = catalog.chains();
     let hidden = chains.len().saturating_sub(MAX_LANES);
     if hidden > 0 {
