@@ -26,7 +26,6 @@ enum Mark {
 struct Link {
     part: Part,
     checkpoints: Checkpoints,
-    info: Info,
     mark: Mark,
 }
 
@@ -84,11 +83,6 @@ impl Extracted {
         self.links.iter().map(|link| &link.checkpoints)
     }
 
-    /// What the chain's last backup says about itself.
-    pub fn info(&self) -> &Info {
-        &self.links[self.links.len() - 1].info
-    }
-
     /// The options without which the files cannot be read.
     pub fn my_cnf(&self) -> &BackupMyCnf {
         &self.my_cnf
@@ -123,29 +117,32 @@ impl Driver {
     }
 
     async fn open_link(&self, part: Part) -> Result<Link, Error> {
+        let (mark, at_first) = self.mark(&part.label).await?;
+        if let Some(checkpoints) = at_first {
+            // Its directory has changed since, and may be gone once it was applied.
+            return Ok(Link { part, checkpoints, mark });
+        }
         if let Some(member) = self.find_ending(&part.dir, &COMPRESSED).await? {
             return Err(Error::StillCompressed { member });
         }
         let Some((path, text)) = self.read_first(&part.dir, &Checkpoints::NAMES).await? else {
             return Err(missing(&part.dir, Checkpoints::NAMES[0]));
         };
-        let mut checkpoints = parse(&path, Checkpoints::parse(&text))?;
-        let info = match self.read_first(&part.dir, &Info::NAMES).await? {
-            Some((_, text)) => Info::parse(&text),
-            None => return Err(missing(&part.dir, Info::NAMES[0])),
-        };
-        if let Some(server) = &info.server_version {
-            self.tool.can_prepare(server)?;
+        let checkpoints = parse(&path, Checkpoints::parse(&text))?;
+        if let Some(server) = self.info(&part.dir).await?.server_version {
+            self.tool.can_prepare(&server)?;
         }
-        let (mark, at_first) = self.mark(&part.label).await?;
-        match at_first {
-            Some(at_first) => checkpoints = at_first,
-            None if matches!(checkpoints.backup_type, BackupType::LogApplied | BackupType::FullPrepared) => {
-                return Err(Error::AlreadyPrepared { dir: part.dir });
-            }
-            None => {}
+        if matches!(checkpoints.backup_type, BackupType::LogApplied | BackupType::FullPrepared) {
+            return Err(Error::AlreadyPrepared { dir: part.dir });
         }
-        Ok(Link { part, checkpoints, info, mark })
+        Ok(Link { part, checkpoints, mark })
+    }
+
+    async fn info(&self, dir: &Path) -> Result<Info, Error> {
+        match self.read_first(dir, &Info::NAMES).await? {
+            Some((_, text)) => Ok(Info::parse(&text)),
+            None => Err(missing(dir, Info::NAMES[0])),
+        }
     }
 
     /// Prepares an opened chain: redo only for every step but the last.
@@ -177,19 +174,13 @@ impl Driver {
             watch(Event::Done(step.clone()));
             steps.push(step);
         }
-        let last = &links[of - 1];
+        // Applying an incremental backup puts its own description into the base.
+        let info = self.info(&base).await?;
         let binlog = match self.read_first(&base, &BinlogInfo::NAMES).await? {
             Some((path, text)) => Some(parse(&path, BinlogInfo::parse(&text))?),
             None => None,
         };
-        Ok(Prepared {
-            dir: base,
-            to_lsn: last.checkpoints.to_lsn,
-            binlog,
-            info: last.info.clone(),
-            my_cnf,
-            steps,
-        })
+        Ok(Prepared { dir: base, to_lsn: links[of - 1].checkpoints.to_lsn, binlog, info, my_cnf, steps })
     }
 
     /// `--defaults-file` comes first: with the machine's own option files, or with none, the page size would be wrong.

@@ -165,6 +165,17 @@ async fn a_step_that_was_done_is_not_repeated() {
     let (_, events) = prepare(&driver, (full, incs)).await.unwrap();
     assert_eq!(events, ["before full", "before inc1", "begun inc2 2/3", "done inc2"]);
     assert_eq!(lab.calls().len(), 3);
+    let (full, incs) = (Part::new("full", lab.path("full")), ["inc1", "inc2"]);
+    for inc in incs {
+        fs::remove_dir_all(lab.path(inc)).unwrap();
+    }
+    let incs = incs.map(|inc| Part::new(inc, lab.path(inc))).to_vec();
+    let (prepared, _) = prepare(&driver, (full, incs)).await.unwrap();
+    assert_eq!(
+        (prepared.steps.len(), prepared.to_lsn),
+        (0, 130),
+        "what was applied need not be there any more"
+    );
 }
 
 #[tokio::test]
