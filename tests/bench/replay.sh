@@ -5,14 +5,15 @@
 # seconds, transactions per second, and how many times faster than the two pipes; every result is compared with the source.
 #
 # usage: tests/bench/replay.sh [TRANSACTIONS]     (default 10000; b has a thousandth of them, with 5000 rows each)
-# env:   FLAVORS="mysql mariadb"  LOADS="a b c"  METHODS="original pipe sql relay auto"  PROFILE=release
+# env:   FLAVORS="mysql mariadb"  LOADS="a b c"  METHODS="original pipe sql relay auto"  PROFILE=release  DBRECOVER=program (not built then)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 count=${1:-10000}
 flavors=${FLAVORS:-mysql mariadb} loads=${LOADS:-a b c} methods=${METHODS:-original pipe sql relay auto} profile=${PROFILE:-release}
 tools=${DBRECOVER_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/dbrecover-test-tools}
-if [ "$profile" = release ]; then cargo build --release --quiet --bin dbrecover; else cargo build --quiet --bin dbrecover; fi
-dbrecover=${CARGO_TARGET_DIR:-target}/$profile/dbrecover
+dbrecover=${DBRECOVER:-}
+if [ -n "$dbrecover" ]; then :; elif [ "$profile" = release ]; then cargo build --release --quiet --bin dbrecover; else cargo build --quiet --bin dbrecover; fi
+dbrecover=${dbrecover:-${CARGO_TARGET_DIR:-target}/$profile/dbrecover}
 dir=$(mktemp -d /tmp/replay-bench.XXXXXX)
 server=
 stop() { [ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; server=; }; }

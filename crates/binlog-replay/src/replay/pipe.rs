@@ -1,16 +1,20 @@
 //! The stock tools: `mysqlbinlog | mysql`, or `mariadb-binlog | mariadb`.
 //!
-//! No shell is between them, both exit statuses count, and the account is in an option file that only this
-//! user can read. Start and stop are exact positions; what is left out is named to `mysqlbinlog`, or cut
+//! No shell is between them, both exit statuses count, and the account is in an option file that has no
+//! name. Start and stop are exact positions; what is left out is named to `mysqlbinlog`, or cut
 //! out of copies of the binlogs where the tool cannot leave out single transactions.
 
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::MemfdFlags;
 use secrecy::{ExposeSecret, SecretString};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
@@ -67,7 +71,7 @@ pub(super) async fn replay(
     }
     let mut apply = Command::new(&client);
     apply
-        .arg(format!("--defaults-file={}", options.path().display()))
+        .arg(format!("--defaults-file=/proc/self/fd/{}", options.as_raw_fd()))
         .args(["--binary-mode", "--batch", "--comments", "--local-infile=1"])
         .arg("--max-allowed-packet=1073741824");
 
@@ -83,7 +87,7 @@ pub(super) async fn replay(
         ends = ends => ends,
         failed = watch => return Err(failed),
     };
-    drop((copies, loads));
+    drop((copies, loads, options));
     let status = |result: std::io::Result<ExitStatus>, path| result.map_err(Error::file("waiting for", path));
     let (reading, applying) = (status(reading, &reader)?, status(applying, &client)?);
     // A client that failed ends the reader too, so its words come first.
@@ -183,10 +187,13 @@ async fn watch(
     }
 }
 
-/// The account as a client option file; readable by this user alone.
-fn option_file(account: &Account) -> Result<NamedTempFile, Error> {
-    let mut file = NamedTempFile::with_prefix(".dbrecover-account-")
-        .map_err(Error::file("creating a file in", std::env::temp_dir()))?;
+/// The account as a client option file, in memory: no name that could be left behind. The children inherit it.
+fn option_file(account: &Account) -> Result<File, Error> {
+    let failed = || Error::file("making an option file in", "memory");
+    let file = rustix::fs::memfd_create("dbrecover-account", MemfdFlags::empty());
+    let mut file = File::from(file.map_err(|e| failed()(e.into()))?);
+    // The clients ignore option files that everybody may write.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed())?;
     let socket = account.socket.to_string_lossy();
     let text: SecretString = format!(
         "[client]\nuser={}\npassword={}\nsocket={}\nprotocol=socket\n",
@@ -195,8 +202,7 @@ fn option_file(account: &Account) -> Result<NamedTempFile, Error> {
         quoted(&socket)
     )
     .into();
-    let path = file.path().to_owned();
-    file.write_all(text.expose_secret().as_bytes()).map_err(Error::file("writing", path))?;
+    file.write_all(text.expose_secret().as_bytes()).map_err(failed())?;
     Ok(file)
 }
 

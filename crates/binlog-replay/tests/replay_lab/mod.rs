@@ -361,6 +361,7 @@ pub async fn every_target(source: &source::Source, method: Method) {
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = method;
     let server = start_for(&source.base, &request);
+    let untouched = files(&source.binlogs);
     for (i, moment) in source.moments.iter().enumerate() {
         request.target = match i {
             0 => TargetAt::Position(moment.position.clone()),
@@ -383,9 +384,16 @@ pub async fn every_target(source: &source::Source, method: Method) {
         );
     }
     server.stop().await;
+    assert!(files(&source.binlogs) == untouched, "{method} changed the binlogs");
     replay::clean(&datadir).unwrap();
     let left: Vec<_> = std::fs::read_dir(&datadir).unwrap().flatten().map(|e| e.file_name()).collect();
     assert!(!left.iter().any(|n| n.to_string_lossy().contains("dbrecover")), "{left:?}");
+}
+
+/// Names and bytes of the files in a folder.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    entries.map(|e| (e.path(), std::fs::read(e.path()).unwrap())).collect()
 }
 
 /// Kills the server when some transactions are applied, starts it again and goes on.
