@@ -97,15 +97,18 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
     }
     let (timeout, grace) = (stages[0].timeout, stages[0].grace);
     tracing::debug!(host = host.name(), %command, "start");
-    let mut input = None;
-    if host.streams() {
-        input = stages[0].take_input();
-    }
+    #[cfg(any(feature = "rabbit", feature = "grpc"))]
+    let secret = stages.iter().any(Spec::has_secrets);
+    let mut input = stages[0].take_input();
     let begun = tokio::time::Instant::now();
     let starting = async {
         match &*host.backend {
             Backend::Local => local::start(host, stages, &command).await,
             Backend::Ssh(ssh) => ssh.start(host, stages, &command).await,
+            #[cfg(any(feature = "rabbit", feature = "grpc"))]
+            Backend::Agent(agent, _) => {
+                crate::mailbox::start(agent, host, stages, input.take(), secret, &command).await
+            }
             Backend::Recording(recorder) => recorder.start(host, stages, input.as_deref().map(|v| &v[..])),
         }
     };

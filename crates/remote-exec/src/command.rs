@@ -97,6 +97,12 @@ impl Spec {
         self.args.iter().any(|a| matches!(a, Arg::Raw(_)))
     }
 
+    /// Whether anything in here must not be seen by others.
+    #[cfg_attr(not(any(feature = "rabbit", feature = "grpc")), expect(dead_code))]
+    pub(crate) fn has_secrets(&self) -> bool {
+        matches!(self.stdin, Input::Secret(_)) || self.env.iter().any(|(_, v)| matches!(v, Value::Secret(_)))
+    }
+
     /// The command for messages: secrets masked, the environment only where it is secret or set here.
     pub(crate) fn shown(&self) -> String {
         let mut line = String::new();

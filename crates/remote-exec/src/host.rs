@@ -22,6 +22,10 @@ pub enum Kind {
     Local,
     /// By ssh.
     Ssh,
+    /// Through an oslo.messaging agent on a message broker.
+    Rabbit,
+    /// Through a gRPC agent.
+    Adm,
     /// No machine at all: a recording for tests.
     Recording,
 }
@@ -31,6 +35,8 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Local => "local",
             Self::Ssh => "ssh",
+            Self::Rabbit => "rabbit-agent",
+            Self::Adm => "adm-agent",
             Self::Recording => "recording",
         })
     }
@@ -45,11 +51,19 @@ pub enum Method {
     Local,
     /// By ssh.
     Ssh(ssh::Options),
+    /// Through an oslo.messaging agent on a message broker.
+    #[cfg(feature = "rabbit")]
+    Rabbit(crate::rabbit::Options),
+    /// Through a gRPC agent.
+    #[cfg(feature = "grpc")]
+    Adm(crate::adm::Options),
 }
 
 pub(crate) enum Backend {
     Local,
     Ssh(Box<ssh::Ssh>),
+    #[cfg(any(feature = "rabbit", feature = "grpc"))]
+    Agent(Arc<dyn crate::mailbox::Agent>, Kind),
     Recording(Recorder),
 }
 
@@ -80,6 +94,18 @@ impl Host {
                 let name = options.shown();
                 Ok(Self::new(Backend::Ssh(Box::new(ssh::Ssh::connect(options).await?)), &name))
             }
+            #[cfg(feature = "rabbit")]
+            Method::Rabbit(options) => {
+                let name = options.host.clone();
+                let rabbit = crate::rabbit::Rabbit::connect(options).await?;
+                Ok(Self::new(Backend::Agent(Arc::new(rabbit), Kind::Rabbit), &name))
+            }
+            #[cfg(feature = "grpc")]
+            Method::Adm(options) => {
+                let name = options.address.clone();
+                let adm = crate::adm::Adm::connect(options).await?;
+                Ok(Self::new(Backend::Agent(Arc::new(adm), Kind::Adm), &name))
+            }
         }
     }
 
@@ -97,6 +123,8 @@ impl Host {
         match &*self.backend {
             Backend::Local => Kind::Local,
             Backend::Ssh(_) => Kind::Ssh,
+            #[cfg(any(feature = "rabbit", feature = "grpc"))]
+            Backend::Agent(_, kind) => *kind,
             Backend::Recording(_) => Kind::Recording,
         }
     }
@@ -141,8 +169,11 @@ impl Host {
     ///
     /// Dropping the last clone does the same without waiting for it.
     pub async fn close(self) {
-        if let Backend::Ssh(ssh) = &*self.backend {
-            ssh.close().await;
+        match &*self.backend {
+            Backend::Ssh(ssh) => ssh.close().await,
+            #[cfg(any(feature = "rabbit", feature = "grpc"))]
+            Backend::Agent(agent, _) => agent.close().await,
+            Backend::Local | Backend::Recording(_) => {}
         }
     }
 }

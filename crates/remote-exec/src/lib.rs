@@ -34,6 +34,10 @@
 //! A program that leaves its process group on purpose (a daemon) is not ended. Far sides are Linux with `/bin/sh`, GNU
 //! coreutils and findutils. A far program that ends itself with status 137 looks like one that signal 9 ended.
 
+#[cfg(feature = "grpc")]
+pub mod adm;
+#[cfg(any(feature = "rabbit", feature = "grpc"))]
+pub mod agent;
 mod child;
 mod command;
 mod error;
@@ -41,8 +45,12 @@ mod files;
 mod files_here;
 mod host;
 mod local;
+#[cfg(any(feature = "rabbit", feature = "grpc"))]
+mod mailbox;
 mod pipeline;
 mod quote;
+#[cfg(feature = "rabbit")]
+pub mod rabbit;
 pub mod recording;
 mod script;
 pub mod ssh;

@@ -28,6 +28,12 @@ pub(crate) enum Report<'a> {
         /// The id of this command, letters and digits.
         id: &'a str,
     },
+    /// Lines `event…` appended to `DIR/r`; the process group is registered as `DIR/pid`.
+    #[cfg_attr(not(any(feature = "rabbit", feature = "grpc")), expect(dead_code))]
+    Mailbox {
+        /// The directory of this command on the host.
+        dir: &'a str,
+    },
     /// Lines `event…` appended to a file.
     File(&'a OsStr),
 }
@@ -47,10 +53,17 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
         text(&mut s, &format!("; __i={id}; echo $$ >\"$__d/$__i.pid\" || exit 125; "));
         text(&mut s, "[ ! -e \"$__d/$__i.dead\" ] || exit 143; ");
     }
+    if let Report::Mailbox { dir } = report {
+        text(&mut s, "__d=");
+        quote::push(&mut s, OsStr::new(dir), "directory")?;
+        // The parent is `timeout`, whose group this is.
+        text(&mut s, "; echo $PPID >\"$__d/pid\" || exit 125; ");
+    }
     text(&mut s, "__r() { ");
     match report {
         // Opened for reading and writing: opening a FIFO only for writing would wait for a reader.
         Report::Supervisor { .. } => text(&mut s, "echo \"$__i $*\" 1<>\"$__d/ev\"; } 2>/dev/null; "),
+        Report::Mailbox { .. } => text(&mut s, "echo \"$*\" >>\"$__d/r\"; }; "),
         Report::File(path) => {
             text(&mut s, "echo \"$*\" >>");
             quote::push(&mut s, path, "path")?;

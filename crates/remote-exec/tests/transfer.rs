@@ -4,9 +4,9 @@
 #[allow(dead_code, unreachable_pub, reason = "the lab uses the same file")]
 mod sshd;
 
-use remote_exec::transfer::{self, Method, Options};
+use remote_exec::transfer::{self, Method, Options, Scp, Socat};
 use remote_exec::{Error, Host};
-use sshd::Sshd;
+use sshd::{Sshd, TemporaryUser};
 
 async fn by_ssh() -> (Host, Sshd) {
     let server = Sshd::start().unwrap();
@@ -133,4 +133,157 @@ async fn rate_limit_is_kept() {
         transfer::stream(&host, &sender, &host, &host.command("cat").stdout_null(), &options, &mut |_| {})
             .await;
     assert!(moved.unwrap().elapsed.as_millis() >= 400);
+}
+
+fn socat(dir: &std::path::Path) -> Options {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().min(65_000);
+    let socat = Socat {
+        port,
+        retries: 10,
+        to: "127.0.0.1".into(),
+        from: Some("127.0.0.1".into()),
+        log_dir: dir.join("socat_log"),
+    };
+    Options { method: Method::Socat, socat: Some(socat), ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd and socat; run: ./test"]
+async fn socat_stream_arrives_on_the_next_free_port_and_leaves_its_log() {
+    let (a, _a) = by_ssh().await;
+    let (b, _b) = by_ssh().await;
+    let dir = tempfile::tempdir().unwrap();
+    let options = socat(dir.path());
+    let taken = std::net::TcpListener::bind(("127.0.0.1", options.socat.as_ref().unwrap().port));
+    let dir_of_file = tempfile::tempdir().unwrap();
+    let source = sample(dir_of_file.path(), 30_000_001);
+    let target = dir_of_file.path().join("there");
+    let sender = a.command("cat").arg(&source);
+    let receiver = b.command("cat").stdout_to(&target);
+    let moved = transfer::stream(&a, &sender, &b, &receiver, &options, &mut |_| {}).await.unwrap();
+    assert_eq!((moved.method, moved.retries), (Method::Socat, 0));
+    assert_eq!((moved.digest.crc, moved.digest.bytes), cksum(&target));
+    assert!(taken.is_ok());
+    let day = std::fs::read_dir(dir.path().join("socat_log")).unwrap().next().unwrap().unwrap().path();
+    let mut logs: Vec<_> = std::fs::read_dir(&day).unwrap().map(|e| e.unwrap().path()).collect();
+    logs.sort();
+    assert_eq!(logs.len(), 2, "{logs:?}");
+    assert!(logs.iter().any(|l| std::fs::read_to_string(l).unwrap().contains("Address already in use")));
+    let auto = Options { method: Method::Auto, ..options };
+    let moved = transfer::stream(&a, &sender, &b, &receiver, &auto, &mut |_| {}).await.unwrap();
+    assert_eq!(moved.method, Method::Socat);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn socat_takes_no_connection_from_elsewhere_and_a_failing_program_is_named() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = socat(dir.path());
+    let socat = options.socat.as_mut().unwrap();
+    socat.from = Some("192.0.2.1".into());
+    socat.retries = 2;
+    options.timeout = Some(std::time::Duration::from_secs(20));
+    let sender = host.command("head").args(["-c", "1000000", "/dev/zero"]);
+    let ends = dir.path().join("ends");
+    let receiver = host.command("sh").args(["-c", "cat >/dev/null && echo end >>\"$1\"", "sh"]).arg(&ends);
+    let error = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Transfer { .. }), "{error:?}");
+    assert!(!ends.exists(), "the receiver never saw an end");
+    options.socat.as_mut().unwrap().from = None;
+    transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
+    assert!(ends.exists());
+    let failing = host.command("sh").args(["-c", "echo begun; exit 3"]);
+    let error = transfer::stream(&host, &failing, &host, &receiver, &options, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::Failed { status, .. } if status.code() == 3), "{error:?}");
+    let full = host.command("sh").args(["-c", "head -c 10 >/dev/null; echo full >&2; exit 5"]);
+    let error = transfer::stream(&host, &sender, &host, &full, &options, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(&error, Error::Failed { status, .. } if status.code() == 5), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn killed_receiving_socat_is_tried_again_and_never_looks_whole() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = socat(dir.path());
+    options.retries = 2;
+    let port = options.socat.as_ref().unwrap().port;
+    let sender =
+        host.command("sh").args(["-c", "head -c 3000000 /dev/zero; sleep 2; head -c 3000000 /dev/zero"]);
+    let ends = dir.path().join("ends");
+    let receiver = host.command("sh").args(["-c", "cat >/dev/null && echo end >>\"$1\"", "sh"]).arg(&ends);
+    let killer = tokio::spawn(async move {
+        let argument = format!("tcp4-listen:{port},");
+        loop {
+            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                let text = String::from_utf8_lossy(&cmdline).into_owned();
+                if text.starts_with("socat\0") && text.contains(&argument) {
+                    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+                    let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+                    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+                    return rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    });
+    let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
+    killer.await.unwrap();
+    assert_eq!((moved.digest.bytes, moved.retries), (6_000_000, 1));
+    assert_eq!(std::fs::read(&ends).unwrap(), b"end\n", "the cut one had no end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd and root; run: ./test"]
+async fn scp_stream_arrives_with_key_and_with_password() {
+    let (a, _a) = by_ssh().await;
+    let (b, b_server) = by_ssh().await;
+    let dir = tempfile::tempdir().unwrap();
+    let source = sample(dir.path(), 10_000_001);
+    let target = dir.path().join("there");
+    let sender = a.command("cat").arg(&source);
+    let receiver = b.command("cat").stdout_to(&target);
+    let work = dir.path().join("it's work");
+    let mut scp = Scp {
+        to: "127.0.0.1".into(),
+        port: Some(b_server.port()),
+        user: None,
+        password: None,
+        identity: Some(b_server.identity()),
+        known_hosts: Some(b_server.known_hosts()),
+        accept_new_host_keys: false,
+        dir: work.clone(),
+    };
+    let options = |scp: &Scp| Options { method: Method::Scp, scp: Some(scp.clone()), ..Options::default() };
+    let moved = transfer::stream(&a, &sender, &b, &receiver, &options(&scp), &mut |_| {}).await.unwrap();
+    assert_eq!(
+        (moved.method, moved.digest.crc, moved.digest.bytes),
+        (Method::Scp, cksum(&target).0, 10_000_001)
+    );
+    assert_eq!(std::fs::read_dir(&work).unwrap().count(), 0, "nothing is left");
+
+    let user = TemporaryUser::new("pa ss'w$rd").unwrap();
+    scp.identity = None;
+    scp.user = Some(user.name.clone());
+    scp.password = Some("wrong".to_owned().into());
+    let error = transfer::stream(&a, &sender, &b, &receiver, &options(&scp), &mut |_| {}).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Transfer { detail, .. } if detail.contains("Permission denied")),
+        "{error:?}"
+    );
+    // As that user on both ways: the FIFO is its own.
+    let mut by_user = remote_exec::ssh::Options::new("127.0.0.1");
+    by_user.port = Some(b_server.port());
+    by_user.known_hosts = Some(b_server.known_hosts());
+    by_user.config_file = Some("/dev/null".into());
+    by_user.user = Some(user.name.clone());
+    by_user.password = Some(user.password.clone().into());
+    let b = Host::connect(remote_exec::Method::Ssh(by_user)).await.unwrap();
+    scp.password = Some(user.password.clone().into());
+    scp.dir = b.command("sh").args(["-c", "echo \"$HOME\""]).run().await.unwrap().text().into();
+    let receiver = b.command("cksum").stdout_to(scp.dir.join("sum"));
+    let moved = transfer::stream(&a, &sender, &b, &receiver, &options(&scp), &mut |_| {}).await.unwrap();
+    assert_eq!(moved.digest.bytes, 10_000_001);
 }

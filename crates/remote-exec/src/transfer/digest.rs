@@ -24,7 +24,7 @@ impl fmt::Display for Digest {
 }
 
 /// What a stage says in front of its digest on stderr.
-const MARK: &str = "@dbrecover-digest";
+pub(super) const MARK: &str = "@dbrecover-digest";
 
 /// `tee` writes to `cksum` and, through fd 3, to the stage's own stdout. No temporary file is needed.
 const SCRIPT: &str = r#"{ tee /dev/fd/3 | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
@@ -70,8 +70,16 @@ pub(super) async fn listen(stderr: Option<Reader>) -> Heard {
     Heard { digest, last_lines: Vec::from(lines).join("\n") }
 }
 
+/// The same of a stderr that is in memory.
+pub(super) fn hear(stderr: &[u8]) -> Heard {
+    let text = String::from_utf8_lossy(stderr);
+    let (sums, lines): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with(MARK));
+    let digest = sums.last().and_then(|line| parse(line.strip_prefix(MARK)?));
+    Heard { digest, last_lines: lines[lines.len().saturating_sub(LINES)..].join("\n") }
+}
+
 /// `CRC LENGTH`.
-fn parse(text: &str) -> Option<Digest> {
+pub(super) fn parse(text: &str) -> Option<Digest> {
     let mut words = text.split_ascii_whitespace();
     let crc = words.next()?.parse().ok()?;
     Some(Digest { crc, bytes: words.next()?.parse().ok()? })

@@ -15,11 +15,16 @@
 //! are protected by ssh; `Socat` by the network it runs in, and by accepting connections from the sender's address only.
 
 mod digest;
+mod gate;
 mod relay;
+mod scp;
+mod socat;
 
 use std::time::{Duration, Instant};
 
 pub use digest::Digest;
+pub use scp::Scp;
+pub use socat::Socat;
 
 use crate::{Command, Error, Host};
 
@@ -27,13 +32,18 @@ use crate::{Command, Error, Host};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Method {
-    /// `Local` where both programs run on one host, else `Relay`.
+    /// `Local` where both programs run on one host; else `Socat` where [`Options::socat`] is given, no rate is to be
+    /// held, and both hosts have socat; else `Relay`.
     #[default]
     Auto,
     /// A pipe on the one host that both programs run on.
     Local,
     /// Through this process.
     Relay,
+    /// Over one TCP connection between two `socat`; [`Options::socat`] says how.
+    Socat,
+    /// Over one connection that `ssh` on the sender makes to the receiver; [`Options::scp`] says how.
+    Scp,
 }
 
 impl std::fmt::Display for Method {
@@ -42,6 +52,8 @@ impl std::fmt::Display for Method {
             Self::Auto => "auto",
             Self::Local => "local",
             Self::Relay => "relay",
+            Self::Socat => "socat",
+            Self::Scp => "scp",
         })
     }
 }
@@ -57,13 +69,25 @@ pub struct Options {
     pub before_retry: Option<Command>,
     /// The most bytes per second, on average. Only the relay can hold it.
     pub rate_limit: Option<u64>,
+    /// How the two `socat` find each other; needed for [`Method::Socat`].
+    pub socat: Option<Socat>,
+    /// How the sender logs in to the receiver; needed for [`Method::Scp`].
+    pub scp: Option<Scp>,
     /// How long one attempt may take. Without it, as long as bytes may come.
     pub timeout: Option<Duration>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { method: Method::Auto, retries: 0, before_retry: None, rate_limit: None, timeout: None }
+        Self {
+            method: Method::Auto,
+            retries: 0,
+            before_retry: None,
+            rate_limit: None,
+            socat: None,
+            scp: None,
+            timeout: None,
+        }
     }
 }
 
@@ -88,6 +112,19 @@ enum Failure {
     Program(Box<Error>),
 }
 
+/// Whether an error of a start is worth another attempt.
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::NoProgram { .. } | Error::NoDirectory { .. } | Error::Argument { .. } => {
+            Failure::Program(Box::new(error))
+        }
+        error => Failure::Stream { detail: error.to_string(), source: Some(Box::new(error)) },
+    }
+}
+
+/// SIGPIPE: the program's reader went away, which is not the program's fault.
+const BROKEN_PIPE: u8 = 141;
+
 impl Failure {
     fn stream(detail: impl Into<String>) -> Self {
         Self::Stream { detail: detail.into(), source: None }
@@ -110,11 +147,19 @@ pub async fn stream(
     options: &Options,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Moved, Error> {
-    let method = choose(from, to, options)?;
+    let method = choose(from, to, options).await?;
     let mut retries = 0;
     loop {
         let begun = Instant::now();
-        let attempt = relay::run(from, sender, to, receiver, options, progress);
+        let attempt = async {
+            let digest = match (method, &options.socat, &options.scp) {
+                (Method::Socat, Some(socat), _) => socat::run(from, sender, to, receiver, socat).await?,
+                (Method::Scp, _, Some(scp)) => scp::run(from, sender, to, receiver, scp).await?,
+                _ => return relay::run(from, sender, to, receiver, options, progress).await,
+            };
+            progress(digest.bytes);
+            Ok(digest)
+        };
         let result = match options.timeout {
             Some(limit) => tokio::time::timeout(limit, attempt)
                 .await
@@ -148,17 +193,30 @@ fn one_machine(a: &Host, b: &Host) -> bool {
     std::sync::Arc::ptr_eq(&a.backend, &b.backend) || (a.kind() == b.kind() && a.kind() == crate::Kind::Local)
 }
 
-fn choose(from: &Host, to: &Host, options: &Options) -> Result<Method, Error> {
+async fn choose(from: &Host, to: &Host, options: &Options) -> Result<Method, Error> {
+    let cannot = |host: &Host, what| Err(Error::Unsupported { host: host.name().to_owned(), what });
     let method = match options.method {
-        Method::Auto if one_machine(from, to) => Method::Local,
-        Method::Auto => Method::Relay,
+        Method::Auto if one_machine(from, to) && from.streams() => Method::Local,
+        Method::Auto => {
+            let may = options.socat.is_some() && options.rate_limit.is_none();
+            if may && from.find_program("socat").await?.is_some() && to.find_program("socat").await?.is_some()
+            {
+                Method::Socat
+            } else {
+                Method::Relay
+            }
+        }
         method => method,
     };
-    let cannot = |host: &Host, what| Err(Error::Unsupported { host: host.name().to_owned(), what });
     match method {
         Method::Local if !one_machine(from, to) => cannot(to, "take a local transfer: it is another machine"),
         Method::Local | Method::Relay if !from.streams() => cannot(from, "stream what a program writes"),
         Method::Local | Method::Relay if !to.streams() => cannot(to, "stream into a program"),
+        Method::Socat if options.socat.is_none() => cannot(to, "take a transfer by socat without a port"),
+        Method::Scp if options.scp.is_none() => cannot(to, "take a transfer by scp without a login"),
+        Method::Socat | Method::Scp if options.rate_limit.is_some() => {
+            cannot(from, "hold a rate with socat or scp; use the relay")
+        }
         method => Ok(method),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::digest::{self, Digest, Heard};
-use super::{Failure, Options};
+use super::{BROKEN_PIPE, Failure, Options, failure};
 use crate::child::{Reader, Writer};
 use crate::{Child, Command, Error, Host, Status};
 
@@ -20,9 +20,6 @@ const TELL: Duration = Duration::from_millis(250);
 
 /// How long a program whose partner failed has to end by itself and say why.
 const AFTERMATH: Duration = Duration::from_secs(10);
-
-/// SIGPIPE: the program's reader went away, which is not the program's fault.
-const BROKEN_PIPE: u8 = 141;
 
 /// One attempt.
 pub(super) async fn run(
@@ -74,16 +71,6 @@ pub(super) async fn run(
                 Err(_) => Failure::stream(format!("writing broke off: {e}")),
             })
         }
-    }
-}
-
-/// Whether an error of a start is worth another attempt.
-fn failure(error: Error) -> Failure {
-    match error {
-        Error::NoProgram { .. } | Error::NoDirectory { .. } | Error::Argument { .. } => {
-            Failure::Program(Box::new(error))
-        }
-        error => Failure::Stream { detail: error.to_string(), source: Some(Box::new(error)) },
     }
 }
 

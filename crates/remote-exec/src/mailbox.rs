@@ -1,0 +1,407 @@
+//! Hosts behind an agent that takes one line of shell and answers once, when it has ended.
+//!
+//! Such an agent gives back text at best: no exit status, no bytes that are not UTF-8, no end of a command that takes
+//! too long, no second answer when the first got lost. So a command is wrapped: it runs in a directory of its own
+//! (0700, below `/tmp`, with a random name), in a process group of its own under `timeout`, and leaves its output and
+//! statuses there. The answer is base64; long output is fetched in pieces. When an answer is lost the directory tells
+//! what became of the command, so it need not be run twice to know; where even that cannot be told, it is
+//! [`Error::Lost`]. The same name twice is refused by `mkdir`, so a message that arrives twice runs once.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::io::StreamReader;
+use zeroize::Zeroizing;
+
+use crate::child::{Process, Reader, Started};
+use crate::command::Spec;
+use crate::script::{self, Event, LOADER, Report};
+use crate::{Error, Host, Status, local};
+
+/// How much of each stream is in the first answer, in bytes; the rest is fetched.
+const INLINE: u64 = 1 << 20;
+
+/// How much is fetched at once, in bytes.
+const PIECE: u64 = 4 << 20;
+
+/// The most base64 in one call. An agent puts the call into one argument of its shell: Linux allows 128 KiB.
+const CALL: usize = 90_000;
+
+/// How long a call may take that only looks or fetches.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a call comes back with besides an answer.
+#[derive(Debug)]
+pub(crate) enum CallError {
+    /// The command was certainly not run.
+    NotRun(Error),
+    /// It was handed over, and no answer came.
+    Unknown(String),
+    /// The agent answered with an error of its own.
+    Refused(Error),
+}
+
+/// A boxed future, as trait objects need it.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One way to an agent.
+pub(crate) trait Agent: Send + Sync + 'static {
+    /// Has the agent's shell run `text`; what it wrote to stdout.
+    fn call(&self, text: Zeroizing<String>, limit: Option<Duration>)
+    -> Boxed<'_, Result<Vec<u8>, CallError>>;
+
+    /// Whether commands, and so the secrets in them, may be handed to this agent: it keeps them out of its process
+    /// list, or the user has said that it does not matter.
+    fn may_have_secrets(&self) -> Boxed<'_, Result<bool, Error>>;
+
+    /// Gives up the connection.
+    fn close(&self) -> Boxed<'_, ()>;
+}
+
+/// What a command and its directory are known by.
+#[derive(Clone)]
+struct Mailbox {
+    agent: Arc<dyn Agent>,
+    mark: String,
+    dir: String,
+    host: String,
+    command: String,
+}
+
+/// What the directory of a command tells.
+enum State {
+    Done {
+        status: u8,
+        out: u64,
+        err: u64,
+        events: Vec<Event>,
+        first_out: Vec<u8>,
+        first_err: Vec<u8>,
+    },
+    Running,
+    /// It began, and neither it nor its end is there.
+    Dead,
+    None,
+}
+
+/// Runs the stages; returns at once.
+pub(crate) async fn start(
+    agent: &Arc<dyn Agent>,
+    host: &Host,
+    stages: Vec<Spec>,
+    input: Option<Zeroizing<Vec<u8>>>,
+    secret: bool,
+    command: &str,
+) -> Result<Started, Error> {
+    if secret && !agent.may_have_secrets().await? {
+        return Err(Error::Unsupported {
+            host: host.name().to_owned(),
+            what: "be given a secret: its agent shows commands in the process list (see the option `trusted`)",
+        });
+    }
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|e| Error::Here { what: "get random bytes", source: io::Error::other(e.to_string()) })?;
+    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let mailbox = Mailbox {
+        agent: agent.clone(),
+        mark: format!("@dbrecover-{id}"),
+        dir: format!("/tmp/dbrecover-{id}"),
+        host: host.name().to_owned(),
+        command: command.to_owned(),
+    };
+    let mut line = script::render(&stages, &Report::Mailbox { dir: &mailbox.dir })?;
+    line.push(b'\n');
+    line.extend_from_slice(input.as_deref().map_or(&[], |v| &v[..]));
+    let (done, ended) = oneshot::channel();
+    let (out, out_pieces) = mpsc::channel(2);
+    let (err, err_pieces) = mpsc::channel(2);
+    let running = mailbox.clone();
+    tokio::spawn(async move {
+        let state = running.run(&stages, &line).await;
+        let (result, state) = match state {
+            Ok(state) => match running.judge(&state, &stages) {
+                Ok(statuses) => (Ok(statuses), Some(state)),
+                Err(e) => (Err(e), None),
+            },
+            Err(e) => (Err(e), None),
+        };
+        let _ = done.send(result);
+        if let Some(State::Done { out: out_size, err: err_size, first_out, first_err, .. }) = state {
+            tokio::join!(
+                running.pump("o", out_size, first_out, out),
+                running.pump("e", err_size, first_err, err)
+            );
+        }
+        running.remove().await;
+    });
+    Ok(Started {
+        stdin: None,
+        stdout: Some(reader(out_pieces)),
+        stderr: Some(reader(err_pieces)),
+        process: Box::new(Waiting {
+            mailbox,
+            ended: Some(ended),
+            result: None,
+            runtime: tokio::runtime::Handle::current(),
+        }),
+    })
+}
+
+/// The pieces as a stream.
+fn reader(pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> Reader {
+    let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
+        pieces.recv().await.map(|piece| (piece.map(io::Cursor::new), pieces))
+    });
+    Box::new(StreamReader::new(stream.boxed()))
+}
+
+impl Mailbox {
+    /// Hands the command over and waits for its end.
+    async fn run(&self, stages: &[Spec], line: &[u8]) -> Result<State, Error> {
+        let (timeout, grace) = (stages[0].timeout, stages[0].grace);
+        let d = &self.dir;
+        let base64 = Zeroizing::new(STANDARD.encode(line));
+        let source = if base64.len() <= CALL {
+            Zeroizing::new(format!("printf %s '{}'", *base64))
+        } else {
+            for (i, piece) in base64.as_bytes().chunks(CALL).enumerate() {
+                let piece = std::str::from_utf8(piece).unwrap_or_default();
+                let text =
+                    format!("umask 077; mkdir -p {d}.in && printf %s '{piece}' >{d}.in/{i:08}; echo sent");
+                self.small(Zeroizing::new(text)).await?;
+            }
+            Zeroizing::new(format!("cat {d}.in/*"))
+        };
+        // 0 means no limit to `timeout`; it makes the process group all the same.
+        let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
+        let text = Zeroizing::new(format!(
+            "umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | timeout -k {} {limit} /bin/sh -c '{LOADER}' \
+             >\"$d/o\" 2>\"$d/e\"; echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+            *source,
+            grace.as_secs_f64().max(0.001),
+            self.tell(),
+        ));
+        let patience = timeout.map(|t| t + grace + LOOK);
+        match self.agent.call(text, patience).await {
+            Ok(answer) => match self.parse(&answer) {
+                Some(state) => Ok(state),
+                None => Err(self.strange(&answer)),
+            },
+            Err(CallError::NotRun(e) | CallError::Refused(e)) => Err(e),
+            Err(CallError::Unknown(detail)) => self.look_for(detail).await,
+        }
+    }
+
+    /// The answer got lost: asks the directory until it tells the end.
+    async fn look_for(&self, detail: String) -> Result<State, Error> {
+        tracing::warn!(
+            host = self.host,
+            command = self.command,
+            detail,
+            "no answer, asking what became of it"
+        );
+        let mut last = tokio::time::Instant::now();
+        let mut pause = Duration::from_millis(200);
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+            let text = format!("d={}; {}", self.dir, self.tell());
+            let answer = self.agent.call(text.into(), Some(LOOK)).await.ok();
+            match answer.and_then(|answer| self.parse(&answer)) {
+                Some(State::Running) => last = tokio::time::Instant::now(),
+                Some(State::None) | None if last.elapsed() < PATIENCE => {}
+                Some(state @ (State::Done { .. } | State::Dead)) => return Ok(state),
+                Some(State::None) | None => {
+                    let (host, command) = (self.host.clone(), self.command.clone());
+                    return Err(Error::Lost { host, command, detail });
+                }
+            }
+        }
+    }
+
+    /// Shell text that tells the state of the directory `$d`.
+    fn tell(&self) -> String {
+        let mark = &self.mark;
+        format!(
+            "if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
+             $(cat \"$d/r\" 2>/dev/null | tr '\\n' ';'); head -c {INLINE} \"$d/o\" | base64 -w0; echo; \
+             head -c {INLINE} \"$d/e\" | base64 -w0; echo; \
+             elif [ ! -d \"$d\" ]; then echo; echo {mark} none; \
+             elif [ ! -e \"$d/pid\" ] || kill -s 0 -- \"-$(cat \"$d/pid\")\" 2>/dev/null || {{ sleep 1; [ -e \"$d/s\" ]; }}; \
+             then echo; echo {mark} running; else echo; echo {mark} dead; fi"
+        )
+    }
+
+    fn parse(&self, answer: &[u8]) -> Option<State> {
+        let mut lines = answer.split(|b| *b == b'\n').skip_while(|l| !l.starts_with(self.mark.as_bytes()));
+        let head = std::str::from_utf8(lines.next()?).ok()?.strip_prefix(&self.mark)?.trim();
+        let Some(done) = head.strip_prefix("done ") else {
+            return match head {
+                "running" => Some(State::Running),
+                "dead" => Some(State::Dead),
+                "none" => Some(State::None),
+                _ => None,
+            };
+        };
+        let mut words = done.splitn(4, ' ');
+        let status = words.next()?.parse().ok()?;
+        let (out, err) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let events = words.next().unwrap_or_default().split(';').filter_map(Event::parse).collect();
+        let first_out = STANDARD.decode(lines.next()?).ok()?;
+        let first_err = STANDARD.decode(lines.next()?).ok()?;
+        let whole = |size: u64, first: &[u8]| first.len() as u64 == size.min(INLINE);
+        (whole(out, &first_out) && whole(err, &first_err)).then_some(State::Done {
+            status,
+            out,
+            err,
+            events,
+            first_out,
+            first_err,
+        })
+    }
+
+    fn judge(&self, state: &State, stages: &[Spec]) -> Result<Vec<Status>, Error> {
+        let (host, command) = (self.host.clone(), self.command.clone());
+        match state {
+            State::Done { status, events, .. } => match local::statuses(events, stages, &host)? {
+                Some(statuses) => Ok(statuses),
+                // 124 and 137 are what `timeout` says of what it ended.
+                None => match stages[0].timeout {
+                    Some(after) if matches!(status, 124 | 137) => {
+                        Err(Error::Timeout { host, command, after })
+                    }
+                    _ => Err(Error::EndedThere { host, command }),
+                },
+            },
+            State::Running => {
+                Err(Error::Lost { host, command, detail: "its name was used before".to_owned() })
+            }
+            State::Dead => Err(Error::EndedThere { host, command }),
+            State::None => {
+                let detail = "the agent could not make a directory in /tmp".to_owned();
+                Err(Error::Agent { host, detail })
+            }
+        }
+    }
+
+    /// Hands the stream on: what the first answer had, then the rest piece by piece.
+    async fn pump(&self, file: &str, size: u64, first: Vec<u8>, to: mpsc::Sender<io::Result<Vec<u8>>>) {
+        let mut at = first.len() as u64;
+        if at > 0 && to.send(Ok(first)).await.is_err() {
+            return;
+        }
+        while at < size {
+            let piece = self.fetch(file, at, size).await;
+            let failed = piece.is_err();
+            at += piece.as_ref().map_or(0, |p| p.len() as u64);
+            if to.send(piece).await.is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    async fn fetch(&self, file: &str, at: u64, size: u64) -> io::Result<Vec<u8>> {
+        let text = format!("tail -c +{} {}/{file} | head -c {PIECE} | base64 -w0; echo", at + 1, self.dir);
+        let answer = self.small(Zeroizing::new(text)).await.map_err(io::Error::other)?;
+        let piece = STANDARD.decode(answer.trim_ascii()).map_err(io::Error::other)?;
+        if piece.len() as u64 != (size - at).min(PIECE) {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a piece of the output is missing there",
+            ));
+        }
+        Ok(piece)
+    }
+
+    /// A call that may be repeated: tried again when its answer gets lost.
+    async fn small(&self, text: Zeroizing<String>) -> Result<Vec<u8>, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.agent.call(text.clone(), Some(LOOK)).await {
+                Ok(answer) => return Ok(answer),
+                Err(CallError::Unknown(_)) if tries < 5 => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(CallError::NotRun(e)) if tries < 5 && e.is_connection() => {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(CallError::NotRun(e) | CallError::Refused(e)) => return Err(e),
+                Err(CallError::Unknown(detail)) => {
+                    let (host, command) = (self.host.clone(), self.command.clone());
+                    return Err(Error::Lost { host, command, detail });
+                }
+            }
+        }
+    }
+
+    /// Removes what the command left; nothing depends on it.
+    async fn remove(&self) {
+        let text = format!("rm -rf {0} {0}.in; echo gone", self.dir);
+        let _ = self.agent.call(text.into(), Some(LOOK)).await;
+    }
+
+    /// Ends the command's process group, or keeps a command from starting that has not started yet.
+    async fn kill(&self, grace: Duration) {
+        let tenths = grace.as_millis() / 100;
+        let text = format!(
+            "umask 077; d={}; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
+             if p=$(cat \"$d/pid\" 2>/dev/null); then kill -s TERM -- \"-$p\"; n=0; \
+             while [ $n -lt {tenths} ] && kill -s 0 -- \"-$p\" 2>/dev/null; do sleep 0.1; n=$((n+1)); done; \
+             kill -s KILL -- \"-$p\" 2>/dev/null; fi; echo ended",
+            self.dir
+        );
+        let _ = self.agent.call(text.into(), Some(grace + LOOK)).await;
+    }
+
+    fn strange(&self, answer: &[u8]) -> Error {
+        let shown = String::from_utf8_lossy(&answer[..answer.len().min(200)]).trim().to_owned();
+        let detail = format!("its answer is not one of a shell with base64, stat and timeout: {shown:?}");
+        Error::Agent { host: self.host.clone(), detail }
+    }
+}
+
+/// The command while it runs.
+struct Waiting {
+    mailbox: Mailbox,
+    ended: Option<oneshot::Receiver<Result<Vec<Status>, Error>>>,
+    result: Option<Vec<Status>>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Process for Waiting {
+    fn wait(&mut self) -> Boxed<'_, Result<Vec<Status>, Error>> {
+        Box::pin(async {
+            if let Some(result) = &self.result {
+                return Ok(result.clone());
+            }
+            let gone =
+                Error::EndedThere { host: self.mailbox.host.clone(), command: self.mailbox.command.clone() };
+            let Some(ended) = &mut self.ended else { return Err(gone) };
+            let result = ended.await.unwrap_or(Err(gone));
+            self.ended = None;
+            self.result = result.as_ref().ok().cloned();
+            result
+        })
+    }
+
+    fn kill(&mut self, grace: Duration) -> Boxed<'_, ()> {
+        Box::pin(async move { self.mailbox.kill(grace).await })
+    }
+
+    fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let (mailbox, runtime) = (self.mailbox.clone(), self.runtime.clone());
+        Arc::new(move || {
+            let mailbox = mailbox.clone();
+            runtime.spawn(async move { mailbox.kill(Duration::ZERO).await });
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! A throw-away RabbitMQ node on loopback, and Python peers of both agent protocols.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A running broker with the virtual hosts `/` and `vh1` and the user `me`, password `pa ss@`.
+pub(crate) struct Broker {
+    dir: tempfile::TempDir,
+    port: u16,
+    ports: [u16; 2],
+    server: Child,
+    /// The node ends when this is closed: also when the test program is killed.
+    _lifeline: Option<ChildStdin>,
+}
+
+impl Broker {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("rabbit-").tempdir().unwrap();
+        let mut broker = Self::launch(dir, free_port(), [free_port(), free_port()]);
+        broker.until_up();
+        broker
+    }
+
+    /// `rabbit://` with login, without a path.
+    pub(crate) fn uri(&self) -> String {
+        format!("rabbit://me:pa%20ss%40@127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends the node and starts it again on the same port.
+    pub(crate) fn restart(mut self) -> Self {
+        self.stop();
+        let (port, ports) = (self.port, self.ports);
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        let mut again = Self::launch(dir, port, ports);
+        again.until_up();
+        again
+    }
+
+    fn launch(dir: tempfile::TempDir, port: u16, ports: [u16; 2]) -> Self {
+        let at = |name: &str| dir.path().join(name);
+        let definitions = r#"{"vhosts":[{"name":"/"},{"name":"vh1"}],
+            "users":[{"name":"me","password":"pa ss@","tags":"administrator"}],
+            "permissions":[{"user":"me","vhost":"/","configure":".*","write":".*","read":".*"},
+                           {"user":"me","vhost":"vh1","configure":".*","write":".*","read":".*"}]}"#;
+        fs::write(at("definitions.json"), definitions).unwrap();
+        let config = format!(
+            "listeners.tcp.1 = 127.0.0.1:{port}\nload_definitions = {}\nlog.file.level = info\n",
+            at("definitions.json").display()
+        );
+        fs::write(at("rabbitmq.conf"), config).unwrap();
+        fs::write(at("plugins"), "[].").unwrap();
+        let log = fs::File::create(at("log")).unwrap();
+        // Reading from a pipe that ends with this process ends the node with it.
+        let script = "/usr/lib/rabbitmq/bin/rabbitmq-server & p=$!; cat >/dev/null; kill -s KILL 0";
+        let mut server = Command::new("sh")
+            .args(["-c", script])
+            .env("HOME", dir.path())
+            .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
+            .env("RABBITMQ_CONF_ENV_FILE", at("none"))
+            .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
+            .env("RABBITMQ_LOG_BASE", at("logs"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("plugins"))
+            .env("RABBITMQ_PID_FILE", at("pid"))
+            .env("RABBITMQ_DIST_PORT", ports[0].to_string())
+            .env("ERL_EPMD_PORT", ports[1].to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1 +sbwt none")
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let lifeline = server.stdin.take();
+        Self { dir, port, ports, server, _lifeline: lifeline }
+    }
+
+    fn until_up(&mut self) {
+        let end = Instant::now() + Duration::from_secs(90);
+        loop {
+            // The broker answers a wrong protocol header with the right one.
+            let greeting =
+                std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).and_then(|mut stream| {
+                    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                    io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
+                    let mut answer = [0; 4];
+                    io::Read::read_exact(&mut stream, &mut answer)?;
+                    Ok(answer)
+                });
+            if greeting.is_ok_and(|g| &g == b"AMQP") {
+                return;
+            }
+            let ended = self.server.try_wait().unwrap().is_some();
+            if ended || Instant::now() > end {
+                panic!(
+                    "RabbitMQ does not start: {}",
+                    fs::read_to_string(self.dir.path().join("log")).unwrap()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(group) = Pid::from_raw(self.server.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.server.wait();
+        let _ = Command::new("epmd").env("ERL_EPMD_PORT", self.ports[1].to_string()).arg("-kill").output();
+        while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A Python program that says `READY …` on stdout; it ends with this value.
+pub(crate) struct Peer {
+    child: Child,
+    /// What followed `READY`.
+    pub(crate) said: String,
+}
+
+impl Peer {
+    pub(crate) fn start(venv: &str, script: &str, arguments: &[&str]) -> Self {
+        let tools = std::env::var_os("DBRECOVER_TEST_TOOLS").map(PathBuf::from).unwrap_or_else(|| {
+            let home = PathBuf::from(std::env::var_os("HOME").unwrap());
+            std::env::var_os("XDG_CACHE_HOME")
+                .map_or(home.join(".cache"), PathBuf::from)
+                .join("dbrecover-test-tools")
+        });
+        let python = tools.join(format!("venv-{venv}/bin/python"));
+        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new(&python)
+            .arg(here.join("tests/peers").join(script))
+            .args(arguments)
+            .env("PYTHONWARNINGS", "ignore")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}; run tests/setup.sh", python.display()));
+        let mut line = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        while lines.read_line(&mut line).unwrap() > 0 && !line.starts_with("READY") {
+            line.clear();
+        }
+        assert!(line.starts_with("READY"), "{script} of {venv} did not start");
+        Self { child, said: line["READY".len()..].trim().to_owned() }
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(group) = Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,212 @@
+//! The contract, kept by hosts behind oslo.messaging agents: real ones of several versions, and our own. One broker for
+//! all tests of this program; every test has its own agent.
+
+#[path = "common/broker.rs"]
+#[allow(dead_code, reason = "other tests use the same file")]
+mod broker;
+#[path = "common/contract.rs"]
+#[allow(dead_code, reason = "every kind of host picks its rules")]
+mod contract;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+use broker::{Broker, Peer};
+use remote_exec::rabbit::{Options, Uri};
+use remote_exec::{Error, Host, Kind, Method, agent};
+
+/// The broker that the tests share; it ends with the last of them.
+fn shared() -> Arc<Broker> {
+    static BROKER: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+    let mut slot: MutexGuard<'_, Weak<Broker>> = BROKER.lock().unwrap_or_else(|e| e.into_inner());
+    slot.upgrade().unwrap_or_else(|| {
+        let broker = Arc::new(Broker::start());
+        *slot = Arc::downgrade(&broker);
+        broker
+    })
+}
+
+fn name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("10.0.0.{}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn options(broker: &Broker, path: &str, host: &str) -> Options {
+    Options::new(Uri::parse(&format!("{}{path}", broker.uri())).unwrap(), host)
+}
+
+async fn connect(options: Options) -> Result<Host, Error> {
+    Host::connect(Method::Rabbit(options)).await
+}
+
+/// Ends the agent's task with the test.
+struct Ours(tokio::task::JoinHandle<()>, Option<Arc<Broker>>);
+
+impl Drop for Ours {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Our own agent, ready.
+async fn serve(broker: &Arc<Broker>, path: &str, host: &str) -> Ours {
+    let uri = Uri::parse(&format!("{}{path}", broker.uri())).unwrap();
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let mut ready = Some(ready);
+    let options = agent::rabbit::Options::new(uri, host);
+    let task = tokio::spawn(async move {
+        let ready = || {
+            if let Some(ready) = ready.take() {
+                let _ = ready.send(());
+            }
+        };
+        agent::rabbit::serve(options, ready, std::future::pending()).await.unwrap();
+    });
+    is_ready.await.unwrap();
+    Ours(task, Some(broker.clone()))
+}
+
+async fn our_agent() -> (Host, Ours) {
+    let (broker, host) = (shared(), name());
+    let agent = serve(&broker, "/", &host).await;
+    (connect(options(&broker, "/", &host)).await.unwrap(), agent)
+}
+
+fn peer(venv: &str) -> (Arc<Broker>, String, Peer) {
+    let (broker, host) = (shared(), name());
+    let peer = Peer::start(venv, "oslo_agent.py", &[&format!("{}/", broker.uri()), "rds-dbinit", &host]);
+    (broker, host, peer)
+}
+
+contract! { our_agent, "needs RabbitMQ; run: ./test";
+    exit_status_is_the_programs stdout_and_stderr_stay_apart binary_output_arrives_unchanged hundred_megabytes_of_output
+    arguments_arrive_unchanged raw_arguments_are_shell_text environment_and_directory_are_set missing_program_is_its_own_error
+    secrets_are_in_no_process_list timeout_ends_the_whole_process_group dropped_call_ends_the_program
+    kill_ends_the_process_group given_stdin_reaches_the_program slow_reader_gets_everything
+    pipelines_tell_every_status output_goes_to_files_there output_beyond_the_limit_is_an_error
+    many_commands_at_once files_can_be_worked_with
+}
+
+/// What a real agent of any version must do; the contract's rules that are not about secrets.
+async fn real_agent_keeps_the_contract(venv: &str) {
+    let (broker, host, _peer) = peer(venv);
+    let mut options = options(&broker, "//", &host);
+    let wary = connect(options.clone()).await.unwrap();
+    let secret = wary.command("true").secret_env("PW", "s3cret".to_owned().into()).run().await;
+    assert!(matches!(secret, Err(Error::Unsupported { .. })), "{secret:?}");
+    options.trusted = true;
+    let host = connect(options).await.unwrap();
+    assert_eq!(host.kind(), Kind::Rabbit);
+    contract::exit_status_is_the_programs(&host).await;
+    contract::stdout_and_stderr_stay_apart(&host).await;
+    contract::binary_output_arrives_unchanged(&host).await;
+    contract::arguments_arrive_unchanged(&host).await;
+    contract::environment_and_directory_are_set(&host).await;
+    contract::missing_program_is_its_own_error(&host).await;
+    contract::timeout_ends_the_whole_process_group(&host).await;
+    contract::dropped_call_ends_the_program(&host).await;
+    contract::kill_ends_the_process_group(&host).await;
+    contract::given_stdin_reaches_the_program(&host).await;
+    contract::slow_reader_gets_everything(&host).await;
+    contract::pipelines_tell_every_status(&host).await;
+    contract::files_can_be_worked_with(&host).await;
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn real_agent_of_oslo_18_keeps_the_contract() {
+    real_agent_keeps_the_contract("oslo").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn real_agent_of_oslo_12_keeps_the_contract() {
+    real_agent_keeps_the_contract("oslo-12").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn real_agent_of_oslo_9_keeps_the_contract() {
+    real_agent_keeps_the_contract("oslo-9").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn real_callers_are_served_by_our_agent() {
+    let broker = shared();
+    let host = name();
+    let _agent = serve(&broker, "/vh1", &host).await;
+    let uri = format!("{}/vh1", broker.uri());
+    let call = |method: &str, cmd: &str| {
+        let arguments = [&uri, "rds-dbinit", &host, method, cmd];
+        let peer = tokio::task::block_in_place(|| Peer::start("oslo", "oslo_call.py", &arguments));
+        serde_json::from_str::<serde_json::Value>(&peer.said).unwrap()
+    };
+    assert_eq!(
+        call("common_cmd", "echo 1; echo err >&2; echo '\n2'")["result"],
+        serde_json::json!(["1\n\n2\n", "err\n"])
+    );
+    assert_eq!(call("no_such", "x")["error"], "RemoteError");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn absent_agent_and_wrong_logins_are_known_at_once() {
+    let broker = shared();
+    let host = connect(options(&broker, "/", "10.9.9.9")).await.unwrap();
+    let begun = Instant::now();
+    let error = host.command("true").run().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    let with = |uri: &str| Options::new(Uri::parse(uri).unwrap(), "h");
+    let wrong = with(&format!("rabbit://me:wrong@127.0.0.1:{}/", broker.port()));
+    let error = connect(wrong).await.unwrap_err();
+    assert!(matches!(error, Error::Login { .. }), "{error:?}");
+    let error = connect(options(&broker, "/no-such-vhost", "h")).await.unwrap_err();
+    assert!(matches!(error, Error::Login { .. }), "{error:?}");
+    let nobody = with(&format!("rabbit://127.0.0.1:{}/", broker::free_port()));
+    assert!(matches!(connect(nobody).await.unwrap_err(), Error::Unreachable { .. }));
+    // The first host of the list that answers is used.
+    let second =
+        format!("rabbit://me:pa%20ss%40@127.0.0.1:{},127.0.0.1:{}/", broker::free_port(), broker.port());
+    connect(with(&second)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn agent_restarted_between_two_commands_is_no_problem() {
+    let (broker, host, mut first) = peer("oslo");
+    let connected = connect(options(&broker, "/", &host)).await.unwrap();
+    connected.command("true").run().await.unwrap();
+    first.kill();
+    // The queue is still there, the agent is not; the broker needs a moment to see that.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let error = connected.command("true").run().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    let _second = Peer::start("oslo", "oslo_agent.py", &[&format!("{}/", broker.uri()), "rds-dbinit", &host]);
+    connected.command("true").run().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn broker_restart_loses_no_running_command_and_runs_none_twice() {
+    let broker = Arc::new(Broker::start());
+    let mut agent = serve(&broker, "/", "h").await;
+    let host = connect(options(&broker, "/", "h")).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo x >>\"$1\"; sleep 8; echo done; exit 3";
+    let call = host.command("sh").args(["-c", script, "sh"]).arg(dir.path().join("count")).output();
+    let call = tokio::spawn(call);
+    while !dir.path().join("count").exists() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    agent.1 = None;
+    let broker = Arc::into_inner(broker).expect("nobody else has it");
+    let _broker = tokio::task::spawn_blocking(|| broker.restart()).await.unwrap();
+    let output = call.await.unwrap().unwrap();
+    assert_eq!((output.text().as_str(), output.status.code()), ("done", 3));
+    assert_eq!(std::fs::read(dir.path().join("count")).unwrap(), b"x\n");
+    host.command("true").run().await.unwrap();
+}
