@@ -100,6 +100,23 @@ fn sparse_map_may_begin_with_data_and_end_in_a_hole() {
 }
 
 #[test]
+fn sparse_map_of_very_many_runs_is_written_in_parts() {
+    // Runs of one byte, and more runs without data in a row than one part has.
+    let mut runs: Vec<(u32, u32)> = (0..20_000).map(|i| (i % 3, 1)).collect();
+    runs.splice(100..100, vec![(1, 0); 30_000]);
+    runs.extend(vec![(2, 0); 20_000]);
+    let data: Vec<u8> = (0..20_000_u32).map(|i| (i % 255 + 1) as u8).collect();
+    let mut expected = Vec::new();
+    let mut rest = &data[..];
+    for (skip, len) in &runs {
+        expected.resize(expected.len() + *skip as usize, 0);
+        expected.extend_from_slice(&rest[..*len as usize]);
+        rest = &rest[*len as usize..];
+    }
+    gives(&[sparse(b"t", 0, &runs, &data), end(b"t")], &[("t", &expected)]);
+}
+
+#[test]
 fn seek_of_mariadb_overwrites_and_does_not_extend() {
     let archive =
         [payload(b"f", 0, b"0123456789"), seek(b"f", 2), payload(b"f", 2, b"xy"), seek(b"f", 99), end(b"f")];

@@ -44,6 +44,10 @@ pub(crate) struct Args {
     /// Threads that decode and write with -x [default: one for each processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: Option<u16>,
+    /// Percona's names for it
+    #[arg(long, hide = true, aliases = ["decompress-threads", "encrypt-threads"], value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=64))]
+    decode_threads: Option<u16>,
     /// Name each file on standard error; with -t, its sizes
     #[arg(short, long)]
     verbose: bool,
@@ -116,7 +120,7 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         decoding = decoding.decrypt(key(algorithm, args)?);
     }
     let mut options = ExtractOptions::new().decoding(decoding);
-    if let Some(threads) = args.parallel {
+    if let Some(threads) = args.parallel.max(args.decode_threads) {
         options = options.threads(threads.into());
     }
     if args.verbose {

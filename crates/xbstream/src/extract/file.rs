@@ -86,6 +86,8 @@ pub(super) struct OutFile {
     formats: Box<[Format]>,
     replace: bool,
     created: bool,
+    /// The decoded form of a stored member was begun as well.
+    decoding_stored: bool,
     state: Writing,
     file: Option<File>,
     /// Plain bytes written by a decoder.
@@ -109,6 +111,7 @@ impl OutFile {
             formats: formats.into(),
             replace,
             created: false,
+            decoding_stored: false,
             state: Writing::Plain,
             file: None,
             written: 0,
@@ -149,9 +152,9 @@ impl OutFile {
         self.close(context);
         if self.created {
             context.target.discard(self.on_disk());
-            if let Writing::Stored = self.state {
-                context.target.discard(&self.path);
-            }
+        }
+        if self.decoding_stored {
+            context.target.discard(&self.path);
         }
         self.stop_decoding(context);
     }
@@ -244,6 +247,7 @@ impl OutFile {
         }
         self.stop_decoding(context);
         self.created = false;
+        self.decoding_stored = false;
         Ok(Done { path: std::mem::take(&mut self.path), size, decoded: self.is_decoded() })
     }
 
@@ -252,6 +256,7 @@ impl OutFile {
         self.close(context);
         let mut input = context.target.reopen(&self.member, true)?;
         let output = context.target.create(&self.path, self.replace)?;
+        self.decoding_stored = true;
         let mut decoder = context.decoding.decoder(&self.formats).map_err(|e| self.damaged(e))?;
         let mut written = 0;
         let mut buffer = vec![0; 128 * 1024];

@@ -24,6 +24,9 @@ use crate::track::Tracker;
 /// Most threads that are of use; more of them would only take memory.
 const MAX_THREADS: usize = 64;
 
+/// Most runs of a sparse map that one job writes.
+const MAX_PIECES: usize = 8192;
+
 type OnFile = Arc<dyn Fn(&Path, u64) + Send + Sync>;
 
 /// How to extract.
@@ -358,18 +361,18 @@ impl<'a> Feeder<'a> {
         len: u64,
         runs: &[SparseRun],
     ) -> Result<(), Error> {
-        let mut runs = runs.iter();
-        let mut at = offset;
-        let mut left_in_run = 0;
-        let mut done = 0;
+        let (mut at, mut left_in_run, mut next, mut done) = (offset, 0, 0, 0);
         while done < len {
-            let bytes = self.fill(&mut chunk, len - done, false)?;
+            // No more runs at a time than memory for their positions is fair.
+            let ahead = runs[next..].iter().take(MAX_PIECES).map(|run| u64::from(run.len)).sum::<u64>();
+            let bytes = self.fill(&mut chunk, (ahead + left_in_run as u64).min(len - done), false)?;
             let mut pieces = Vec::new();
             let mut left = bytes.len();
             while left > 0 {
                 if left_in_run == 0 {
                     // The map covers the payload, so there is a run.
-                    let Some(run) = runs.next() else { return Err(Error::Failed) };
+                    let Some(run) = runs.get(next) else { return Err(Error::Failed) };
+                    next += 1;
                     at += u64::from(run.skip);
                     left_in_run = run.len as usize;
                     continue;
@@ -381,7 +384,13 @@ impl<'a> Feeder<'a> {
                 left_in_run -= n;
             }
             done += bytes.len() as u64;
-            self.hold(id, file.take(), Job::Scatter { pieces, bytes })?;
+            if !bytes.is_empty() {
+                self.hold(id, file.take(), Job::Scatter { pieces, bytes })?;
+            } else {
+                // Nothing but holes in this part of the map.
+                at += runs[next..].iter().take(MAX_PIECES).map(|run| u64::from(run.skip)).sum::<u64>();
+                next = runs.len().min(next + MAX_PIECES);
+            }
         }
         Ok(())
     }
