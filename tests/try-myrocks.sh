@@ -85,8 +85,9 @@ rows=$(sql "$temp/r" "SELECT COUNT(*) FROM bank.log")
 money=$(sql "$temp/r" "SELECT SUM(amount) FROM bank.account")
 echo "the restored bank has $rows transfers in its log and $money in its accounts"
 [ "$money" = 100000 ] && [ "$rows" -gt 0 ] || die "that is not what it should be: 100000"
-wrong=$(sql "$temp/r" "SELECT COUNT(*) FROM bank.account a WHERE a.amount <> 1000
-    - COALESCE((SELECT SUM(amount) FROM bank.log WHERE LEAST(source, target) = a.id), 0)
-    + COALESCE((SELECT SUM(amount) FROM bank.log WHERE GREATEST(source, target) = a.id), 0)")
+wrong=$(sql "$temp/r" "SELECT COUNT(*) FROM bank.account LEFT JOIN (SELECT id, SUM(n) AS n FROM (
+    SELECT LEAST(source, target) AS id, -amount AS n FROM bank.log UNION ALL
+    SELECT GREATEST(source, target), amount FROM bank.log) moves GROUP BY id) net USING (id)
+    WHERE account.amount <> 1000 + COALESCE(n, 0)")
 [ "$wrong" = 0 ] || die "$wrong accounts do not agree with the log"
 say "every account agrees with the log of transfers: done"

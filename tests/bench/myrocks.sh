@@ -77,10 +77,11 @@ measure small 3; report small "$bytes"
 echo "== peak memory"
 for how in '' '--direct-io on' '-s xbstream' '--compress zstd:1'; do
     # shellcheck disable=SC2086
-    python3 - $ours $how <<'PYTHON'
+    python3 - "${how:-tar}" $ours $how <<'PYTHON'
 import resource, subprocess, sys
-subprocess.run(sys.argv[1:], stdout=subprocess.PIPE if False else subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL).stdin, check=True)
-peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(f"{' '.join(sys.argv[7:]) or 'tar':24} {peak:6.1f} MiB")
+with subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE) as backup:
+    while backup.stdout.read(1 << 20):
+        pass
+print(f"{sys.argv[1]:24} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:6.1f} MiB")
 PYTHON
 done

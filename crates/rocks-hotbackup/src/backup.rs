@@ -17,7 +17,7 @@ use crate::manifest::{self, BinlogAt, Entry, LockHeld, Manifest, Origin};
 use crate::names::{self, Kind};
 use crate::rocksdb::LiveFiles;
 use crate::server::{Facts, LeftOut, Position, Server};
-use crate::server_files::{self, Definitions, Kept, Listing, Scope};
+use crate::server_files::{self, Definitions, Kept, Listing, Scope, Spool};
 use crate::sink::{Member, Sink};
 use crate::{Checksum, Clock, Error, Event, Stop};
 
@@ -414,7 +414,7 @@ struct Rounds {
 
 struct Aside {
     listing: Listing,
-    files: Vec<Kept>,
+    spool: Spool,
     _place: Place,
 }
 
@@ -674,8 +674,8 @@ impl Run<'_> {
     fn keep(&mut self) -> Result<Aside, Error> {
         let listing = scope(&self.facts, &self.datadir, self.options).list()?;
         let place = self.workspace.place("server-files");
-        let files = server_files::keep(&listing, &place, self.stop)?;
-        Ok(Aside { listing, files, _place: place })
+        let spool = server_files::keep(&listing, &place, self.stop)?;
+        Ok(Aside { listing, spool, _place: place })
     }
 
     /// Puts the server's files aside after the data were sent, under a lock of their own if the account may lock.
@@ -734,10 +734,17 @@ impl Run<'_> {
         };
         match &kept {
             Some(kept) => {
-                for Kept { member, source } in &kept.files {
-                    let file = File::open(source).map_err(Error::io("open", source))?;
-                    send(self, member, source, file)?;
-                    std::fs::remove_file(source).map_err(Error::io("remove", source))?;
+                let Spool { kept, copies } = &kept.spool;
+                for Kept { member, link } in kept {
+                    let Some(link) = link else {
+                        // The same place in the file: each member begins where the one before it ends.
+                        let copies = copies.try_clone().map_err(Error::io("read", &member.path))?;
+                        send(self, member, &member.path, copies)?;
+                        continue;
+                    };
+                    let file = File::open(link).map_err(Error::io("open", link))?;
+                    send(self, member, link, file)?;
+                    std::fs::remove_file(link).map_err(Error::io("remove", link))?;
                 }
             }
             None => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -38,6 +39,9 @@ pub const EXCLUDED: [&str; 8] = [
 /// More that a server makes anew: InnoDB's temporary tablespace, undo logs and double-write files, which are useless
 /// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
 pub const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
+
+/// Bytes that are gathered before they go to the spool.
+const SPOOL_BUFFER: usize = 256 * 1024;
 
 /// A file of the server that goes into the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -222,28 +226,52 @@ impl Definitions {
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) member: Member,
-    pub(crate) source: PathBuf,
+    /// A hard link; without one the bytes are the next ones of the spool.
+    pub(crate) link: Option<PathBuf>,
+}
+
+/// Files that were put aside, all copies in one file: a file for each would cost more than the bytes.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    pub(crate) kept: Vec<Kept>,
+    /// At its start; the copies follow one another in the order of `kept`.
+    pub(crate) copies: File,
 }
 
 /// Puts copies of the files aside in `place`, so that the lock is short however slow the backup's reader is.
 ///
 /// Binlogs become hard links where that is possible: what they hold up to now does not change.
-pub(crate) fn keep(listing: &Listing, place: &Place, stop: &Stop) -> Result<Vec<Kept>, Error> {
+pub(crate) fn keep(listing: &Listing, place: &Place, stop: &Stop) -> Result<Spool, Error> {
     let dir = place.path();
     std::fs::create_dir(dir).map_err(Error::io("create", dir))?;
+    let path = dir.join("copies");
+    let failed = |e| Error::Io { action: "write", path: path.clone(), source: e };
+    let file = File::options().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+    let mut copies = BufWriter::with_capacity(SPOOL_BUFFER, file);
     let mut kept = Vec::with_capacity(listing.files.len());
     for (number, found) in listing.files.iter().enumerate() {
         stop.check()?;
         let Some((mut member, mut file)) = open(found)? else { continue };
-        let aside = dir.join(number.to_string());
-        if !(found.grows && std::fs::hard_link(&found.source, &aside).is_ok()) {
-            let mut copy = File::create(&aside).map_err(Error::io("create", &aside))?;
-            // The kernel copies, or shares the blocks where the file system can.
-            member.size = std::io::copy(&mut file, &mut copy).map_err(Error::io("copy", &found.source))?;
+        if found.grows {
+            let link = dir.join(number.to_string());
+            if std::fs::hard_link(&found.source, &link).is_ok() {
+                kept.push(Kept { member, link: Some(link) });
+                continue;
+            }
         }
-        kept.push(Kept { member, source: aside });
+        let copied = if member.size > SPOOL_BUFFER as u64 {
+            // Large ones are copied by the kernel, which can share the blocks on some file systems.
+            copies.flush().map_err(failed)?;
+            std::io::copy(&mut file, copies.get_mut())
+        } else {
+            std::io::copy(&mut file, &mut copies)
+        };
+        member.size = copied.map_err(Error::io("copy", &found.source))?;
+        kept.push(Kept { member, link: None });
     }
-    Ok(kept)
+    let mut copies = copies.into_inner().map_err(|e| failed(e.into_error()))?;
+    copies.rewind().map_err(failed)?;
+    Ok(Spool { kept, copies })
 }
 
 /// Opens a file, or `None` if it has gone since it was listed: a log that was rotated away.

@@ -272,7 +272,7 @@ fn a_directory_without_the_servers_right_to_write_is_said_to_be_that() {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
-fn fifty_thousand_definitions_are_backed_up_and_restored() {
+fn fifty_thousand_definitions_are_backed_up_and_verified() {
     let server = Server::new();
     server.bank();
     // The server reads the definition of a table when it is used: copies of one stand for many tables.

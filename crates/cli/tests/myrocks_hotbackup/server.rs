@@ -196,9 +196,10 @@ impl Server {
     pub(crate) fn assert_bank(&self) {
         assert_eq!(self.number("SELECT SUM(amount) FROM bank.account"), 100_000);
         self.sql("CHECK TABLE bank.account, bank.log");
-        let net = "SELECT COUNT(*) FROM bank.account a WHERE a.amount <> 1000 \
-                   - COALESCE((SELECT SUM(amount) FROM bank.log WHERE LEAST(source, target) = a.id), 0) \
-                   + COALESCE((SELECT SUM(amount) FROM bank.log WHERE GREATEST(source, target) = a.id), 0)";
+        let net = "SELECT COUNT(*) FROM bank.account LEFT JOIN (SELECT id, SUM(n) AS n FROM ( \
+                   SELECT LEAST(source, target) AS id, -amount AS n FROM bank.log UNION ALL \
+                   SELECT GREATEST(source, target), amount FROM bank.log) moves GROUP BY id) net USING (id) \
+                   WHERE account.amount <> 1000 + COALESCE(n, 0)";
         assert_eq!(self.number(net), 0, "accounts that do not agree with the log");
     }
 }
