@@ -32,7 +32,7 @@ sql() { mariadb --no-defaults -uroot -N -B -S "$dir/s" -e "$1"; }
 sql "CREATE DATABASE d; CREATE TABLE d.t (id INT PRIMARY KEY, v VARBINARY(4000)) ENGINE=ROCKSDB"
 rows=$((size * 256)) step=$((64 * 256))
 for ((from = 1; from <= rows; from += step)); do
-    sql "SET rocksdb_bulk_load = 1; INSERT INTO d.t SELECT seq, RANDOM_BYTES(4000) FROM d.seq_${from}_to_$((from + step - 1)); SET rocksdb_bulk_load = 0"
+    sql "SET rocksdb_bulk_load = 1; INSERT INTO d.t SELECT seq, CONCAT(RANDOM_BYTES(1000), RANDOM_BYTES(1000), RANDOM_BYTES(1000), RANDOM_BYTES(1000)) FROM d.seq_${from}_to_$((from + step - 1)); SET rocksdb_bulk_load = 0"
 done
 sql "SET GLOBAL rocksdb_force_flush_memtable_now = 1"
 data="$dir/data/#rocksdb"
@@ -42,18 +42,23 @@ export PATH="$dir/bin:$PATH"
 
 ours="$hot -S $dir/s -c $dir/snap -q"
 theirs="/usr/bin/python3 /usr/bin/myrocks_hotbackup --socket=$dir/s --checkpoint_dir=$dir/snap"
-measure() { # NAME RUNS: the archives go through a pipe to a reader that reads
-    hyperfine --warmup 1 --runs "$2" --style none --export-json "$dir/$1.json" --shell bash \
-        -n 'tar'                    "set -o pipefail; $ours | cat >/dev/null" \
-        -n 'tar, no checksums'      "set -o pipefail; $ours --checksum none | cat >/dev/null" \
-        -n 'tar, sha256'            "set -o pipefail; $ours --checksum sha256 | cat >/dev/null" \
-        -n 'tar, direct I/O'        "set -o pipefail; $ours --direct-io on | cat >/dev/null" \
-        -n 'xbstream'               "set -o pipefail; $ours -s xbstream | cat >/dev/null" \
-        -n 'tar, zstd:1'            "set -o pipefail; $ours --compress zstd:1 | cat >/dev/null" \
+pipe='set -o pipefail;'
+measure() { # NAME RUNS WARMUP: the archives go through a pipe to a reader that reads
+    local more=()
+    [ "$1" = small ] || more=(
+        -n 'tar, no checksums'      "$pipe $ours --checksum none | cat >/dev/null"
+        -n 'tar, sha256'            "$pipe $ours --checksum sha256 | cat >/dev/null"
+        -n 'tar, direct I/O'        "$pipe $ours --direct-io on | cat >/dev/null"
+        -n 'xbstream'               "$pipe $ours -s xbstream | cat >/dev/null"
+        -n 'tar, zstd:1'            "$pipe $ours --compress zstd:1 | cat >/dev/null"
+        -n 'the original, xbstream' "$pipe $theirs --stream=xbstream 2>/dev/null | cat >/dev/null"
+    )
+    hyperfine --warmup "$3" --runs "$2" --style none --export-json "$dir/$1.json" --shell bash \
+        -n 'tar'                    "$pipe $ours | cat >/dev/null" \
         -n 'cat of the data files'  "cat '$data'/*.sst | cat >/dev/null" \
-        -n 'one tar of everything'  "set -o pipefail; tar -c -f - --exclude='*.sock' -C $dir/data . 2>/dev/null | cat >/dev/null || true" \
-        -n 'the original, tar'      "set -o pipefail; $theirs --stream=tar 2>/dev/null | cat >/dev/null" \
-        -n 'the original, xbstream' "set -o pipefail; $theirs --stream=xbstream 2>/dev/null | cat >/dev/null" >/dev/null
+        -n 'one tar of everything'  "tar -c -f - -C $dir/data . 2>/dev/null | cat >/dev/null" \
+        -n 'the original, tar'      "$pipe $theirs --stream=tar 2>/dev/null | cat >/dev/null" \
+        "${more[@]}" >/dev/null
 }
 report() { # NAME BYTES
     python3 - "$dir/$1.json" "$2" <<'PYTHON'
@@ -67,12 +72,12 @@ PYTHON
 }
 bytes=$(cat "$data"/*.sst | wc -c)
 echo "== large data files: $(find "$data" -name '*.sst' | wc -l) with $((bytes / 1000000)) MB, $(find "$dir/data" -type f | wc -l) files in all"
-measure large "$runs"; report large "$bytes"
+measure large "$runs" 1; report large "$bytes"
 
 mkdir "$dir/data/many"
 for ((i = 0; i < small; i++)); do head -c 2048 /dev/zero >"$dir/data/many/t$i.MYD"; done
 echo "== the same with $small files of 2 KB more"
-measure small 3; report small "$bytes"
+measure small 2 0; report small "$bytes"
 
 echo "== peak memory"
 for how in '' '--direct-io on' '-s xbstream' '--compress zstd:1'; do
