@@ -69,7 +69,7 @@ fn wdt_goes_on_over_rounds_until_both_sides_have_all_and_its_url_is_in_no_argume
     server.bank();
     server.sql(
         "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
-         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_16000;
+         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_17000;
          SET GLOBAL rocksdb_force_flush_memtable_now = 1",
     );
     let tools = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ fn wdt_goes_on_over_rounds_until_both_sides_have_all_and_its_url_is_in_no_argume
     let there = tools.path().join("received");
     let mut writers = Some(server.writers(&["trade"]));
     server.wait_for_rows(100);
-    // 16 MB at 7 MB/s do not fit into one round of two seconds; the server's files, 5 MB, do so in each.
+    // 21 MB at 10 MB/s do not fit into one round of two seconds; what the second round has to send, 6 MB, does.
     let output = run(server
         .backup()
         .env("PATH", &path)
@@ -91,7 +91,7 @@ fn wdt_goes_on_over_rounds_until_both_sides_have_all_and_its_url_is_in_no_argume
             "--stream=wdt",
             "--destination=store",
             "--interval=2",
-            "--avg_mbytes_per_sec=7",
+            "--avg_mbytes_per_sec=10",
             "--no-binlogs",
         ])
         .args(["--extra_wdt_sender_options", "-num_ports=2 -block_size_mbytes '16'", "--backup_dir"])
@@ -110,7 +110,7 @@ fn wdt_goes_on_over_rounds_until_both_sides_have_all_and_its_url_is_in_no_argume
     std::fs::remove_file(there.join(".wdt.log")).unwrap();
     let copy = moved_back(&there);
     copy.assert_bank();
-    assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 16_000);
+    assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 17_000);
 }
 
 #[test]
