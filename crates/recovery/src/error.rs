@@ -201,7 +201,21 @@ impl Error {
             Self::Cancelled => Class::Cancelled,
             Self::Worker { class, .. } => *class,
             Self::Step { source, .. } => source.class(),
-            Self::Prepare(_) | Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,
+            Self::Prepare(error) => of_driver(error),
+            Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,
         }
+    }
+}
+
+/// A tool that is not there or cannot do it is unusable; a stream that was not whole is damaged.
+fn of_driver(error: &xtra_driver::Error) -> Class {
+    use xtra_driver::Error as Driver;
+    match error {
+        Driver::Host { .. }
+        | Driver::NotATool { .. }
+        | Driver::TooOld { .. }
+        | Driver::Incompatible { .. } => Class::Unusable,
+        Driver::MissingMember { .. } => Class::Damaged,
+        _ => Class::Failed,
     }
 }

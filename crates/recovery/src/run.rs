@@ -501,15 +501,22 @@ impl ServerRun<'_> {
         }
     }
 
-    /// `executed_gtids`: it may be empty, but only where servers have no GTIDs, and it must be there.
+    /// `executed_gtids`: it must be there. It may be empty for a master, whose replay starts where its backup
+    /// ends; a replica's starts before that, and only GTIDs say what not to apply twice.
     async fn executed(&self) -> Result<String, Error> {
-        self.text("executed_gtids").await?.ok_or_else(|| Error::Incomplete {
-            what: format!(
-                "backup {} has no {}/executed_gtids",
-                self.recovery.plan.last(),
-                self.server.folder
-            ),
-        })
+        let file = format!("{}/executed_gtids", self.server.folder);
+        let incomplete = |what: String| Error::Incomplete { what };
+        let backup = self.recovery.plan.last();
+        match self.text("executed_gtids").await? {
+            None => Err(incomplete(format!("backup {backup} has no {file}"))),
+            Some(text) if text.is_empty() && !matches!(self.server.choice.master, Master::Own) => {
+                Err(incomplete(format!(
+                    "{file} of backup {backup} is empty: the binlogs of a replica's master start before its \
+                     backup, and without GTIDs transactions would be applied twice"
+                )))
+            }
+            Some(text) => Ok(text),
+        }
     }
 
     async fn run(self) -> Result<(RecoveredServer, Option<String>), Error> {

@@ -29,6 +29,18 @@ fn a_configuration_that_is_not_there_is_named() -> Result<()> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn a_configuration_that_cannot_be_read_is_named() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut command = std::process::Command::new(lab::recovery::dbrecover()?);
+    let output = command.arg("--config-file").arg(dir.path()).output()?;
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains(&dir.path().display().to_string()), "{stderr}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn a_configuration_that_is_no_ini_file_is_an_error_with_its_line() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("c.conf");
@@ -201,7 +213,7 @@ fn a_truncated_stream_is_damage() -> Result<()> {
         change(&copy.server(number, "normal_0").join("backup.xbsteam"), |stream| {
             stream.truncate(stream.len() * 2 / 3);
         })?;
-        last(&copy.store)?.refuse(5, &["backup.xbsteam"])?;
+        last(&copy.store)?.refuse(5, &["stream", &copy.store.truth.folders["normal_0"]])?;
     }
     Ok(())
 }
@@ -214,7 +226,7 @@ fn a_flipped_bit_in_a_stream_is_damage() -> Result<()> {
         let middle = stream.len() / 2;
         stream[middle] ^= 1;
     })?;
-    last(&copy.store)?.refuse(5, &["backup.xbsteam"]).map(drop)
+    last(&copy.store)?.refuse(5, &["checksum", &copy.store.truth.folders["normal_0"]]).map(drop)
 }
 
 #[test]
