@@ -6,8 +6,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::host::Backend;
 use crate::{Error, Host, Output, files_here as here};
+
+/// Writes stdin to `$1` with the mode `$2`: beside its place, to the disk, then renamed.
+const WRITE: &str = "umask 077; t=$1.partial.$$; if cat >\"$t\" && chmod \"$2\" -- \"$t\" && sync -- \"$t\" && \
+                     mv -T -f -- \"$t\" \"$1\"; then exit 0; else rm -f -- \"$t\"; exit 1; fi";
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,10 +97,26 @@ impl Files {
         if self.is_here() {
             return self.here("write", path, move |p| here::write(p, &content, mode)).await;
         }
-        let script = "umask 077; t=$1.partial.$$; if cat >\"$t\" && chmod \"$2\" -- \"$t\" && sync -- \"$t\" && \
-                      mv -T -f -- \"$t\" \"$1\"; then exit 0; else rm -f -- \"$t\"; exit 1; fi";
         let mode = format!("{mode:o}");
-        self.sh("write", path, script, &[mode.as_ref()], Some(content)).await.map(drop)
+        self.sh("write", path, WRITE, &[mode.as_ref()], Some(content)).await.map(drop)
+    }
+
+    /// Writes a file that holds a secret, readable by its owner only. As [`write`](Self::write), and the content goes the
+    /// way of [`Command::secret_stdin`](crate::Command::secret_stdin): it is in no process list there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, or the host's agent would show it ([`Error::Unsupported`]).
+    pub async fn write_secret(&self, path: impl AsRef<Path>, content: SecretString) -> Result<(), Error> {
+        let path = path.as_ref();
+        if self.is_here() {
+            return self
+                .here("write", path, move |p| here::write(p, content.expose_secret().as_bytes(), 0o600))
+                .await;
+        }
+        let command =
+            self.host.command("sh").env("LC_ALL", "C").args(["-c", WRITE, "sh"]).arg(path).arg("600");
+        self.told("write", path, command.secret_stdin(content).output().await?).await.map(drop)
     }
 
     /// Whether there is anything at this path; a dangling link counts.
@@ -262,6 +284,11 @@ impl Files {
             command = command.stdin_bytes(input);
         }
         let output = command.output().await?;
+        self.told(what, path, output).await
+    }
+
+    /// The output of a script that succeeded, or what its last words mean.
+    async fn told(&self, what: &'static str, path: &Path, output: Output) -> Result<Output, Error> {
         if output.status.success() {
             return Ok(output);
         }

@@ -98,19 +98,7 @@ async fn real_agent_keeps_the_contract(venv: &str) {
     options.trusted = true;
     let host = connect(options).await.unwrap();
     assert_eq!(host.kind(), Kind::Rabbit);
-    contract::exit_status_is_the_programs(&host).await;
-    contract::stdout_and_stderr_stay_apart(&host).await;
-    contract::binary_output_arrives_unchanged(&host).await;
-    contract::arguments_arrive_unchanged(&host).await;
-    contract::environment_and_directory_are_set(&host).await;
-    contract::missing_program_is_its_own_error(&host).await;
-    contract::timeout_ends_the_whole_process_group(&host).await;
-    contract::dropped_call_ends_the_program(&host).await;
-    contract::kill_ends_the_process_group(&host).await;
-    contract::given_stdin_reaches_the_program(&host).await;
-    contract::slow_reader_gets_everything(&host).await;
-    contract::pipelines_tell_every_status(&host).await;
-    contract::files_can_be_worked_with(&host).await;
+    contract::kept_by_a_trusted_agent(&host).await;
     host.close().await;
 }
 

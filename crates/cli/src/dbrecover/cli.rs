@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
 use crate::recover::RecoverArgs;
-use crate::{aescrypt, list, replay, unpack, xbstream};
+use crate::{aescrypt, agent, list, replay, unpack, xbstream};
 
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store
 ///
@@ -38,6 +38,7 @@ enum Command {
     /// Decide everything about a recovery and print it; nothing is touched
     Plan(RecoverArgs),
     Aescrypt(aescrypt::Args),
+    Agent(agent::Args),
     List(list::Args),
     Replay(replay::Args),
     Unpack(unpack::Args),
@@ -66,6 +67,7 @@ impl Cli {
             Some(Command::Recover(args)) => args.run(false),
             Some(Command::Plan(args)) => args.run(true),
             Some(Command::Aescrypt(args)) => aescrypt::run(args),
+            Some(Command::Agent(args)) => agent::run(args),
             Some(Command::List(args)) => list::run(args),
             Some(Command::Replay(args)) => replay::run(args),
             Some(Command::Unpack(args)) => unpack::run(args),

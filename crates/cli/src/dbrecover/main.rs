@@ -1,6 +1,7 @@
 //! `dbrecover`: brings a sharded MySQL or MariaDB cluster back from its backup store.
 
 mod aescrypt;
+mod agent;
 mod cli;
 mod hints;
 mod interrupt;

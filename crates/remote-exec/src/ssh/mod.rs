@@ -2,7 +2,8 @@
 //!
 //! One `ssh` of the system makes the connection and stays as its master: so the user's own `ssh_config`, jump hosts,
 //! agents, keys and `known_hosts` count as everywhere. Commands are channels of that connection, opened without
-//! another process. Every connection has a [supervisor](supervisor) on the far side.
+//! another process. Every connection has a supervisor on the far side, a small shell script
+//! that ends what still runs when the connection goes away.
 
 mod askpass;
 mod master;

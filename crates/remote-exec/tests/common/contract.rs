@@ -353,10 +353,30 @@ pub(crate) async fn files_can_be_worked_with(host: &Host) {
     ] {
         assert!(error.is_missing_file(), "{error:?}");
     }
+    files.write_secret(deep.join("pw"), "s3cret".to_owned().into()).await.unwrap();
+    let kept = std::fs::metadata(deep.join("pw")).unwrap();
+    assert_eq!((kept.len(), kept.permissions().mode() & 0o777), (6, 0o600));
     files.remove_file(deep.join("g")).await.unwrap();
     assert!(!files.remove_file(&deep).await.unwrap_err().is_missing_file());
     files.remove_dir_all(&odd).await.unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(host.find_program("sh").await.unwrap().unwrap().file_name().unwrap(), "sh");
     assert_eq!(host.find_program("no-such-program").await.unwrap(), None);
+}
+
+/// What an agent of somebody else keeps, once it is trusted: everything but hiding secrets.
+pub(crate) async fn kept_by_a_trusted_agent(host: &Host) {
+    exit_status_is_the_programs(host).await;
+    stdout_and_stderr_stay_apart(host).await;
+    binary_output_arrives_unchanged(host).await;
+    arguments_arrive_unchanged(host).await;
+    environment_and_directory_are_set(host).await;
+    missing_program_is_its_own_error(host).await;
+    timeout_ends_the_whole_process_group(host).await;
+    dropped_call_ends_the_program(host).await;
+    kill_ends_the_process_group(host).await;
+    given_stdin_reaches_the_program(host).await;
+    slow_reader_gets_everything(host).await;
+    pipelines_tell_every_status(host).await;
+    files_can_be_worked_with(host).await;
 }
