@@ -99,6 +99,7 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
     tracing::debug!(host = host.name(), %command, "start");
     #[cfg(any(feature = "rabbit", feature = "grpc"))]
     let secret = stages.iter().any(Spec::has_secrets);
+    #[cfg_attr(not(any(feature = "rabbit", feature = "grpc")), allow(unused_mut))]
     let mut input = stages[0].take_input();
     let begun = tokio::time::Instant::now();
     let starting = async {

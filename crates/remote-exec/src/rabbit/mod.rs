@@ -158,10 +158,10 @@ impl Rabbit {
                 };
                 let Some(message) = message else { break };
                 let Some(reply) = message.content.as_deref().and_then(Reply::decode) else { continue };
-                if reply.ending || reply.failure.is_some() {
-                    if let Some(waiter) = lock(&heard).remove(&reply.msg_id) {
-                        let _ = waiter.send(Ok(reply));
-                    }
+                if (reply.ending || reply.failure.is_some())
+                    && let Some(waiter) = lock(&heard).remove(&reply.msg_id)
+                {
+                    let _ = waiter.send(Ok(reply));
                 }
             }
             // Whoever still waits learns that by its sender being dropped.
