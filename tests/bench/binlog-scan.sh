@@ -29,17 +29,17 @@ done
 "${client[@]}" -e "CREATE DATABASE b; CREATE TABLE b.small (id INT AUTO_INCREMENT PRIMARY KEY, v VARCHAR(200)); CREATE TABLE b.large (id INT AUTO_INCREMENT PRIMARY KEY, v TEXT)"
 # Half of the bytes in transactions of one row, half in statements of a thousand.
 small=$(awk 'BEGIN { for (i = 0; i < 2000; i++) print "INSERT INTO b.small (v) VALUES (REPEAT(UUID(), 3));" }')
-until [ "$(stat -c %s "$dir/data/binlog.000002")" -ge $((size << 19)) ]; do "${client[@]}" <<<"$small"; done
+until [ "$(stat -c %s "$dir/data/binlog.000001")" -ge $((size << 19)) ]; do "${client[@]}" <<<"$small"; done
 large="SET cte_max_recursion_depth=100000; INSERT INTO b.large (v) WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT REPEAT(UUID(), 20) FROM n;"
-until [ "$(stat -c %s "$dir/data/binlog.000002")" -ge $((size << 20)) ]; do "${client[@]}" <<<"$large"; done
+until [ "$(stat -c %s "$dir/data/binlog.000001")" -ge $((size << 20)) ]; do "${client[@]}" <<<"$large"; done
 kill "$server"; wait "$server" || true; server=
-mkdir "$dir/logs"; mv "$dir/data/binlog.000002" "$dir/logs/"; rm -rf "$dir/data"
+mkdir "$dir/logs"; mv "$dir/data/binlog.000001" "$dir/logs/"; rm -rf "$dir/data"
 
-bytes=$(stat -c %s "$dir/logs/binlog.000002")
+bytes=$(stat -c %s "$dir/logs/binlog.000001")
 hyperfine --warmup 1 --runs 5 --export-json "$dir/result.json" --style none \
     -n 'dbrecover binlog list'     "$dbrecover binlog list $dir/logs" \
-    -n 'mysqlbinlog'               "$base/bin/mysqlbinlog --no-defaults $dir/logs/binlog.000002" \
-    -n 'mysqlbinlog with checksum' "$base/bin/mysqlbinlog --no-defaults --verify-binlog-checksum $dir/logs/binlog.000002" >/dev/null
+    -n 'mysqlbinlog'               "$base/bin/mysqlbinlog --no-defaults $dir/logs/binlog.000001" \
+    -n 'mysqlbinlog with checksum' "$base/bin/mysqlbinlog --no-defaults --verify-binlog-checksum $dir/logs/binlog.000001" >/dev/null
 python3 - "$dir/result.json" "$bytes" <<'PYTHON'
 import json, sys
 best = {r["command"]: min(r["times"]) for r in json.load(open(sys.argv[1]))["results"]}

@@ -429,13 +429,11 @@ fn look(
         }
         EventKind::QUERY => {
             let text = Query::peek_text(event.body()).unwrap_or_default();
-            if StatementKind::of(text) == StatementKind::Ddl {
-                if let Event::Query(query) = event.decode().map_err(malformed)? {
-                    *ddl = Some((
-                        excerpt(query.database, 256),
-                        excerpt(&without_passwords(&query.text), DDL_EXCERPT),
-                    ));
-                }
+            if StatementKind::of(text) == StatementKind::Ddl
+                && let Event::Query(query) = event.decode().map_err(malformed)?
+            {
+                let text = without_passwords(&query.text);
+                *ddl = Some((excerpt(query.database, 256), excerpt(&text, DDL_EXCERPT)));
             }
         }
         // Of very large events only the beginning is here; schema statements are never that large.

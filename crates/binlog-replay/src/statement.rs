@@ -40,6 +40,10 @@ impl StatementKind {
 /// The first word, behind blanks, brackets and comments; a `/*!12345 …` comment counts as text.
 fn first_word(mut text: &[u8]) -> &[u8] {
     loop {
+        // Nearly every statement starts with its first word.
+        if text.first().is_some_and(u8::is_ascii_alphabetic) {
+            break;
+        }
         text = text.trim_ascii_start();
         if let Some(rest) = text.strip_prefix(b"/*!") {
             let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();

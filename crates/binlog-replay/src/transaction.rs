@@ -202,9 +202,7 @@ impl<R: std::io::Read> Walker<R> {
         &mut self,
         mut look: impl FnMut(&RawEvent<'_>, Place) -> Result<(), Error>,
     ) -> Result<Option<Walked>, Error> {
-        loop {
-            // Reborrowed for each event; the errors below need the path while the event lives.
-            let Some(event) = self.reader.next_event()? else { break };
+        while let Some(event) = self.reader.next_event()? {
             let place = match self.tracker.feed(&event) {
                 Ok(place) => place,
                 Err(why) => {

@@ -1,5 +1,7 @@
 //! Cut and flipped files: always a named error, never a panic, never a silent end.
 
+#[path = "common/build.rs"]
+mod build;
 mod common;
 
 use std::path::Path;
@@ -240,4 +242,30 @@ fn damaged_payloads_are_errors() {
         }
     }
     assert!(seen > 0);
+}
+
+#[test]
+fn checksums_of_events_larger_than_any_buffer_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    const BUFFER: usize = 512 << 10;
+    // The checksum behind, across and in front of the places where pieces end.
+    for size in (BUFFER - 6..BUFFER + 6).chain(2 * BUFFER - 3..2 * BUFFER + 3).chain([5 * BUFFER + 77]) {
+        let mut log = build::Log::new(Flavor::MySql, 1, Some(""));
+        log.transaction(None, 1, None);
+        log.query(1, "BEGIN");
+        let event = log.pos() as usize;
+        log.event(30, 0, 1, &vec![7; size - 23]);
+        log.event(16, 0, 1, &[0; 8]);
+        let path = log.close(dir.path(), "log.000001");
+        let info = scan_file(&path).unwrap();
+        assert!(info.damage.is_none() && info.transactions == 2, "{size}: {:?}", info.damage);
+        let mut bytes = std::fs::read(&path).unwrap();
+        for at in [event + 19, event + size / 2, event + size - 5, event + size - 4, event + size - 1] {
+            bytes[at] ^= 0x10;
+            std::fs::write(&path, &bytes).unwrap();
+            let damage = scan_file(&path).unwrap().damage.unwrap();
+            assert!(matches!(*damage, Error::Checksum { .. }), "{size} {at}: {damage}");
+            bytes[at] ^= 0x10;
+        }
+    }
 }
