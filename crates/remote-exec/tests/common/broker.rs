@@ -68,7 +68,8 @@ impl Broker {
         fs::write(at("plugins"), "[].").unwrap();
         let log = fs::File::create(at("log")).unwrap();
         // Reading from a pipe that ends with this process ends the node with it.
-        let script = "/usr/lib/rabbitmq/bin/rabbitmq-server & p=$!; cat >/dev/null; kill -s KILL 0";
+        // Its port mapper too: one that the node starts by itself is a daemon and would stay.
+        let script = "epmd & /usr/lib/rabbitmq/bin/rabbitmq-server & cat >/dev/null; kill -s KILL 0";
         let mut server = Command::new("sh")
             .args(["-c", script])
             .env("HOME", dir.path())
@@ -124,7 +125,6 @@ impl Broker {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.server.wait();
-        let _ = Command::new("epmd").env("ERL_EPMD_PORT", self.ports[1].to_string()).arg("-kill").output();
         while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
