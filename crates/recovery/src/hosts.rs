@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use remote_exec::{Host, Method};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::Error;
 use crate::config::{Config, Connect, Machine, Transfer};
@@ -98,13 +99,29 @@ fn method(config: &Config, machine: &Machine) -> Result<Method, Error> {
             options.config_file = misc.ssh_config_file.clone();
             Method::Ssh(options)
         }
-        Connect::RabbitAgent | Connect::AdmAgent => {
-            return Err(Error::Config {
-                place: "configuration".to_owned(),
-                section: "misc",
-                key: "connect-method",
-                reason: "agents cannot be used yet".to_owned(),
-            });
+        Connect::RabbitAgent => {
+            let uri = misc.rabbit_uri.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
+            let mut options =
+                remote_exec::rabbit::Options::new(remote_exec::rabbit::Uri::parse(uri)?, &machine.ip);
+            options.topic = misc.agent_topic.clone();
+            Method::Rabbit(options)
+        }
+        Connect::AdmAgent => {
+            let ip = &machine.ip;
+            let host = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
+            let mut options = remote_exec::adm::Options::new(format!("{host}:{}", misc.adm_port));
+            options.user = machine.user.clone();
+            options.ca_file = misc.adm_ca_file.clone();
+            options.tls = misc.adm_ca_file.is_some();
+            options.token = misc.adm_token_file.as_deref().map(token).transpose()?;
+            Method::Adm(options)
         }
     })
+}
+
+/// The first line of a token file.
+fn token(path: &Path) -> Result<SecretString, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| Error::ConfigFile { path: path.to_owned(), source })?;
+    Ok(text.lines().next().unwrap_or_default().to_owned().into())
 }

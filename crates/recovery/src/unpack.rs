@@ -194,8 +194,18 @@ impl Unpack<'_> {
         let options = transfer::Options {
             method: match misc.transfer {
                 Transfer::Auto | Transfer::Local => transfer::Method::Auto,
-                Transfer::Relay | Transfer::Socat | Transfer::Scp => transfer::Method::Relay,
+                Transfer::Relay => transfer::Method::Relay,
+                Transfer::Socat => transfer::Method::Socat,
+                Transfer::Scp => transfer::Method::Scp,
             },
+            socat: misc.socat_port2.map(|port| transfer::Socat {
+                port,
+                retries: misc.socat_retry_count,
+                to: self.config.job.ip.clone(),
+                from: Some(self.config.store.ip.clone()),
+                log_dir: self.work.join("socat_log"),
+            }),
+            scp: (misc.transfer == Transfer::Scp).then(|| self.scp()),
             retries: misc.socat_retry_count,
             rate_limit: misc.rate_limit,
             ..transfer::Options::default()
@@ -213,6 +223,21 @@ impl Unpack<'_> {
                 Err(worker::failed(self.job(), label, Some(status.code().into()), words))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// How the store logs in to the job server: as the configuration does.
+    fn scp(&self) -> transfer::Scp {
+        let job = &self.config.job;
+        transfer::Scp {
+            to: job.ip.clone(),
+            port: Some(job.port),
+            user: Some(job.user.clone()).filter(|user| !user.is_empty()),
+            password: job.password.clone(),
+            identity: job.identity_file.clone(),
+            known_hosts: None,
+            accept_new_host_keys: self.config.misc.accept_new_host_keys,
+            dir: self.work.join("tmp"),
         }
     }
 
