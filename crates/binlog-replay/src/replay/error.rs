@@ -80,7 +80,7 @@ pub enum Error {
         /// Table of a row event.
         table: Option<String>,
         /// Statement, cut to 200 characters.
-        statement: Option<String>,
+        statement: Option<Box<str>>,
         /// The server's words.
         reason: String,
     },

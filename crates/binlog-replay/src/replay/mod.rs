@@ -4,7 +4,7 @@
 //!
 //! 1. asks [`plan`] what would happen (nothing is touched),
 //! 2. asks [`prepare`] for the options of the temporary server, and starts it,
-//! 3. calls [`run`], which applies the transactions, proves that the server is where the plan said, and puts
+//! 3. calls [`run`](fn@run), which applies the transactions, proves that the server is where the plan said, and puts
 //!    the server's durability settings back,
 //! 4. stops the server, and calls [`clean`].
 //!

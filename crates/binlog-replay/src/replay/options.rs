@@ -53,7 +53,7 @@ pub struct ServerNeeds {
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
-/// [`run`](super::run) puts the durability settings back before the server is stopped.
+/// [`run`](fn@super::run) puts the durability settings back before the server is stopped.
 pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String> {
     let mut options = Vec::new();
     let mut set = |name: &str, value: &str| options.push(format!("--{name}={value}"));

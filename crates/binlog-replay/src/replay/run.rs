@@ -235,10 +235,10 @@ async fn rest(
     decided: &Decided,
     start: &Start,
 ) -> Result<Option<Decided>, Error> {
-    if setup.request.resume {
-        if let Some(start) = where_it_stands(session, setup, decided, start).await? {
-            return decide_aside(setup.request, start).await.map(Some);
-        }
+    if setup.request.resume
+        && let Some(start) = where_it_stands(session, setup, decided, start).await?
+    {
+        return decide_aside(setup.request, start).await.map(Some);
     }
     journal::drop(session).await?;
     if let Some(held) = decided.held_before() {

@@ -407,11 +407,12 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
     let server = std::sync::Mutex::new(Some(server));
     let mut reached = 0;
     let cut_off = replay::run(&request, &mut |p| {
-        if p.transactions > 100 && p.transactions < p.transactions_total {
-            if let Some(server) = server.lock().unwrap().take() {
-                server.kill();
-                reached = p.transactions;
-            }
+        if p.transactions > 100
+            && p.transactions < p.transactions_total
+            && let Some(server) = server.lock().unwrap().take()
+        {
+            server.kill();
+            reached = p.transactions;
         }
     })
     .await;

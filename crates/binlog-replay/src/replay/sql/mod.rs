@@ -166,12 +166,10 @@ impl Sending<'_> {
             next += done;
             let step = &packet.steps[next];
             let error = failure.map_or_else(String::new, |f| f.to_string());
-            if let (Some(code), true) = (error_code(&error), step.expected_error != 0) {
-                if code == step.expected_error {
-                    self.ended(&packet.steps[next..=next]);
-                    next += 1;
-                    continue;
-                }
+            if step.expected_error != 0 && error_code(&error) == Some(step.expected_error) {
+                self.ended(&packet.steps[next..=next]);
+                next += 1;
+                continue;
             }
             let refused = self.refused(packet, next, error);
             if self.on_error == OnError::Stop {

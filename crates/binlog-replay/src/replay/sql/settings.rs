@@ -92,11 +92,11 @@ impl Settings {
             set.item("collation_connection", &charset.connection.to_string());
             set.item("collation_server", &charset.server.to_string());
         }
-        if let Some(zone) = status.time_zone {
-            if self.time_zone.as_deref() != Some(zone) {
-                set.item("time_zone", &text(zone));
-                self.time_zone = Some(zone.to_vec());
-            }
+        if let Some(zone) = status.time_zone
+            && self.time_zone.as_deref() != Some(zone)
+        {
+            set.item("time_zone", &text(zone));
+            self.time_zone = Some(zone.to_vec());
         }
         if let Some(names) = changed(&mut self.lc_time_names, Some(status.lc_time_names.unwrap_or(0))) {
             set.item("lc_time_names", &names.to_string());
@@ -110,25 +110,25 @@ impl Settings {
             set.item("explicit_defaults_for_timestamp", &on.to_string());
         }
         let mysql = |major, minor, patch| server.at_least(Flavor::MySql, major, minor, patch);
-        if let Some(id) = changed(&mut self.utf8mb4_collation, status.default_collation_for_utf8mb4) {
-            if mysql(8, 0, 11) {
-                set.item("default_collation_for_utf8mb4", &id.to_string());
-            }
+        if let Some(id) = changed(&mut self.utf8mb4_collation, status.default_collation_for_utf8mb4)
+            && mysql(8, 0, 11)
+        {
+            set.item("default_collation_for_utf8mb4", &id.to_string());
         }
-        if let Some(on) = changed(&mut self.require_primary_key, status.sql_require_primary_key) {
-            if mysql(8, 0, 13) {
-                set.item("sql_require_primary_key", &on.to_string());
-            }
+        if let Some(on) = changed(&mut self.require_primary_key, status.sql_require_primary_key)
+            && mysql(8, 0, 13)
+        {
+            set.item("sql_require_primary_key", &on.to_string());
         }
-        if let Some(on) = changed(&mut self.table_encryption, status.default_table_encryption) {
-            if mysql(8, 0, 16) {
-                set.item("default_table_encryption", &on.to_string());
-            }
+        if let Some(on) = changed(&mut self.table_encryption, status.default_table_encryption)
+            && mysql(8, 0, 16)
+        {
+            set.item("default_table_encryption", &on.to_string());
         }
-        if let Some(on) = changed(&mut self.cascade_triggers, status.enable_cascade_triggers) {
-            if mysql(9, 6, 0) {
-                set.item("enable_cascade_triggers", &on.to_string());
-            }
+        if let Some(on) = changed(&mut self.cascade_triggers, status.enable_cascade_triggers)
+            && mysql(9, 7, 0)
+        {
+            set.item("enable_cascade_triggers", &on.to_string());
         }
         if let Some(pairs) = &status.character_set_collations {
             // Collation numbers have no place in this variable; an empty list means the defaults.
