@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
 use crate::recover::RecoverArgs;
-use crate::{aescrypt, agent, list, replay, unpack, xbstream};
+use crate::{aescrypt, agent, binlog, list, replay, unpack, xbstream};
 
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store
 ///
@@ -39,6 +39,7 @@ enum Command {
     Plan(RecoverArgs),
     Aescrypt(aescrypt::Args),
     Agent(agent::Args),
+    Binlog(binlog::Args),
     List(list::Args),
     Replay(replay::Args),
     Unpack(unpack::Args),
@@ -68,6 +69,7 @@ impl Cli {
             Some(Command::Plan(args)) => args.run(true),
             Some(Command::Aescrypt(args)) => aescrypt::run(args),
             Some(Command::Agent(args)) => agent::run(args),
+            Some(Command::Binlog(args)) => binlog::run(args),
             Some(Command::List(args)) => list::run(args),
             Some(Command::Replay(args)) => replay::run(args),
             Some(Command::Unpack(args)) => unpack::run(args),

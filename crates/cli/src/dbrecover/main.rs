@@ -2,6 +2,7 @@
 
 mod aescrypt;
 mod agent;
+mod binlog;
 mod cli;
 mod hints;
 mod interrupt;
