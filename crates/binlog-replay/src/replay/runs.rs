@@ -12,7 +12,7 @@ use crate::reader::Reader;
 pub(super) fn kept(range: &Range, file: &RangeFile) -> Result<Vec<Span<u64>>, Error> {
     let skip = match &range.skip {
         Some(skip) if !skip.is_empty() => skip,
-        _ => return Ok(vec![file.start..file.stop]),
+        _ => return Ok(std::iter::once(file.start..file.stop).collect()),
     };
     let mut runs = Vec::new();
     let mut run = Some(file.start);
