@@ -1,8 +1,11 @@
 //! The command line: every flag of the program before this one, in every spelling, and what came since.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::abbreviations;
 
 const ABOUT: &str = "Online backups of MyRocks servers, and their way back";
 
@@ -30,6 +33,24 @@ pub(crate) struct Args {
     pub(crate) command: Option<Command>,
     #[command(flatten)]
     pub(crate) backup: Backup,
+}
+
+impl Args {
+    /// Reads a command line, the program's name first.
+    pub(crate) fn from_line(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let command = command();
+        let subcommand = line.get(1).and_then(|w| command.find_subcommand(w));
+        if subcommand.is_some() {
+            return Self::try_parse_from(line);
+        }
+        let known = |name: &str| {
+            command.get_arguments().any(|a| {
+                a.get_long() == Some(name) || a.get_all_aliases().is_some_and(|all| all.contains(&name))
+            })
+        };
+        Self::try_parse_from(abbreviations::written_out(line, known))
+    }
 }
 
 /// What there is beside a backup.
@@ -313,7 +334,7 @@ mod tests {
 
     fn backup(line: &str) -> Backup {
         let words = std::iter::once("myrocks-hotbackup").chain(line.split_whitespace());
-        Args::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}")).backup
+        Args::from_line(words.map(OsString::from)).unwrap_or_else(|e| panic!("{line}: {e}")).backup
     }
 
     #[test]

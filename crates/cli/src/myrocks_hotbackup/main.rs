@@ -1,5 +1,6 @@
 //! `myrocks-hotbackup`: online backups of MyRocks servers, and their way back.
 
+mod abbreviations;
 mod account;
 mod cli;
 mod failures;
@@ -10,9 +11,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let args = cli::Args::parse();
+    let args = cli::Args::from_line(std::env::args_os()).unwrap_or_else(|e| e.exit());
     dbrecover_cli::finish("myrocks-hotbackup", run::run(args))
 }
