@@ -110,7 +110,9 @@ pub fn give_to_server_user(path: &Path) -> Result<()> {
 impl Server {
     /// Makes an empty data directory and starts a server on it.
     pub fn create(config: &Config) -> Result<Self> {
-        fs::create_dir_all(&config.dir)?;
+        // The environment's TMPDIR may be one where the servers' user must not write.
+        let tmpdir = config.dir.join("tmp");
+        fs::create_dir_all(&tmpdir)?;
         give_to_server_user(&config.dir)?;
         let datadir = config.dir.join("data");
         let mut init = match config.flavor {
@@ -127,7 +129,8 @@ impl Server {
                 init
             }
         };
-        tools::run(init.arg(format!("--datadir={}", datadir.display())).args(&config.layout))?;
+        init.env("TMPDIR", &tmpdir).arg(format!("--datadir={}", datadir.display())).args(&config.layout);
+        tools::run(&mut init)?;
         let binlog = match config.flavor {
             Flavor::MariaDb => {
                 format!("gtid_domain_id={}\ngtid_strict_mode=1\nlog_slave_updates=1", config.domain)
