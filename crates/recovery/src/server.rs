@@ -17,6 +17,8 @@ use crate::workdir::os_arg;
 /// Longest time that a server may take to answer its first query, in seconds. Crash recovery of a prepared
 /// datadir is short; a large buffer pool takes its time to be allocated.
 const START_SECONDS: u64 = 300;
+/// Longest path of a socket in bytes: the 108 of `sockaddr_un` hold a final zero.
+const SOCKET_PATH: usize = 107;
 /// How much of a server's log an error quotes, in bytes.
 const LOG_TAIL: &str = "1500";
 /// What the client says when the server is there and refuses the account: 1044, 1045, 1130, 1698.
@@ -118,8 +120,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) folder: &'a str,
     /// Its datadir.
     pub(crate) datadir: &'a Path,
-    /// A directory for its log.
-    pub(crate) log_dir: &'a Path,
+    /// A directory for its log and its private directory.
+    pub(crate) tmp_dir: &'a Path,
     /// What the backup and the replay ask for: `--name=value`.
     pub(crate) options: Vec<OsString>,
     /// The operating system user; `None`: the login user.
@@ -161,7 +163,7 @@ pub(crate) struct RunDir {
 }
 
 impl RunDir {
-    /// The socket; short, because a socket's path must be shorter than 108 bytes.
+    /// The socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.path.join("s.sock")
     }
@@ -196,13 +198,18 @@ impl RunDirs {
 }
 
 impl Launch<'_> {
-    /// Makes the private directory that the server will live in.
+    /// Makes the private directory that the server will live in: in the work directory, so that nothing is left
+    /// elsewhere when nobody can clean up, or in `/tmp` when the socket's path would be too long.
     ///
     /// # Errors
     ///
     /// If the host cannot make it.
     pub(crate) async fn run_dir(&self) -> Result<RunDir, Error> {
-        let made = self.host.command("mktemp").args(["-d", "/tmp/dbrecover.XXXXXXXX"]).run().await?;
+        let mut template = self.tmp_dir.join("run.XXXXXXXX");
+        if (RunDir { path: template.clone() }).socket().as_os_str().len() > SOCKET_PATH {
+            template = "/tmp/dbrecover.XXXXXXXX".into();
+        }
+        let made = self.host.command("mktemp").arg("-d").arg(&template).run().await?;
         let path = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim_end());
         let run_dir = RunDir { path };
         self.run_dirs.note(&run_dir);
@@ -311,7 +318,7 @@ impl Launch<'_> {
     }
 
     fn log(&self) -> PathBuf {
-        self.log_dir.join(format!("{}.err", self.folder))
+        self.tmp_dir.join(format!("{}.err", self.folder))
     }
 
     /// Starts the server and waits until the account can log in.

@@ -43,6 +43,7 @@ mod command;
 mod error;
 mod files;
 mod files_here;
+mod guard;
 mod host;
 mod local;
 #[cfg(any(feature = "rabbit", feature = "grpc"))]

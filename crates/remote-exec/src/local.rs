@@ -16,6 +16,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::child::{Process, Started};
 use crate::command::{Arg, Input, Sink, Spec, Value};
+use crate::guard::Guarded;
 use crate::script::{self, Event, LOADER, Report};
 use crate::{Error, Host, Status};
 
@@ -113,7 +114,7 @@ fn spawn(
         }
         _ => Error::Spawn { host: host.name().to_owned(), command: shown.to_owned(), source },
     })?;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Guarded::new);
     Ok(Started {
         stdin: child.stdin.take().map(|s| Box::new(s) as _),
         stdout: child.stdout.take().map(|s| Box::new(s) as _),
@@ -137,7 +138,7 @@ struct Told {
 struct Local {
     child: tokio::process::Child,
     /// The process group, until its leader has been waited for.
-    group: Arc<Mutex<Option<Pid>>>,
+    group: Arc<Mutex<Option<Guarded>>>,
     told: Option<Told>,
     host: String,
     command: String,
@@ -193,7 +194,9 @@ impl Process for Local {
 
     fn kill(&mut self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let Some(group) = *self.group.lock().unwrap_or_else(PoisonError::into_inner) else { return };
+            let group =
+                self.group.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Guarded::group);
+            let Some(group) = group else { return };
             signal(group, Signal::TERM);
             let end = tokio::time::Instant::now() + grace;
             loop {
@@ -216,8 +219,8 @@ impl Process for Local {
     fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let group = self.group.clone();
         Arc::new(move || {
-            if let Some(group) = *group.lock().unwrap_or_else(PoisonError::into_inner) {
-                signal(group, Signal::KILL);
+            if let Some(guarded) = &*group.lock().unwrap_or_else(PoisonError::into_inner) {
+                signal(guarded.group(), Signal::KILL);
             }
         })
     }

@@ -238,18 +238,23 @@ impl Job {
         Ok(())
     }
 
-    /// No process of this recovery runs, and no socket or pid file of it is there.
-    pub fn nothing_left(&self) -> Result<()> {
+    /// No process of this recovery runs.
+    pub fn no_process_left(&self) -> Result<()> {
         // A server that got its signal may need a moment to be gone.
         let until = Instant::now() + Duration::from_secs(5);
         loop {
             let left = self.processes();
             if left.is_empty() {
-                break;
+                return Ok(());
             }
             ensure!(Instant::now() < until, "still running: {left:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// No process of this recovery runs, and no socket or pid file of it is there.
+    pub fn nothing_left(&self) -> Result<()> {
+        self.no_process_left()?;
         let mut left = Vec::new();
         walk(self.dir.path(), &mut |path, meta| {
             let socket = rustix::fs::FileType::from_raw_mode(meta.mode()) == rustix::fs::FileType::Socket;
