@@ -193,7 +193,8 @@ impl Error {
             }
             Self::ForeignDirectory { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
-            Self::Catalog(_) | Self::Incomplete { .. } => Class::Nothing,
+            Self::Catalog(error) => of_catalog(error),
+            Self::Incomplete { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } => Class::Unusable,
             Self::WrongPassword { .. } => Class::Damaged,
@@ -204,6 +205,18 @@ impl Error {
             Self::Prepare(error) => of_driver(error),
             Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,
         }
+    }
+}
+
+/// What cannot be read is a host's trouble, what cannot be understood is damage, what is missing is not there.
+fn of_catalog(error: &backup_catalog::Error) -> Class {
+    use backup_catalog::Error as Catalog;
+    match error {
+        Catalog::Name { .. } => Class::Usage,
+        Catalog::Read { .. } => Class::Unusable,
+        Catalog::Line { .. } | Catalog::NoAccount { .. } => Class::Damaged,
+        Catalog::Damaged { source, .. } => of_catalog(source),
+        _ => Class::Nothing,
     }
 }
 

@@ -57,7 +57,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Host(remote_exec::Error::Unreachable { .. }) => {
             "check ip and port of that machine in the configuration".to_owned()
         }
+        Error::Prepare(xtra_driver::Error::Interrupted { .. }) => "run it again without --resume".to_owned(),
         Error::Unproven { .. } => "do not use what was recovered; its logs are in tmp/ of the work directory".to_owned(),
+        Error::Step { source, .. } => return hint(source),
         _ => return None,
     })
 }

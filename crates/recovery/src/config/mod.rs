@@ -215,7 +215,7 @@ impl Config {
             job: read.machine("recovery-job-server", local)?,
             work_dir: read.absolute("recovery-job-server", "work-dir")?,
             misc: read.misc(connect)?,
-            warnings: read.unknown(),
+            warnings: read.unknown().into_iter().chain(read.read_otherwise()).collect(),
         })
     }
 }
@@ -427,6 +427,17 @@ impl<'a> Reader<'a> {
             }
         }
         warnings
+    }
+
+    /// A sentence for each value that the older program read as something else: it took `%%` for `%`.
+    fn read_otherwise(&self) -> impl Iterator<Item = String> {
+        let doubled = self.ini.doubled_percents();
+        doubled.map(|(section, key, line)| {
+            format!(
+                "{}:{line}: [{section}] {key}: `%` has no special meaning; a `%%` is two of them",
+                self.file
+            )
+        })
     }
 }
 

@@ -118,6 +118,14 @@ fn a_missing_key_is_named_with_what_it_is() {
 }
 
 #[test]
+fn doubled_percents_are_taken_literally_with_a_warning_that_tells_no_value() {
+    let config = parse(&MINIMAL.replace("dir = /b\n", "dir = /b\npassword = top%%secret\n")).unwrap();
+    assert_eq!(config.store.password.as_ref().map(ExposeSecret::expose_secret), Some("top%%secret"));
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(warning.contains("[backup-store] password") && !warning.contains("secret"), "{warning}");
+}
+
+#[test]
 fn unknown_keys_and_sections_are_warnings_that_name_the_nearest() {
     let config = parse(&format!("{MINIMAL}conect-metod = ssh\nzzz = 1\n[miscc]\na = 1\n")).unwrap();
     assert_eq!(
