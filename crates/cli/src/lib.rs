@@ -1,9 +1,10 @@
-//! What the two programs share: exit codes, failures, output, progress, passwords.
+//! What the two programs share: exit codes, failures, log lines, passwords.
 //!
 //! The programs parse, call one library function, print, and map the result to an exit code. Nothing
 //! here knows MySQL.
 
 mod failure;
+pub mod log;
 pub mod password;
 
 pub use failure::{Exit, Failure, Outcome, finish};

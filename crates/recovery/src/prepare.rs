@@ -106,8 +106,7 @@ impl Chain<'_> {
         let incrementals = parts.split_off(1);
         let Some(full) = parts.pop() else { return Ok(()) };
         let extracted = driver.open(full, incrementals).await?;
-        let prepared =
-            driver.prepare(extracted, &|event| self.watch.debug(format!("{folder}: {event:?}"))).await?;
+        let prepared = driver.prepare(extracted, &|_| ()).await?;
         self.watch.debug(format!("{folder}: prepared up to LSN {}", prepared.to_lsn));
         for dir in applied {
             self.host.files().remove_dir_all(&dir).await?;

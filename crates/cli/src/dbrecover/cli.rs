@@ -63,6 +63,10 @@ struct ManArgs {
 
 impl Cli {
     pub(crate) fn run(self) -> Outcome {
+        // A recovery shows warnings beside its progress.
+        if !matches!(self.command, None | Some(Command::Recover(_) | Command::Plan(_))) {
+            dbrecover_cli::log::warnings_to_stderr();
+        }
         match self.command {
             None => self.recover.run(false),
             Some(Command::Recover(args)) => args.run(false),

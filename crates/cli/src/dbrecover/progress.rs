@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use recovery::{Event, Observer};
+use tracing::Level;
 
 /// Where there is no terminal, a step says how far it is this often.
 const EVERY: Duration = Duration::from_secs(10);
@@ -46,6 +47,14 @@ impl Progress {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
         }
+    }
+
+    /// A record of a library crate.
+    pub(crate) fn logged(&self, level: Level, line: &str) {
+        self.event(&match level {
+            Level::ERROR | Level::WARN => Event::Warning(line.to_owned()),
+            _ => Event::Debug(line.to_owned()),
+        });
     }
 
     fn line(&self, line: &str) {

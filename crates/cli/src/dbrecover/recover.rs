@@ -12,6 +12,7 @@ use recovery::{Config, Earlier, Plan, RecoverTo, Report, Request};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::Level;
 
 use crate::hints;
 use crate::progress::{LogFormat, Progress};
@@ -75,6 +76,8 @@ impl RecoverArgs {
         }
         let recover_to = self.dir.map(RecoverTo::Backup).or_else(|| self.stop_datetime.map(RecoverTo::Time));
         let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
+        let told = progress.clone();
+        dbrecover_cli::log::to(Level::DEBUG, move |level, line| told.logged(level, line));
         let mut request = Request::new(config, progress.clone());
         request.recover_to = recover_to;
         request.earlier = if self.resume { Earlier::Resume } else { Earlier::Replace };

@@ -13,5 +13,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args = cli::Args::from_line(std::env::args_os()).unwrap_or_else(|e| e.exit());
+    dbrecover_cli::log::warnings_to_stderr();
     dbrecover_cli::finish("myrocks-hotbackup", run::run(args))
 }
