@@ -1,5 +1,7 @@
 //! The book is true: its tables are those of the program, its configurations are read, its commands run.
 
+#[path = "common/markdown.rs"]
+mod markdown;
 #[path = "../../../crates/remote-exec/tests/common/sshd.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod sshd;
@@ -13,6 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use lab::Store;
 use lab::recovery::dbrecover;
+use markdown::{blocks, commands};
 use recovery::Config;
 use recovery::config::KEYS;
 use sshd::Sshd;
@@ -23,33 +26,6 @@ fn root() -> PathBuf {
 
 fn page(name: &str) -> Result<String> {
     fs::read_to_string(root().join(name)).with_context(|| name.to_owned())
-}
-
-/// The blocks of code of a page in one of these languages.
-fn blocks<'a>(page: &'a str, languages: &[&str]) -> Vec<(&'a str, &'a str)> {
-    let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
-    blocks.filter(|(language, _)| languages.contains(language)).collect()
-}
-
-/// The commands of a page, each with its continuation lines.
-fn commands(page: &str) -> Vec<String> {
-    let mut commands: Vec<String> = Vec::new();
-    for (language, block) in blocks(page, &["sh", "console"]) {
-        let mut open = false;
-        for line in block.lines() {
-            let begins = match language {
-                "console" => line.strip_prefix("$ "),
-                _ => Some(line).filter(|line| !line.is_empty() && !line.starts_with('#')),
-            };
-            match (open, begins) {
-                (true, _) => *commands.last_mut().expect("a line was open") += &format!("\n{line}"),
-                (false, Some(command)) => commands.push(command.to_owned()),
-                (false, None) => {}
-            }
-            open = (open || begins.is_some()) && (line.ends_with('\\') || line.ends_with('|'));
-        }
-    }
-    commands
 }
 
 /// A directory where commands run, and what stands there for the names in the book.
@@ -119,7 +95,7 @@ fn every_page_with_commands_is_run_somewhere() -> Result<()> {
         ("docs/binlogs.md", "crates/cli/tests/binlog.rs"),
         ("docs/hosts.md", "crates/cli/tests/agent.rs"),
         ("docs/lab.md", "./try"),
-        ("docs/myrocks/guide.md", "crates/cli/tests/myrocks_hotbackup"),
+        ("docs/myrocks/guide.md", "crates/cli/tests/myrocks_hotbackup/guide.rs"),
     ];
     for (_, place) in run_elsewhere {
         ensure!(root().join(place).exists(), "{place}");

@@ -1,6 +1,7 @@
 //! `myrocks-hotbackup` against real MariaDB servers with MyRocks, and against the program before it.
 
 mod faults;
+mod guide;
 mod incremental;
 mod options;
 mod original;

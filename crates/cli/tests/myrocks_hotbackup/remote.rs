@@ -7,12 +7,12 @@ use crate::server::{Server, fail, moved_back, restored, run};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../remote-exec/tests/common/sshd.rs"]
-mod sshd;
+pub(crate) mod sshd;
 
 use sshd::Sshd;
 
 /// An ssh configuration in which the throw-away server is `store`.
-fn config(sshd: &Sshd) -> PathBuf {
+pub(crate) fn config(sshd: &Sshd) -> PathBuf {
     let path = sshd.dir().join("ssh_config");
     let text = format!(
         "Host store\n HostName 127.0.0.1\n Port {}\n IdentityFile {}\n UserKnownHostsFile {}\n IdentitiesOnly yes\n",
