@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rocks_hotbackup::rocksdb::{LiveFiles, check_sst};
-use rocks_hotbackup::{Depth, Error, Manifest, Restore, Stop, Targets, manifest as form, restore, unpack, verify};
+use rocks_hotbackup::{
+    Depth, Error, Manifest, Restore, Stop, Targets, manifest as form, restore, unpack, verify,
+};
 use secrecy::SecretString;
 use tempfile::TempDir;
 
