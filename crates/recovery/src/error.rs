@@ -227,6 +227,7 @@ fn of_driver(error: &xtra_driver::Error) -> Class {
         Driver::Host { .. }
         | Driver::NotATool { .. }
         | Driver::TooOld { .. }
+        | Driver::NoDecompressor { .. }
         | Driver::Incompatible { .. } => Class::Unusable,
         Driver::MissingMember { .. } => Class::Damaged,
         _ => Class::Failed,

@@ -224,6 +224,10 @@ impl Recovery<'_> {
         let (unpacked, mut servers) = match done {
             Ok(done) => done,
             Err(error) => {
+                // Also when cancelled: here nothing is dropped half-way any more.
+                if let Err(left) = self.unpack(work.path()).clean_store().await {
+                    self.watch.warning(format!("what was decrypted in the store may be there still: {left}"));
+                }
                 self.run_dirs.remove_all(&self.hosts.job).await;
                 work.abandon().await;
                 return Err(error);
@@ -315,28 +319,22 @@ impl Recovery<'_> {
         if let Some(worker) = &self.plan.tools.worker {
             worker.put(&self.hosts.job, self.request.program.as_deref()).await?;
         }
-        let all = async {
-            let mut unpacked = Vec::new();
-            for (index, planned) in self.plan.backups.iter().enumerate() {
-                let step = format!("unpack {}", planned.name);
-                // Servers whose incrementals were begun need their streams again.
-                let again: Vec<_> = folders.iter().copied().filter(|f| half_prepared(work, f)).collect();
-                let folders = match (work.is_finished("", &step), again.is_empty()) {
-                    (true, true) => continue,
-                    (true, false) if planned.used_for == UsedFor::Binlogs => continue,
-                    (true, false) => &again,
-                    (false, _) => &folders,
-                };
-                let (one, _) = self.watch.step("", &step, unpack.backup(index, folders)).await?;
-                unpacked.push(one);
-                work.record("", &step).await?;
-            }
-            Ok(unpacked)
-        };
-        let result = unless_cancelled(&self.request.cancel, all).await;
-        let cleaned = unpack.clean_store().await;
-        let unpacked = result?;
-        cleaned?;
+        let mut unpacked = Vec::new();
+        for (index, planned) in self.plan.backups.iter().enumerate() {
+            let step = format!("unpack {}", planned.name);
+            // Servers whose incrementals were begun need their streams again.
+            let again: Vec<_> = folders.iter().copied().filter(|f| half_prepared(work, f)).collect();
+            let folders = match (work.is_finished("", &step), again.is_empty()) {
+                (true, true) => continue,
+                (true, false) if planned.used_for == UsedFor::Binlogs => continue,
+                (true, false) => &again,
+                (false, _) => &folders,
+            };
+            let (one, _) = self.watch.step("", &step, unpack.backup(index, folders)).await?;
+            unpacked.push(one);
+            work.record("", &step).await?;
+        }
+        unpack.clean_store().await?;
         Ok(unpacked)
     }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::checksum::{Checksum, Hasher, Sum};
@@ -37,6 +38,11 @@ impl<'a> Reading<'a> {
         self.content(path, len, Source::File(file))
     }
 
+    /// The same of a file whose bytes never change.
+    pub(crate) fn unchanging(&mut self, path: &Path, file: File, len: u64) -> Content<'_> {
+        self.content(path, len, Source::Unchanging(file))
+    }
+
     /// The same, read around the page cache where the file system allows it.
     pub(crate) fn direct(&mut self, path: &Path, len: u64) -> Result<Option<Content<'_>>, Error> {
         match DirectReader::open(path, len, self.readers) {
@@ -67,6 +73,8 @@ impl<'a> Reading<'a> {
 
 enum Source<'a> {
     File(File),
+    /// What was read of it may be read again by the kernel: it is the same.
+    Unchanging(File),
     Direct(DirectReader),
     Bytes(&'a [u8]),
 }
@@ -115,7 +123,7 @@ impl Content<'_> {
         let failed = Error::io("read", &self.path);
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(self.buffer.len());
         let bytes: &[u8] = match &mut self.source {
-            Source::File(file) => {
+            Source::File(file) | Source::Unchanging(file) => {
                 let n = read_some(file, &mut self.buffer[..want]).map_err(failed)?;
                 &self.buffer[..n]
             }
@@ -150,27 +158,40 @@ impl Content<'_> {
         Ok(())
     }
 
-    /// Lets the kernel move all bytes to `out`, if nobody needs to see them: no checksum, no read around the page
-    /// cache. `false` if that is not possible; then nothing was moved.
+    /// Lets the kernel move all bytes to `out`: from the page cache into a pipe without a copy. For a checksum the
+    /// bytes are read before they are moved, and that only of a file that never changes: what is moved is then what
+    /// was read. `false` if it is not possible; then nothing was moved.
     ///
     /// # Errors
     ///
     /// As for [`copy_to`](Content::copy_to).
     pub fn move_to(&mut self, out: BorrowedFd<'_>) -> Result<bool, Error> {
-        let Source::File(file) = &self.source else { return Ok(false) };
-        if !matches!(self.hasher, Hasher::None) || self.left == 0 {
-            return Ok(false);
-        }
+        let summed = !matches!(self.hasher, Hasher::None);
+        let file = match &self.source {
+            Source::File(file) if !summed => file,
+            Source::Unchanging(file) => file,
+            _ => return Ok(false),
+        };
         let mut first = true;
         while self.left > 0 {
             self.stop.check()?;
-            let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(MOVE);
-            match rustix::fs::sendfile(out, file.as_fd(), None, want) {
+            let mut want = usize::try_from(self.left).unwrap_or(usize::MAX).min(MOVE);
+            if summed {
+                want = want.min(self.buffer.len());
+                let at = self.len - self.left;
+                let read = file.read_at(&mut self.buffer[..want], at).map_err(Error::io("read", &self.path));
+                want = read?;
+            }
+            let moved = if want == 0 { Ok(0) } else { rustix::fs::sendfile(out, file.as_fd(), None, want) };
+            match moved {
                 Ok(0) => {
                     let actual = self.len - self.left;
                     return Err(Error::Shrunk { path: self.path.clone(), expected: self.len, actual });
                 }
                 Ok(n) => {
+                    if summed {
+                        self.hasher.update(&self.buffer[..n]);
+                    }
                     self.left -= n as u64;
                     self.limiter.take(n as u64, self.stop)?;
                 }
@@ -181,7 +202,7 @@ impl Content<'_> {
             }
             first = false;
         }
-        Ok(true)
+        Ok(self.len > 0)
     }
 
     /// The checksum, once all bytes were read.

@@ -69,6 +69,16 @@ pub enum Error {
         /// Name of the file.
         member: String,
     },
+    /// Members are compressed, and the program that the backup tool would call for them is not there.
+    #[error("{} needs {program} to be decompressed, and {host} has none", member.display())]
+    NoDecompressor {
+        /// The host.
+        host: String,
+        /// The program.
+        program: &'static str,
+        /// One of the members.
+        member: PathBuf,
+    },
     /// Compressed members are left.
     #[error("{} is still compressed after decompressing", member.display())]
     StillCompressed {

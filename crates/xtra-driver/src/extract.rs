@@ -10,6 +10,9 @@ use crate::error::{Error, Stage};
 /// Endings of members that the tools compress.
 pub(crate) const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
 
+/// Ending of members that `--decompress` gives to a program of its own.
+const QPRESS: (&str, &str) = (".qp", "qpress");
+
 /// Ending of members that the tools encrypt.
 const ENCRYPTED: &str = ".xbcrypt";
 
@@ -73,13 +76,22 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// [`Error::Encrypted`], [`Error::Step`], or [`Error::StillCompressed`] if the tool left some as they were.
+    /// [`Error::Encrypted`], [`Error::NoDecompressor`], [`Error::Step`], or [`Error::StillCompressed`] if the tool left
+    /// some as they were.
     pub async fn decompress(&self, dir: &Path, label: &str) -> Result<Option<Step>, Error> {
         if let Some(member) = self.find_ending(dir, &[ENCRYPTED]).await? {
             return Err(Error::Encrypted { member });
         }
         if self.find_ending(dir, &COMPRESSED).await?.is_none() {
             return Ok(None);
+        }
+        let (ending, program) = QPRESS;
+        if let Some(member) = self.find_ending(dir, &[ending]).await? {
+            let found = self.host().find_program(program).await;
+            if found.map_err(Error::host(format!("looking for {program}")))?.is_none() {
+                let host = self.host().name().to_owned();
+                return Err(Error::NoDecompressor { host, program, member });
+            }
         }
         let mut arguments = vec![OsString::from("--decompress"), OsString::from("--remove-original")];
         if let Some(threads) = self.options.parallel {

@@ -316,6 +316,22 @@ async fn decompression_runs_only_where_it_is_needed_and_must_leave_nothing_compr
 }
 
 #[tokio::test]
+async fn qpress_members_without_qpress_are_refused_before_the_tool_runs() {
+    // Debian has no qpress; where somebody installed one, there is nothing to refuse.
+    if Host::local().find_program("qpress").await.unwrap().is_some() {
+        panic!("this machine has a qpress; the test is about one that has none");
+    }
+    let lab = Lab::new();
+    let dir = lab.path("d");
+    fs::create_dir_all(dir.join("db")).unwrap();
+    write(&dir, "db/t.ibd.qp", "");
+    let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
+    let refused = driver.decompress(&dir, "full").await.unwrap_err();
+    assert!(matches!(&refused, Error::NoDecompressor { program: "qpress", .. }), "{refused:?}");
+    assert_eq!(lab.calls().len(), 0);
+}
+
+#[tokio::test]
 async fn a_streamer_that_complains_and_ends_with_0_has_failed() {
     let lab = Lab::new();
     let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;

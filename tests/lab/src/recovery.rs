@@ -131,6 +131,20 @@ impl Job {
         self
     }
 
+    /// Adds a directory to the program's search path.
+    pub fn path(&mut self, dir: &Path) -> &mut Self {
+        let already = self.environment.iter().rev().find(|(name, _)| name == "PATH");
+        let old = already.map_or_else(|| std::env::var("PATH").unwrap_or_default(), |(_, path)| path.clone());
+        self.env("PATH", format!("{old}:{}", dir.display()))
+    }
+
+    /// Without the worker: `mbstream`, `mariabackup`, `tar` and `pyAesCrypt` do the work.
+    pub fn with_stock_tools(&mut self) -> Result<&mut Self> {
+        let python = crate::tools::aescrypt_python()?;
+        let bin = python.parent().context("a program lies in a directory")?;
+        Ok(self.set("misc", "toolchain", "stock").path(bin))
+    }
+
     /// The password of the backup, given in the environment; `None` gives none.
     pub fn password(&mut self, password: Option<&str>) -> &mut Self {
         self.password = password.map(str::to_owned);

@@ -53,6 +53,45 @@ fn termination_at_every_step_leaves_nothing_behind() -> Result<()> {
     ended_by(Signal::TERM, 143)
 }
 
+/// The stock tools decrypt in the store; whenever they are interrupted, nothing of it stays there.
+#[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn interrupt_of_the_stock_tools_leaves_no_plaintext_in_the_store() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::encrypted()?.copy_to(&dir.path().join("store"))?;
+    let before = fingerprint(&store.dir)?;
+    let last = store.truth.points.last().context("no backup")?;
+    let full = &store.truth.points[0].backup;
+    let decrypted = store.dir.join(full);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        // Its tar, one of its files, and the unpacking of the next one.
+        let tar = decrypted.join(format!("{full}.tar"));
+        let file = decrypted.join("calcnode_base");
+        let next = format!("] unpack {} start", store.truth.points[1].backup);
+        for step in 0..3 {
+            let mut job = Job::new(&store)?;
+            job.to_backup(&last.backup).with_stock_tools()?;
+            let mut running = job.start()?;
+            running.wait_until("plaintext in the store", || match step {
+                0 => tar.exists(),
+                1 => file.exists(),
+                _ => says(&job, &next),
+            })?;
+            let outcome = running.end(signal)?;
+            anyhow::ensure!(outcome.code == code, "{step}: exit code {}: {}", outcome.code, outcome.stderr);
+            job.nothing_finished()?;
+            job.nothing_left()?;
+            let after = fingerprint(&store.dir)?;
+            let left: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+            anyhow::ensure!(after == before, "{step}: the store was changed: {left:#?}");
+        }
+    }
+    let mut job = Job::new(&store)?;
+    job.with_stock_tools()?.recovers_point(&store.truth, last)?;
+    anyhow::ensure!(fingerprint(&store.dir)? == before, "the store was changed");
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn a_killed_recovery_looks_unfinished_and_can_be_run_again() -> Result<()> {

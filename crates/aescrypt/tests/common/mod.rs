@@ -1,7 +1,10 @@
 //! What the tests share.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::io::Read;
+pub(crate) mod fuzz;
+pub(crate) mod seal;
+
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use aescrypt::{Decryptor, Error};
@@ -40,4 +43,26 @@ pub(crate) fn vectors() -> PathBuf {
 
 pub(crate) fn vector(name: &str) -> Vec<u8> {
     std::fs::read(vectors().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Gives its bytes in pieces of the sizes named, over and over.
+pub(crate) struct Pieces<'a> {
+    bytes: &'a [u8],
+    sizes: Vec<usize>,
+    turn: usize,
+}
+
+impl<'a> Pieces<'a> {
+    pub(crate) fn new(bytes: &'a [u8], sizes: Vec<usize>) -> Self {
+        Self { bytes, sizes, turn: 0 }
+    }
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let size = self.sizes[self.turn % self.sizes.len()];
+        self.turn += 1;
+        let size = size.min(out.len());
+        self.bytes.read(&mut out[..size])
+    }
 }

@@ -1,6 +1,8 @@
 //! A backup as the backup tool writes it, in the forms in which it may come.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod fuzz;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;

@@ -58,6 +58,9 @@ fn hint(error: &Error) -> Option<String> {
             "check ip and port of that machine in the configuration".to_owned()
         }
         Error::Prepare(xtra_driver::Error::Interrupted { .. }) => "run it again without --resume".to_owned(),
+        Error::Prepare(xtra_driver::Error::NoDecompressor { program, .. }) => {
+            format!("install {program} there, or let dbrecover unpack: toolchain = auto in [misc]; it needs no {program}")
+        }
         Error::Unproven { .. } => "do not use what was recovered; its logs are in tmp/ of the work directory".to_owned(),
         Error::Step { source, .. } => return hint(source),
         _ => return None,

@@ -260,6 +260,94 @@ fn what_cannot_be_backed_up_is_refused_in_words_before_anything_is_made() {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn a_target_that_is_there_already_is_refused_and_stays_as_it_is() {
+    let server = Server::new();
+    let to = server.dir.path().join("b");
+    for form in ["tar", "xbstream"] {
+        std::fs::write(&to, "another backup").unwrap();
+        let stderr = fail(server.backup().args(["-s", form, "--to"]).arg(&to), 1);
+        assert!(stderr.contains("exists already"), "{stderr}");
+        assert_eq!(std::fs::read(&to).unwrap(), b"another backup");
+    }
+    std::fs::remove_file(&to).unwrap();
+    std::fs::create_dir(&to).unwrap();
+    std::fs::write(to.join("file"), "another backup").unwrap();
+    let stderr = fail(server.backup().args(["-s", "dir", "--to"]).arg(&to), 1);
+    assert!(stderr.contains("exists already"), "{stderr}");
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 1);
+    server.assert_no_checkpoint();
+}
+
+/// A file system of its own in memory, on a directory; it goes with its owner.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &std::path::Path, size: &str) -> Self {
+        std::fs::create_dir(at).unwrap();
+        run(privileged("mount").args(["-t", "tmpfs", "-o", &format!("mode=0777,size={size}"), "tmpfs"]).arg(at));
+        Self(at.to_owned())
+    }
+
+    /// Takes all room but `left` bytes.
+    fn fill(&self, left: u64) -> std::path::PathBuf {
+        let room = rustix::fs::statvfs(&self.0).unwrap();
+        let filler = self.0.join("filler");
+        std::fs::write(&filler, vec![0; (room.f_bavail * room.f_frsize - left) as usize]).unwrap();
+        filler
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = privileged("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A command that needs root, as `tests/setup.sh` has it.
+fn privileged(program: &str) -> std::process::Command {
+    if rustix::process::geteuid().is_root() {
+        return std::process::Command::new(program);
+    }
+    let mut command = std::process::Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}
+
+#[test]
+#[ignore = "needs mariadbd and root or sudo to mount; run: ./test"]
+fn a_disk_that_is_full_at_the_checkpoint_ends_the_backup_and_one_with_room_again_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&dir.path().join("disk"), "400M");
+    let mut server = Server::in_place(dir.path().join("disk/data"));
+    server.bank();
+    // In memory and the write-ahead log only: the checkpoint has to write data files.
+    server.sql(
+        "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
+         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_4000",
+    );
+    let filler = disk.fill(64 * 1024);
+    let snapshots = dir.path().join("disk/snapshots");
+    let to = dir.path().join("b");
+    let socket = server.socket.clone();
+    let backup = || {
+        let mut command = crate::server::program();
+        command.arg("-S").arg(&socket).arg("-c").arg(&snapshots).args(["-s", "dir", "--to"]).arg(&to);
+        command
+    };
+    let stderr = fail(&mut backup(), 4);
+    assert!(!to.exists(), "nothing that looks like a backup: {stderr}");
+    assert_eq!(std::fs::read_dir(&snapshots).unwrap().count(), 0, "{stderr}");
+    std::fs::remove_file(filler).unwrap();
+    server.restart();
+    run(&mut backup());
+    let copy = restored(&[&to]);
+    copy.assert_bank();
+    assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 4000);
+    drop(server);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn a_directory_without_the_servers_right_to_write_is_said_to_be_that() {
     let server = Server::new();
     let blocked = server.dir.path().join("blocked");

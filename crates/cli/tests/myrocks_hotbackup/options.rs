@@ -1,4 +1,6 @@
-//! Accounts, passwords, JSON, dry run, and what is said.
+//! Options of the original, accounts, passwords, JSON, dry run, and what is said.
+
+use std::collections::BTreeSet;
 
 use crate::server::{Server, fail, program, run};
 
@@ -96,4 +98,81 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         fail(program().args(args).current_dir(dir.path()), 2);
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// Options of the original with a value each; `None` for those that have none.
+const ORIGINAL: [(&str, Option<&str>, Option<&str>); 19] = [
+    ("interval", Some("i"), Some("5")),
+    ("checkpoint_dir", Some("c"), Some("/nowhere/c")),
+    ("datadir", Some("d"), Some("/nowhere/d")),
+    ("stream", Some("s"), Some("tar")),
+    ("stream", Some("s"), Some("xbstream")),
+    ("destination", None, Some("host")),
+    ("avg_mbytes_per_sec", None, Some("5")),
+    ("extra_wdt_sender_options", None, Some("-a b")),
+    ("extra_wdt_receiver_options", None, Some("-a b")),
+    ("user", Some("u"), Some("u")),
+    ("password", Some("p"), Some("p")),
+    ("port", Some("P"), Some("1")),
+    ("socket", Some("S"), Some("/nowhere/s")),
+    ("move_back", Some("m"), None),
+    ("rocksdb_datadir", Some("r"), Some("/nowhere/r")),
+    ("rocksdb_waldir", Some("w"), Some("/nowhere/w")),
+    ("backup_dir", Some("b"), Some("/nowhere/b")),
+    ("skip_check_frm_timestamp", Some("f"), None),
+    ("debug_signal_file", Some("D"), Some("/nowhere/D")),
+];
+
+#[test]
+fn options_of_the_original_are_known_in_every_spelling() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, short, value) in ORIGINAL {
+        let dashes = name.replace('_', "-");
+        let mut spellings = vec![];
+        for long in [name, &dashes] {
+            spellings.push([Some(format!("--{long}")), value.map(str::to_owned)]);
+            spellings.extend(value.map(|value| [Some(format!("--{long}={value}")), None]));
+        }
+        for short in short {
+            spellings.push([Some(format!("-{short}")), value.map(str::to_owned)]);
+            spellings.extend(value.map(|value| [Some(format!("-{short}{value}")), None]));
+        }
+        for spelling in spellings {
+            let arguments: Vec<_> = spelling.into_iter().flatten().collect();
+            let output = program().args(&arguments).current_dir(dir.path()).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            // Where there is no server at that place the run ends; the option was understood before.
+            assert!(!output.status.success(), "{arguments:?}");
+            for word in ["unexpected argument", "invalid value", "a value is required"] {
+                assert!(!stderr.contains(word), "{arguments:?}: {stderr}");
+            }
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+/// The names of long options in a text.
+fn long_options(text: &str) -> BTreeSet<String> {
+    let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let words = text.split(|c: char| !is_name(c));
+    words.filter_map(|w| w.strip_prefix("--")).filter(|w| w.len() > 1).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_guide_has_every_option_and_no_other() {
+    let mut known = BTreeSet::new();
+    for command in [&["--help"][..], &["restore", "--help"], &["verify", "--help"]] {
+        known.extend(long_options(&String::from_utf8(run(program().args(command)).stdout).unwrap()));
+    }
+    for general in ["help", "version"] {
+        known.remove(general);
+    }
+    let guide = include_str!("../../../../docs/myrocks/guide.md");
+    let mut told = long_options(guide);
+    // Of `./try` and of `mariadb-upgrade`.
+    for foreign in ["myrocks", "force"] {
+        told.remove(foreign);
+    }
+    assert_eq!(known.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the guide");
+    assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "only in the guide");
 }

@@ -60,6 +60,13 @@ impl Server {
         Self::on(dir, datadir, options)
     }
 
+    /// A new, empty server with MyRocks whose data directory is to be `datadir`.
+    pub(crate) fn in_place(datadir: PathBuf) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        run(Command::new("cp").arg("-a").arg(template()).arg(&datadir));
+        Self::on(dir, datadir, &["--plugin-load-add=ha_rocksdb.so"])
+    }
+
     /// A server on a data directory that exists.
     pub(crate) fn on(dir: TempDir, datadir: PathBuf, options: &[&str]) -> Self {
         // Socket paths are short: at most 107 bytes.

@@ -5,8 +5,11 @@
 
 use super::varint::Fields;
 
-/// Largest block after decompression, in bytes.
-const MAX: usize = 1 << 30;
+/// Largest block after decompression, in bytes; as the largest that is read at all.
+const MAX: usize = 256 * 1024 * 1024;
+
+/// Most bytes that one byte of LZ4 can stand for.
+const LZ4_RATIO: usize = 255;
 
 /// The plain bytes of a block, or `None` if it is damaged or its method is not known.
 pub(super) fn plain(method: u8, block: &[u8]) -> Option<Vec<u8>> {
@@ -19,6 +22,8 @@ pub(super) fn plain(method: u8, block: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let plain = match method {
+        // A length that the input cannot reach is no reason to take memory.
+        4 | 5 if len > fields.0.len().saturating_mul(LZ4_RATIO) => return None,
         4 | 5 => lz4_flex::block::decompress(fields.0, len).ok()?,
         7 => zstd::bulk::decompress(fields.0, len).ok()?,
         _ => return None,
@@ -30,7 +35,7 @@ pub(super) fn plain(method: u8, block: &[u8]) -> Option<Vec<u8>> {
 /// which; copies have one, two or four bytes of offset.
 fn snappy(fields: &mut Fields<'_>) -> Option<Vec<u8>> {
     let len = fields.varint32()? as usize;
-    // A copy of 64 bytes takes at least two: a length that the input cannot reach is no reason to take memory.
+    // A copy of 64 bytes takes at least two.
     if len > MAX || len > fields.0.len().saturating_mul(64) {
         return None;
     }
@@ -95,6 +100,8 @@ mod tests {
             assert_eq!(plain(1, bad), None, "{bad:?}");
         }
         assert_eq!(plain(4, &[0xff, 0xff, 0xff, 0xff, 0x0f]), None);
+        // 128 MiB out of one byte.
+        assert_eq!(plain(4, &[0x80, 0x80, 0x80, 0x40, 0]), None);
         assert_eq!(plain(9, &[1, 0]), None);
     }
 
