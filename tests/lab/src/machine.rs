@@ -127,6 +127,15 @@ impl Machine {
         self.holder.id()
     }
 
+    /// How many bytes it has sent to other machines.
+    pub fn sent(&self) -> Result<u64> {
+        let table = fs::read_to_string(format!("/proc/{}/net/dev", self.pid()))?;
+        let counters = table.lines().find_map(|line| line.trim_start().strip_prefix("eth0:"));
+        // Eight of what was received come first.
+        let sent = counters.and_then(|counters| counters.split_whitespace().nth(8));
+        Ok(sent.with_context(|| format!("{} has no cable: {table}", self.name))?.parse()?)
+    }
+
     /// Does something as if in a process of the machine: sockets are in its network, paths are what it sees, and
     /// programs that are started run there.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {

@@ -172,6 +172,11 @@ impl Machines {
         Self::network(machine, "tc", &arguments)
     }
 
+    /// Lets it send as fast as it can again.
+    pub fn hurry(&self, machine: &Machine) -> Result<()> {
+        Self::network(machine, "tc", "qdisc del dev eth0 root")
+    }
+
     /// Loses this share of the packets that a machine sends, in percent.
     pub fn lossy(&self, machine: &Machine, percent: u32) -> Result<()> {
         Self::network(machine, "tc", "qdisc replace dev eth0 clsact")?;

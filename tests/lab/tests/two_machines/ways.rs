@@ -10,13 +10,15 @@ use lab::machines::{Family, Machines, address};
 use lab::recovery::{Job, Outcome, dbrecover};
 use lab::sshd::Sshd;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Peer};
 
 /// How both machines are reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connect {
     Ssh,
     Rabbit,
+    /// By agents that are not ours: Python's oslo.messaging.
+    RabbitOfOthers,
     Adm,
 }
 
@@ -26,6 +28,7 @@ pub(crate) struct Wired {
     pub(crate) store: Store,
     pub(crate) sshds: Vec<Sshd>,
     pub(crate) agents: Vec<Agent>,
+    peers: Vec<Peer>,
     pub(crate) broker: Option<Broker>,
     pub(crate) machines: Machines,
 }
@@ -58,10 +61,11 @@ impl Wired {
             job.set(section, "ip", address(machine, family).to_string());
         }
         let mut wired =
-            Self { job, store, sshds: Vec::new(), agents: Vec::new(), broker: None, machines };
+            Self { job, store, sshds: Vec::new(), agents: Vec::new(), peers: Vec::new(), broker: None, machines };
         match connect {
             Connect::Ssh => wired.by_ssh()?,
-            Connect::Rabbit => wired.by_rabbit()?,
+            Connect::Rabbit => wired.by_rabbit(true)?,
+            Connect::RabbitOfOthers => wired.by_rabbit(false)?,
             Connect::Adm => wired.by_adm()?,
         }
         Ok(Some(wired))
@@ -86,13 +90,19 @@ impl Wired {
         Ok(())
     }
 
-    fn by_rabbit(&mut self) -> Result<()> {
+    fn by_rabbit(&mut self, ours: bool) -> Result<()> {
         let machine = &self.machines.broker;
         let broker = machine.inside(|| Ok(Broker::start_at(address(machine, Family::Four))))?;
         let uri = format!("{}/", broker.uri());
         for (_, machine) in ends(&self.machines) {
             let name = address(machine, Family::Four).to_string();
-            self.agents.push(Agent::start(machine, &["--host", &name], Some(&uri))?);
+            if ours {
+                self.agents.push(Agent::start(machine, &["--host", &name], Some(&uri))?);
+            } else {
+                let arguments = [uri.as_str(), "rds-dbinit", &name];
+                self.peers
+                    .push(machine.inside(|| Ok(Peer::start("oslo", "oslo_agent.py", &arguments)))?);
+            }
         }
         self.job.set("misc", "connect-method", "rabbit-agent").set("rabbit-agent", "rabbitmq-uri", uri);
         self.broker = Some(broker);
@@ -110,7 +120,9 @@ impl Wired {
 
     /// What is to run on the machines when no recovery does.
     fn daemons(&self) -> Vec<u32> {
-        self.sshds.iter().map(Sshd::pid).chain(self.agents.iter().map(|agent| agent.child.id())).collect()
+        let sshds = self.sshds.iter().map(Sshd::pid);
+        let agents = self.agents.iter().map(|agent| agent.child.id());
+        sshds.chain(agents).chain(self.peers.iter().map(Peer::pid)).collect()
     }
 
     /// Sets the target: the last backup.
