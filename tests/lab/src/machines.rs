@@ -132,7 +132,11 @@ impl Machines {
             let on_machine = if Arc::ptr_eq(machine, switch) {
                 "switch"
             } else {
-                Self::network(switch, "ip", &format!("link add {name} type veth peer name eth0 netns {pid}"))?;
+                Self::network(
+                    switch,
+                    "ip",
+                    &format!("link add {name} type veth peer name eth0 netns {pid}"),
+                )?;
                 Self::network(switch, "ip", &format!("link set {name} master switch up"))?;
                 Self::network(machine, "ip", "link set eth0 up")?;
                 "eth0"

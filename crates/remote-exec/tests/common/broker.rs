@@ -27,13 +27,18 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        Self::start_at(Ipv4Addr::LOCALHOST.into())
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), "")
     }
 
-    /// The same on another address of this machine.
-    pub(crate) fn start_at(address: IpAddr) -> Self {
+    /// The same on another address of this machine, with further lines of configuration.
+    pub(crate) fn start_at(address: IpAddr, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rabbit-").tempdir().unwrap();
         let address = SocketAddr::new(address, free_port());
+        let config = format!(
+            "listeners.tcp.1 = {address}\nload_definitions = {}\nlog.file.level = info\n{more}",
+            dir.path().join("definitions.json").display()
+        );
+        fs::write(dir.path().join("rabbitmq.conf"), config).unwrap();
         let mut broker = Self::launch(dir, address, [free_port(), free_port()]);
         broker.until_up();
         broker
@@ -66,11 +71,6 @@ impl Broker {
             "permissions":[{"user":"me","vhost":"/","configure":".*","write":".*","read":".*"},
                            {"user":"me","vhost":"vh1","configure":".*","write":".*","read":".*"}]}"#;
         fs::write(at("definitions.json"), definitions).unwrap();
-        let config = format!(
-            "listeners.tcp.1 = {address}\nload_definitions = {}\nlog.file.level = info\n",
-            at("definitions.json").display()
-        );
-        fs::write(at("rabbitmq.conf"), config).unwrap();
         fs::write(at("plugins"), "[].").unwrap();
         let log = fs::File::create(at("log")).unwrap();
         // Reading from a pipe that ends with this process ends the node with it.
@@ -104,14 +104,13 @@ impl Broker {
         let end = Instant::now() + Duration::from_secs(90);
         loop {
             // The broker answers a wrong protocol header with the right one.
-            let greeting =
-                std::net::TcpStream::connect(self.address).and_then(|mut stream| {
-                    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                    io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
-                    let mut answer = [0; 4];
-                    io::Read::read_exact(&mut stream, &mut answer)?;
-                    Ok(answer)
-                });
+            let greeting = std::net::TcpStream::connect(self.address).and_then(|mut stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
+                let mut answer = [0; 4];
+                io::Read::read_exact(&mut stream, &mut answer)?;
+                Ok(answer)
+            });
             if greeting.is_ok_and(|g| &g == b"AMQP") {
                 return;
             }

@@ -78,7 +78,10 @@ fn killed_receiving_socat_and_taken_port_cost_a_second_try() -> Result<()> {
     let Some(mut wired) = wired else { return Ok(()) };
     let _taken = wired.machines.job.inside(|| Ok(TcpListener::bind(("0.0.0.0", SOCAT_PORT))?))?;
     let running = in_the_middle(&mut wired)?;
-    ensure!(wired.machines.job.kill(&format!("-listen:{}", SOCAT_PORT + 10))? == 1, "no socat on the next port");
+    ensure!(
+        wired.machines.job.kill(&format!("-listen:{}", SOCAT_PORT + 10))? == 1,
+        "no socat on the next port"
+    );
     wired.machines.hurry(&wired.machines.store)?;
     wired.recovered(running.finish()?)?;
     ensure!(wired.retries()? == 1, "{} retries", wired.retries()?);
@@ -112,8 +115,7 @@ fn restarted_agents_cost_nothing() -> Result<()> {
         if round == 0 {
             wired.machines.hurry(&wired.machines.store)?;
             let log = wired.job.dir().join("stderr");
-            let prepared =
-                || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(": prepare finish"));
+            let prepared = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(": prepare finish"));
             running.wait_until("a prepared server", prepared)?;
         }
     }

@@ -60,8 +60,15 @@ impl Wired {
         for (section, machine) in ends(&machines) {
             job.set(section, "ip", address(machine, family).to_string());
         }
-        let mut wired =
-            Self { job, store, sshds: Vec::new(), agents: Vec::new(), peers: Vec::new(), broker: None, machines };
+        let mut wired = Self {
+            job,
+            store,
+            sshds: Vec::new(),
+            agents: Vec::new(),
+            peers: Vec::new(),
+            broker: None,
+            machines,
+        };
         match connect {
             Connect::Ssh => wired.by_ssh()?,
             Connect::Rabbit => wired.by_rabbit(true)?,
@@ -76,10 +83,11 @@ impl Wired {
         for (section, machine) in ends(&self.machines) {
             let sshd = self.machines.sshd(machine)?;
             known.push_str(&std::fs::read_to_string(sshd.known_hosts())?);
-            self.job
-                .set(section, "port", sshd.port().to_string())
-                .set(section, "user", "root")
-                .set(section, "identity-file", sshd.identity().to_string_lossy());
+            self.job.set(section, "port", sshd.port().to_string()).set(section, "user", "root").set(
+                section,
+                "identity-file",
+                sshd.identity().to_string_lossy(),
+            );
             self.sshds.push(sshd);
         }
         self.machines.store_knows(&self.sshds[1])?;
@@ -92,7 +100,7 @@ impl Wired {
 
     fn by_rabbit(&mut self, ours: bool) -> Result<()> {
         let machine = &self.machines.broker;
-        let broker = machine.inside(|| Ok(Broker::start_at(address(machine, Family::Four))))?;
+        let broker = machine.inside(|| Ok(Broker::start_at(address(machine, Family::Four), "")))?;
         let uri = format!("{}/", broker.uri());
         for (_, machine) in ends(&self.machines) {
             let name = address(machine, Family::Four).to_string();
@@ -100,8 +108,7 @@ impl Wired {
                 self.agents.push(Agent::start(machine, &["--host", &name], Some(&uri))?);
             } else {
                 let arguments = [uri.as_str(), "rds-dbinit", &name];
-                self.peers
-                    .push(machine.inside(|| Ok(Peer::start("oslo", "oslo_agent.py", &arguments)))?);
+                self.peers.push(machine.inside(|| Ok(Peer::start("oslo", "oslo_agent.py", &arguments)))?);
             }
         }
         self.job.set("misc", "connect-method", "rabbit-agent").set("rabbit-agent", "rabbitmq-uri", uri);
