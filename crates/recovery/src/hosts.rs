@@ -27,13 +27,56 @@ impl Hosts {
     /// [`Error::Host`] if one cannot be reached, [`Error::Config`] if the transfer method does not fit.
     pub async fn connect(config: &Config) -> Result<Self, Error> {
         let store = Self::connect_store(config).await?;
-        let same_login = config.store.ip == config.job.ip
+        let job = match Self::connect_job(config, &store).await {
+            Ok(job) => job,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
+        let mut hosts = Self { store, job, shared_store: false };
+        match hosts.shares_store(config).await {
+            Ok(shared) => hosts.shared_store = shared,
+            Err(error) => {
+                hosts.close().await;
+                return Err(error);
+            }
+        }
+        Ok(hosts)
+    }
+
+    async fn connect_job(config: &Config, store: &Host) -> Result<Host, Error> {
+        if Self::same_login(config) {
+            return Ok(store.clone());
+        }
+        Ok(Host::connect(method(config, &config.job)?).await?)
+    }
+
+    fn same_login(config: &Config) -> bool {
+        config.store.ip == config.job.ip
             && config.store.port == config.job.port
-            && config.store.user == config.job.user;
-        let job =
-            if same_login { store.clone() } else { Host::connect(method(config, &config.job)?).await? };
-        let shared = same_login || same_directory(&store, &job, &config.store_dir).await?;
-        let shared_store = match config.misc.transfer {
+            && config.store.user == config.job.user
+    }
+
+    /// Whether the job server sees the store's directory, if the transfer method lets it; and what can be refused
+    /// before anything is touched.
+    async fn shares_store(&self, config: &Config) -> Result<bool, Error> {
+        let (store, job) = (&self.store, &self.job);
+        // Every recovery has a password for the job server: that of the recovered servers.
+        if !job.takes_secrets().await? {
+            return Err(Error::Config {
+                place: "configuration".to_owned(),
+                section: "misc",
+                key: "trusted-agent",
+                reason: format!(
+                    "must be 1 for the agent of {}: it shows commands, and so passwords, in its host's process \
+                     list (dbrecover agent does not)",
+                    job.name()
+                ),
+            });
+        }
+        let shared = Self::same_login(config) || same_directory(store, job, &config.store_dir).await?;
+        Ok(match config.misc.transfer {
             Transfer::Auto => shared,
             Transfer::Local if shared => true,
             Transfer::Local => {
@@ -50,8 +93,7 @@ impl Hosts {
                 });
             }
             Transfer::Relay | Transfer::Socat | Transfer::Scp => false,
-        };
-        Ok(Self { store, job, shared_store })
+        })
     }
 
     /// Closes both connections.
@@ -104,6 +146,8 @@ fn method(config: &Config, machine: &Machine) -> Result<Method, Error> {
             let mut options =
                 remote_exec::rabbit::Options::new(remote_exec::rabbit::Uri::parse(uri)?, &machine.ip);
             options.topic = misc.agent_topic.clone();
+            options.ca_file = misc.rabbit_ca_file.clone();
+            options.trusted = misc.trusted_agent;
             Method::Rabbit(options)
         }
         Connect::AdmAgent => {
@@ -114,6 +158,7 @@ fn method(config: &Config, machine: &Machine) -> Result<Method, Error> {
             options.ca_file = misc.adm_ca_file.clone();
             options.tls = misc.adm_ca_file.is_some();
             options.token = misc.adm_token_file.as_deref().map(token).transpose()?;
+            options.trusted = misc.trusted_agent;
             Method::Adm(options)
         }
     })

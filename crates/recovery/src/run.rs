@@ -85,7 +85,9 @@ pub async fn plan(request: &Request) -> Result<Plan, Error> {
     plan::goal(&request.config, request.recover_to.as_ref())?;
     let watch = Watch::new(request.observer.clone());
     let hosts = Hosts::connect(&request.config).await?;
-    Ok(look(request, &hosts, &watch).await?.1)
+    let looked = look(request, &hosts, &watch).await;
+    hosts.close().await;
+    Ok(looked?.1)
 }
 
 async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalog, Plan), Error> {
@@ -173,18 +175,13 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
     plan::goal(&request.config, request.recover_to.as_ref())?;
     let watch = Watch::new(request.observer.clone());
     let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
-    let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
-    let (catalog, plan) = looked?;
-    let run_dirs = RunDirs::default();
-    let recovery = Recovery {
-        request,
-        hosts: &hosts,
-        catalog: &catalog,
-        plan: &plan,
-        watch: &watch,
-        run_dirs: &run_dirs,
+    let result = async {
+        let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
+        let (catalog, plan) = &looked?;
+        let run_dirs = &RunDirs::default();
+        Recovery { request, hosts: &hosts, catalog, plan, watch: &watch, run_dirs }.run().await
     };
-    let result = recovery.run().await;
+    let result = result.await;
     hosts.close().await;
     result
 }

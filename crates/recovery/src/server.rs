@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backup_catalog::dbscale::Account;
 use binlog_replay::ServerVersion;
 use remote_exec::{Child, Host};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::Error;
 use crate::workdir::os_arg;
@@ -213,14 +213,14 @@ impl Launch<'_> {
         let path = PathBuf::from(String::from_utf8_lossy(&made.stdout).trim_end());
         let run_dir = RunDir { path };
         self.run_dirs.note(&run_dir);
-        self.host.files().write(run_dir.option_file(), self.option_file_text(), 0o600).await?;
+        self.host.files().write_secret(run_dir.option_file(), self.option_file_text()).await?;
         if let Some(user) = self.user {
             self.host.command("chown").arg(user).arg(&run_dir.path).run().await?;
         }
         Ok(run_dir)
     }
 
-    fn option_file_text(&self) -> Vec<u8> {
+    fn option_file_text(&self) -> SecretString {
         let quote = |value: &str| {
             let mut quoted = String::from("\"");
             for c in value.chars() {
@@ -241,7 +241,7 @@ impl Launch<'_> {
             quote(&self.account.user),
             quote(self.account.password.expose_secret())
         )
-        .into_bytes()
+        .into()
     }
 
     /// The server's arguments. `--no-defaults` must come first.
@@ -291,7 +291,7 @@ impl Launch<'_> {
         };
         let result = result.await;
         place.remove().await;
-        result
+        result.map(drop)
     }
 
     fn place(&self, run_dir: &RunDir, socket: &Path) -> Place {
@@ -354,7 +354,14 @@ impl Launch<'_> {
             .await?;
         let place = self.place(run_dir, &socket);
         match place.wait_until_ready(|| child.has_ended()).await {
-            Ok(()) => Ok(TemporaryServer { child, place }),
+            Ok(true) => Ok(TemporaryServer { child, place }),
+            Ok(false) => {
+                let how = match child.wait().await {
+                    Ok(status) => status.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                Err(place.failed(&format!("ended before it answered ({how})")).await)
+            }
             Err(error) => {
                 child.kill().await;
                 Err(error)
@@ -431,16 +438,17 @@ impl Place {
             .args(["--connect-timeout=10", "--max-allowed-packet=1G"])
     }
 
-    async fn wait_until_ready(&self, ended: impl Fn() -> bool) -> Result<(), Error> {
+    /// Waits until the account can log in: `true`. `false` when the server ended before that.
+    async fn wait_until_ready(&self, ended: impl Fn() -> bool) -> Result<bool, Error> {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
             if ended() {
-                return Err(self.failed("ended before it answered").await);
+                return Ok(false);
             }
             let asked = self.client().arg("--execute=SELECT 1").stdin_null().output().await?;
             if asked.status.success() {
-                return Ok(());
+                return Ok(true);
             }
             let words = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
             if REFUSED.iter().any(|code| words.contains(code)) {

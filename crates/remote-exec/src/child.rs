@@ -107,8 +107,8 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
             Backend::Local => local::start(host, stages, &command).await,
             Backend::Ssh(ssh) => ssh.start(host, stages, &command).await,
             #[cfg(any(feature = "rabbit", feature = "grpc"))]
-            Backend::Agent(agent, _) => {
-                crate::mailbox::start(agent, host, stages, input.take(), secret, &command).await
+            Backend::Agent(post) => {
+                crate::mailbox::start(post, host, stages, input.take(), secret, &command).await
             }
             Backend::Recording(recorder) => recorder.start(host, stages, input.as_deref().map(|v| &v[..])),
         }

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+#[cfg(any(feature = "rabbit", feature = "grpc"))]
+use crate::mailbox::Post;
 use crate::recording::{Recorder, Script};
 use crate::{Command, Error, Files, Pipeline, ssh};
 
@@ -63,7 +65,7 @@ pub(crate) enum Backend {
     Local,
     Ssh(Box<ssh::Ssh>),
     #[cfg(any(feature = "rabbit", feature = "grpc"))]
-    Agent(Arc<dyn crate::mailbox::Agent>, Kind),
+    Agent(Post),
     Recording(Recorder),
 }
 
@@ -98,13 +100,13 @@ impl Host {
             Method::Rabbit(options) => {
                 let name = options.host.clone();
                 let rabbit = crate::rabbit::Rabbit::connect(options).await?;
-                Ok(Self::new(Backend::Agent(Arc::new(rabbit), Kind::Rabbit), &name))
+                Ok(Self::new(Backend::Agent(Post::new(rabbit, Kind::Rabbit)), &name))
             }
             #[cfg(feature = "grpc")]
             Method::Adm(options) => {
                 let name = options.address.clone();
                 let adm = crate::adm::Adm::connect(options).await?;
-                Ok(Self::new(Backend::Agent(Arc::new(adm), Kind::Adm), &name))
+                Ok(Self::new(Backend::Agent(Post::new(adm, Kind::Adm)), &name))
             }
         }
     }
@@ -124,7 +126,7 @@ impl Host {
             Backend::Local => Kind::Local,
             Backend::Ssh(_) => Kind::Ssh,
             #[cfg(any(feature = "rabbit", feature = "grpc"))]
-            Backend::Agent(_, kind) => *kind,
+            Backend::Agent(post) => post.kind,
             Backend::Recording(_) => Kind::Recording,
         }
     }
@@ -132,6 +134,20 @@ impl Host {
     /// Whether a program's stdin and stdout can be streamed while it runs. Agents answer once, at the end.
     pub fn streams(&self) -> bool {
         matches!(self.kind(), Kind::Local | Kind::Ssh)
+    }
+
+    /// Whether secrets may be given to programs here: they are in no process list, or the user has said that it does
+    /// not matter (`trusted` of an agent's options).
+    ///
+    /// # Errors
+    ///
+    /// If an agent cannot be asked.
+    pub async fn takes_secrets(&self) -> Result<bool, Error> {
+        match &*self.backend {
+            Backend::Local | Backend::Ssh(_) | Backend::Recording(_) => Ok(true),
+            #[cfg(any(feature = "rabbit", feature = "grpc"))]
+            Backend::Agent(post) => post.agent.may_have_secrets().await,
+        }
     }
 
     /// A program to run here.
@@ -172,7 +188,7 @@ impl Host {
         match &*self.backend {
             Backend::Ssh(ssh) => ssh.close().await,
             #[cfg(any(feature = "rabbit", feature = "grpc"))]
-            Backend::Agent(agent, _) => agent.close().await,
+            Backend::Agent(post) => post.close().await,
             Backend::Local | Backend::Recording(_) => {}
         }
     }

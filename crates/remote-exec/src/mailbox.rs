@@ -17,12 +17,13 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::io::StreamReader;
+use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::child::{Process, Reader, Started};
 use crate::command::Spec;
 use crate::script::{self, Event, LOADER, Report};
-use crate::{Error, Host, Status, local};
+use crate::{Error, Host, Kind, Status, local};
 
 /// How much of each stream is in the first answer, in bytes; the rest is fetched.
 const INLINE: u64 = 1 << 20;
@@ -67,10 +68,32 @@ pub(crate) trait Agent: Send + Sync + 'static {
     fn close(&self) -> Boxed<'_, ()>;
 }
 
+/// A host behind an agent.
+pub(crate) struct Post {
+    pub(crate) agent: Arc<dyn Agent>,
+    pub(crate) kind: Kind,
+    /// What still fetches, ends or removes something there.
+    tasks: TaskTracker,
+}
+
+impl Post {
+    pub(crate) fn new(agent: impl Agent, kind: Kind) -> Self {
+        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new() }
+    }
+
+    /// Gives up the connection when nothing is left to be removed there, or when that takes too long.
+    pub(crate) async fn close(&self) {
+        self.tasks.close();
+        let _ = tokio::time::timeout(LOOK, self.tasks.wait()).await;
+        self.agent.close().await;
+    }
+}
+
 /// What a command and its directory are known by.
 #[derive(Clone)]
 struct Mailbox {
     agent: Arc<dyn Agent>,
+    tasks: TaskTracker,
     mark: String,
     dir: String,
     host: String,
@@ -95,14 +118,14 @@ enum State {
 
 /// Runs the stages; returns at once.
 pub(crate) async fn start(
-    agent: &Arc<dyn Agent>,
+    post: &Post,
     host: &Host,
     stages: Vec<Spec>,
     input: Option<Zeroizing<Vec<u8>>>,
     secret: bool,
     command: &str,
 ) -> Result<Started, Error> {
-    if secret && !agent.may_have_secrets().await? {
+    if secret && !post.agent.may_have_secrets().await? {
         return Err(Error::Unsupported {
             host: host.name().to_owned(),
             what: "be given a secret: its agent shows commands in the process list (see the option `trusted`)",
@@ -113,7 +136,8 @@ pub(crate) async fn start(
         .map_err(|e| Error::Here { what: "get random bytes", source: io::Error::other(e.to_string()) })?;
     let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
     let mailbox = Mailbox {
-        agent: agent.clone(),
+        agent: post.agent.clone(),
+        tasks: post.tasks.clone(),
         mark: format!("@dbrecover-{id}"),
         dir: format!("/tmp/dbrecover-{id}"),
         host: host.name().to_owned(),
@@ -126,7 +150,7 @@ pub(crate) async fn start(
     let (out, out_pieces) = mpsc::channel(2);
     let (err, err_pieces) = mpsc::channel(2);
     let running = mailbox.clone();
-    tokio::spawn(async move {
+    post.tasks.spawn(async move {
         let state = running.run(&stages, &line).await;
         let (result, state) = match state {
             Ok(state) => match running.judge(&state, &stages) {
@@ -182,11 +206,12 @@ impl Mailbox {
             }
             Zeroizing::new(format!("cat {d}.in/*"))
         };
-        // 0 means no limit to `timeout`; it makes the process group all the same.
+        // 0 means no limit to `timeout`; it makes the process group all the same. The narrow umask is for what is kept
+        // here, not for what the command makes.
         let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
         let text = Zeroizing::new(format!(
-            "umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | timeout -k {} {limit} /bin/sh -c '{LOADER}' \
-             >\"$d/o\" 2>\"$d/e\"; echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+            "u=$(umask); umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | \
+             (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
             *source,
             grace.as_secs_f64().max(0.001),
             self.tell(),
@@ -400,8 +425,8 @@ impl Process for Waiting {
     fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let (mailbox, runtime) = (self.mailbox.clone(), self.runtime.clone());
         Arc::new(move || {
-            let mailbox = mailbox.clone();
-            runtime.spawn(async move { mailbox.kill(Duration::ZERO).await });
+            let killing = mailbox.clone();
+            mailbox.tasks.spawn_on(async move { killing.kill(Duration::ZERO).await }, &runtime);
         })
     }
 }

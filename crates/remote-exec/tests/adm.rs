@@ -3,6 +3,8 @@
 #[path = "common/broker.rs"]
 #[allow(dead_code, reason = "other tests use the same file")]
 mod broker;
+#[path = "common/certificate.rs"]
+mod certificate;
 #[path = "common/contract.rs"]
 #[allow(dead_code, reason = "every kind of host picks its rules")]
 mod contract;
@@ -52,7 +54,7 @@ contract! { our_agent;
     secrets_are_in_no_process_list timeout_ends_the_whole_process_group dropped_call_ends_the_program
     kill_ends_the_process_group given_stdin_reaches_the_program slow_reader_gets_everything
     pipelines_tell_every_status output_goes_to_files_there output_beyond_the_limit_is_an_error
-    many_commands_at_once files_can_be_worked_with
+    many_commands_at_once files_can_be_worked_with umask_is_the_logins
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,35 +124,15 @@ async fn token_is_asked_for_and_never_sent_in_the_clear() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_protects_the_connection() {
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "1",
-        ])
-        .args(["-subj", "/CN=agent.test", "-addext", "subjectAltName=DNS:agent.test"])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-        .arg(at("key"))
-        .arg("-out")
-        .arg(at("certificate"))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let tls = Some((std::fs::read(at("certificate")).unwrap(), std::fs::read(at("key")).unwrap()));
+    let (certificate, key) = certificate::make(dir.path(), "agent.test");
+    let tls = Some((std::fs::read(&certificate).unwrap(), std::fs::read(key).unwrap()));
     let (address, _agent) = serve(agent::adm::Options { tls, ..Default::default() }).await;
     let mut options = Options::new(address);
     options.connect_timeout = Duration::from_secs(3);
     assert!(connect(options.clone()).await.is_err(), "without TLS");
     options.tls = true;
     assert!(connect(options.clone()).await.is_err(), "an unknown authority");
-    options.ca_file = Some(at("certificate"));
+    options.ca_file = Some(certificate);
     assert!(connect(options.clone()).await.is_err(), "another name");
     options.domain = Some("agent.test".to_owned());
     connect(options).await.unwrap().command("true").run().await.unwrap();

@@ -4,6 +4,8 @@
 #[path = "common/broker.rs"]
 #[allow(dead_code, reason = "other tests use the same file")]
 mod broker;
+#[path = "common/certificate.rs"]
+mod certificate;
 #[path = "common/contract.rs"]
 #[allow(dead_code, reason = "every kind of host picks its rules")]
 mod contract;
@@ -85,7 +87,7 @@ contract! { our_agent, "needs RabbitMQ; run: ./test";
     secrets_are_in_no_process_list timeout_ends_the_whole_process_group dropped_call_ends_the_program
     kill_ends_the_process_group given_stdin_reaches_the_program slow_reader_gets_everything
     pipelines_tell_every_status output_goes_to_files_there output_beyond_the_limit_is_an_error
-    many_commands_at_once files_can_be_worked_with
+    many_commands_at_once files_can_be_worked_with umask_is_the_logins
 }
 
 /// What a real agent of any version must do; the contract's rules that are not about secrets.
@@ -118,6 +120,12 @@ async fn real_agent_of_oslo_12_keeps_the_contract() {
 #[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
 async fn real_agent_of_oslo_9_keeps_the_contract() {
     real_agent_keeps_the_contract("oslo-9").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ and oslo.messaging; run: ./test"]
+async fn real_agent_of_oslo_5_with_its_old_reply_exchange_keeps_the_contract() {
+    real_agent_keeps_the_contract("oslo-5").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,4 +205,44 @@ async fn broker_restart_loses_no_running_command_and_runs_none_twice() {
     assert_eq!((output.text().as_str(), output.status.code()), ("done", 3));
     assert_eq!(std::fs::read(dir.path().join("count")).unwrap(), b"x\n");
     host.command("true").run().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn tls_protects_both_ways_to_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate::make(dir.path(), "localhost");
+    let port = broker::free_port();
+    let tls = format!(
+        "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n",
+        certificate.display(),
+        key.display()
+    );
+    let _broker = Broker::start_at([127, 0, 0, 1].into(), &tls);
+    let uri = |host: &str| Uri::parse(&format!("rabbits://me:pa%20ss%40@{host}:{port}/")).unwrap();
+    let mut serving = agent::rabbit::Options::new(uri("localhost"), "h");
+    serving.ca_file = Some(certificate.clone());
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let mut ready = Some(ready);
+    let _agent = Ours(
+        tokio::spawn(async move {
+            let ready = || {
+                let _ = ready.take().map(|ready| ready.send(()));
+            };
+            agent::rabbit::serve(serving, ready, std::future::pending()).await.unwrap();
+        }),
+        None,
+    );
+    is_ready.await.unwrap();
+    let mut options = Options::new(uri("localhost"), "h");
+    options.connect_timeout = Duration::from_secs(5);
+    assert!(connect(options.clone()).await.is_err(), "an unknown authority");
+    options.ca_file = Some(certificate);
+    let host = connect(options.clone()).await.unwrap();
+    assert_eq!(host.command("echo").arg("1").run().await.unwrap().text(), "1");
+    host.close().await;
+    options.uri = uri("127.0.0.1");
+    assert!(connect(options.clone()).await.is_err(), "another name");
+    options.uri = Uri { tls: false, ..uri("localhost") };
+    assert!(connect(options).await.is_err(), "without TLS");
 }

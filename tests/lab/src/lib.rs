@@ -23,6 +23,8 @@
 
 mod backup;
 mod basedir;
+pub mod machine;
+pub mod machines;
 pub mod recovery;
 pub mod server;
 pub mod sql;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::machine::Machine;
 use crate::store::Store;
 use crate::truth::{Moment, Point, State, Truth};
 use crate::workload::PASSWORD;
@@ -45,6 +46,7 @@ pub struct Job {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     password: Option<String>,
+    on: Option<Arc<Machine>>,
 }
 
 /// How a run ended.
@@ -66,7 +68,12 @@ impl Job {
 
     /// A recovery of the store in `dir`.
     pub fn of(dir: &Path, truth: &Truth) -> Result<Self> {
-        let temp = tempfile::Builder::new().prefix("dbr").tempdir()?;
+        Self::below(&std::env::temp_dir(), dir, truth)
+    }
+
+    /// The same with the job's directory below `parent`.
+    pub fn below(parent: &Path, dir: &Path, truth: &Truth) -> Result<Self> {
+        let temp = tempfile::Builder::new().prefix("dbr").tempdir_in(parent)?;
         // Temporary servers run as a user of their own and must get in.
         fs::set_permissions(temp.path(), fs::Permissions::from_mode(0o755))?;
         let mut job = Self {
@@ -75,6 +82,7 @@ impl Job {
             args: Vec::new(),
             environment: Vec::new(),
             password: truth.password.clone(),
+            on: None,
             dir: temp,
         };
         job.set("backup-store", "dir", dir.to_string_lossy());
@@ -151,6 +159,12 @@ impl Job {
         self
     }
 
+    /// Runs it on a machine of the lab.
+    pub fn on(&mut self, machine: &Arc<Machine>) -> &mut Self {
+        self.on = Some(Arc::clone(machine));
+        self
+    }
+
     /// The job's own directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -196,7 +210,9 @@ impl Job {
 
     /// Runs it to its end.
     pub fn run(&self) -> Result<Outcome> {
-        let output = self.command()?.stdin(Stdio::null()).output().context("dbrecover cannot be run")?;
+        let mut command = self.command()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = self.spawn(&mut command)?.wait_with_output()?;
         let outcome = Outcome::of(output.status, &output.stdout, &output.stderr);
         outcome.tells_no_secret(self.password.as_deref())?;
         Ok(outcome)
@@ -204,14 +220,18 @@ impl Job {
 
     /// Starts it, for tests that end it in the middle.
     pub fn start(&self) -> Result<Running> {
-        let child = self
-            .command()?
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::from(fs::File::create(self.dir.path().join("stderr"))?))
-            .spawn()
-            .context("dbrecover cannot be run")?;
+        let mut command = self.command()?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stderr(Stdio::from(fs::File::create(self.dir.path().join("stderr"))?));
+        let child = self.spawn(&mut command)?;
         Ok(Running { child, stderr: self.dir.path().join("stderr") })
+    }
+
+    fn spawn(&self, command: &mut Command) -> Result<Child> {
+        match &self.on {
+            Some(machine) => machine.spawn(command),
+            None => command.spawn().context("dbrecover cannot be run"),
+        }
     }
 
     /// Runs it and expects success in the original's words.

@@ -159,10 +159,14 @@ pub struct Misc {
     pub accept_new_host_keys: bool,
     /// ssh_config.
     pub ssh_config_file: Option<PathBuf>,
+    /// Give passwords to agents that show them in their host's process list.
+    pub trusted_agent: bool,
     /// Transport URL of the agents' broker (holds a password).
     pub rabbit_uri: Option<SecretString>,
     /// Topic of the agents.
     pub agent_topic: String,
+    /// CA certificates of the broker.
+    pub rabbit_ca_file: Option<PathBuf>,
     /// gRPC port of the agents.
     pub adm_port: u16,
     /// File with the agents' bearer token.
@@ -393,8 +397,10 @@ impl<'a> Reader<'a> {
             known_hosts_file: self.path(misc, "known-hosts-file"),
             accept_new_host_keys: self.flag(misc, "accept-new-host-keys")?,
             ssh_config_file: self.path(misc, "ssh-config-file"),
+            trusted_agent: self.flag(misc, "trusted-agent")?,
             rabbit_uri: self.get("rabbit-agent", "rabbitmq-uri").map(SecretString::from),
             agent_topic: self.or_default("rabbit-agent", "agent-topic").to_owned(),
+            rabbit_ca_file: self.path("rabbit-agent", "ca-file"),
             adm_port: self.parsed("adm-agent", "port", "a port number")?,
             adm_token_file: self.path("adm-agent", "token-file"),
             adm_ca_file: self.path("adm-agent", "ca-file"),

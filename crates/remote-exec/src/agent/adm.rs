@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -60,7 +61,7 @@ pub async fn serve(
     ready(bound);
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     server
-        .add_service(DbInit { options: std::sync::Arc::new(options) })
+        .add_service(DbInit { options: Arc::new(options) })
         .serve_with_incoming_shutdown(incoming, stop)
         .await
         .map_err(|e| failed(e.into()))
@@ -69,7 +70,7 @@ pub async fn serve(
 /// The service.
 #[derive(Clone)]
 struct DbInit {
-    options: std::sync::Arc<Options>,
+    options: Arc<Options>,
 }
 
 impl NamedService for DbInit {
@@ -88,12 +89,13 @@ impl Service<http::Request<Body>> for DbInit {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let options = self.options.clone();
         Box::pin(async move {
+            let method = match request.uri().path() {
+                "/DBInitService/Ping" => Method::Ping,
+                "/DBInitService/Exec" => Method::Exec,
+                _ => return Ok(Status::new(Code::Unimplemented, "Method not found!").into_http()),
+            };
             let mut grpc = tonic::server::Grpc::new(Plain).max_decoding_message_size(LARGEST);
-            Ok(match request.uri().path() {
-                "/DBInitService/Ping" => grpc.unary(Ping(options), request).await,
-                "/DBInitService/Exec" => grpc.unary(Exec(options), request).await,
-                _ => Status::new(Code::Unimplemented, "Method not found!").into_http(),
-            })
+            Ok(grpc.unary(Call { method, options }, request).await)
         })
     }
 }
@@ -110,51 +112,53 @@ fn admit(options: &Options, request: &Request<Message>) -> Result<(), Status> {
     }
 }
 
-struct Ping(std::sync::Arc<Options>);
+/// The methods of the service.
+#[derive(Clone, Copy)]
+enum Method {
+    Ping,
+    Exec,
+}
 
-impl UnaryService<Message> for Ping {
+/// One call of a method.
+struct Call {
+    method: Method,
+    options: Arc<Options>,
+}
+
+impl UnaryService<Message> for Call {
     type Response = Message;
     type Future = BoxFuture<Response<Message>, Status>;
 
     fn call(&mut self, request: Request<Message>) -> Self::Future {
-        let options = self.0.clone();
+        let (method, options) = (self.method, self.options.clone());
         Box::pin(async move {
             admit(&options, &request)?;
-            let reply =
-                Message::default().with_number(Fields::default().success, 1).with_number(HIDES_COMMANDS, 1);
+            let reply = match method {
+                Method::Ping => Message::default()
+                    .with_number(Fields::default().success, 1)
+                    .with_number(HIDES_COMMANDS, 1),
+                Method::Exec => exec(&options, &request).await?,
+            };
             Ok(Response::new(reply))
         })
     }
 }
 
-struct Exec(std::sync::Arc<Options>);
-
-impl UnaryService<Message> for Exec {
-    type Response = Message;
-    type Future = BoxFuture<Response<Message>, Status>;
-
-    fn call(&mut self, request: Request<Message>) -> Self::Future {
-        let options = self.0.clone();
-        Box::pin(async move {
-            admit(&options, &request)?;
-            let asked = request.metadata().get("grpc-timeout").and_then(|v| timeout(v.to_str().ok()?));
-            let deadline = [asked, options.deadline].into_iter().flatten().min();
-            let fields = Fields::default();
-            let ran = super::run(request.get_ref().bytes(fields.cmd), deadline).await.map_err(|e| match e
-                .kind()
-            {
-                std::io::ErrorKind::TimedOut => Status::deadline_exceeded(e.to_string()),
-                std::io::ErrorKind::FileTooLarge => Status::resource_exhausted(e.to_string()),
-                _ => Status::failed_precondition(e.to_string()),
-            })?;
-            // A protobuf string is UTF-8; what is not is replaced.
-            let reply = Message::default()
-                .with_bytes(fields.stdout, super::text(ran.stdout))
-                .with_bytes(fields.stderr, super::text(ran.stderr))
-                .with_number(fields.code, u64::from(ran.code));
-            Ok(Response::new(reply))
-        })
-    }
+async fn exec(options: &Options, request: &Request<Message>) -> Result<Message, Status> {
+    let asked = request.metadata().get("grpc-timeout").and_then(|v| timeout(v.to_str().ok()?));
+    let deadline = [asked, options.deadline].into_iter().flatten().min();
+    let fields = Fields::default();
+    let ran = super::run(request.get_ref().bytes(fields.cmd), deadline).await;
+    let ran = ran.map_err(|e| match e.kind() {
+        std::io::ErrorKind::TimedOut => Status::deadline_exceeded(e.to_string()),
+        std::io::ErrorKind::FileTooLarge => Status::resource_exhausted(e.to_string()),
+        _ => Status::failed_precondition(e.to_string()),
+    })?;
+    // A protobuf string is UTF-8; what is not is replaced.
+    Ok(Message::default()
+        .with_bytes(fields.stdout, super::text(ran.stdout))
+        .with_bytes(fields.stderr, super::text(ran.stderr))
+        .with_number(fields.code, u64::from(ran.code)))
 }
 
 /// The header `grpc-timeout`: up to eight digits and a unit.

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::Error;
 use crate::rabbit::link::{self, QUEUE_EXPIRES_MS};
 use crate::rabbit::wire::{Failure, Reply, Request, unique};
-use crate::rabbit::{ABOUT, Uri};
+use crate::rabbit::{ABOUT, DEFAULT_EXCHANGE, DEFAULT_TOPIC, Uri};
 
 /// How many message ids are remembered to know one that comes twice.
 const REMEMBERED: usize = 10_000;
@@ -50,11 +50,11 @@ impl Options {
         Self {
             uri,
             host: host.into(),
-            topic: "rds-dbinit".to_owned(),
-            exchange: "greatrds".to_owned(),
+            topic: DEFAULT_TOPIC.to_owned(),
+            exchange: DEFAULT_EXCHANGE.to_owned(),
             ca_file: None,
             deadline: None,
-            heartbeat: Duration::from_secs(30),
+            heartbeat: link::HEARTBEAT,
         }
     }
 }

@@ -21,6 +21,9 @@ const SYSTEM_CA: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tl
 const LOGIN_TRIES: u32 = 3;
 const LOGIN_PAUSE: Duration = Duration::from_millis(500);
 
+/// How often a connection is checked, unless said otherwise.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// How many milliseconds a reply queue without a consumer lives, as oslo.messaging has it.
 pub(crate) const QUEUE_EXPIRES_MS: u32 = 1_800_000;
 

@@ -28,6 +28,12 @@ use crate::mailbox::{Agent, Boxed, CallError};
 pub use uri::{Broker, Uri};
 use wire::{Failure, Reply, Request, unique};
 
+/// The original's topic on database hosts.
+pub const DEFAULT_TOPIC: &str = "rds-dbinit";
+
+/// The original's exchange.
+pub const DEFAULT_EXCHANGE: &str = "greatrds";
+
 /// The method by which our own agent tells that it is one.
 pub(crate) const ABOUT: &str = "dbrecover_agent";
 
@@ -64,13 +70,13 @@ impl Options {
         Self {
             uri,
             host: host.into(),
-            topic: "rds-dbinit".to_owned(),
-            exchange: "greatrds".to_owned(),
+            topic: DEFAULT_TOPIC.to_owned(),
+            exchange: DEFAULT_EXCHANGE.to_owned(),
             method: "common_cmd".to_owned(),
             trusted: false,
             ca_file: None,
             connect_timeout: Duration::from_secs(15),
-            heartbeat: Duration::from_secs(30),
+            heartbeat: link::HEARTBEAT,
         }
     }
 }

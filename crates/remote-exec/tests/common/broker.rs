@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(crate) fn free_port() -> u16 {
 /// A running broker with the virtual hosts `/` and `vh1` and the user `me`, password `pa ss@`.
 pub(crate) struct Broker {
     dir: tempfile::TempDir,
-    port: u16,
+    address: SocketAddr,
     ports: [u16; 2],
     server: Child,
     /// The node ends when this is closed: also when the test program is killed.
@@ -27,44 +27,50 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), "")
+    }
+
+    /// The same on another address of this machine, with further lines of configuration.
+    pub(crate) fn start_at(address: IpAddr, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rabbit-").tempdir().unwrap();
-        let mut broker = Self::launch(dir, free_port(), [free_port(), free_port()]);
+        let address = SocketAddr::new(address, free_port());
+        let config = format!(
+            "listeners.tcp.1 = {address}\nload_definitions = {}\nlog.file.level = info\n{more}",
+            dir.path().join("definitions.json").display()
+        );
+        fs::write(dir.path().join("rabbitmq.conf"), config).unwrap();
+        let mut broker = Self::launch(dir, address, [free_port(), free_port()]);
         broker.until_up();
         broker
     }
 
     /// `rabbit://` with login, without a path.
     pub(crate) fn uri(&self) -> String {
-        format!("rabbit://me:pa%20ss%40@127.0.0.1:{}", self.port)
+        format!("rabbit://me:pa%20ss%40@{}", self.address)
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.address.port()
     }
 
     /// Ends the node and starts it again on the same port.
     pub(crate) fn restart(mut self) -> Self {
         self.stop();
-        let (port, ports) = (self.port, self.ports);
+        let (address, ports) = (self.address, self.ports);
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
-        let mut again = Self::launch(dir, port, ports);
+        let mut again = Self::launch(dir, address, ports);
         again.until_up();
         again
     }
 
-    fn launch(dir: tempfile::TempDir, port: u16, ports: [u16; 2]) -> Self {
+    fn launch(dir: tempfile::TempDir, address: SocketAddr, ports: [u16; 2]) -> Self {
         let at = |name: &str| dir.path().join(name);
         let definitions = r#"{"vhosts":[{"name":"/"},{"name":"vh1"}],
             "users":[{"name":"me","password":"pa ss@","tags":"administrator"}],
             "permissions":[{"user":"me","vhost":"/","configure":".*","write":".*","read":".*"},
                            {"user":"me","vhost":"vh1","configure":".*","write":".*","read":".*"}]}"#;
         fs::write(at("definitions.json"), definitions).unwrap();
-        let config = format!(
-            "listeners.tcp.1 = 127.0.0.1:{port}\nload_definitions = {}\nlog.file.level = info\n",
-            at("definitions.json").display()
-        );
-        fs::write(at("rabbitmq.conf"), config).unwrap();
         fs::write(at("plugins"), "[].").unwrap();
         let log = fs::File::create(at("log")).unwrap();
         // Reading from a pipe that ends with this process ends the node with it.
@@ -73,7 +79,7 @@ impl Broker {
         let mut server = Command::new("sh")
             .args(["-c", script])
             .env("HOME", dir.path())
-            .env("RABBITMQ_NODENAME", format!("t{port}@localhost"))
+            .env("RABBITMQ_NODENAME", format!("t{}@localhost", address.port()))
             .env("RABBITMQ_CONFIG_FILE", at("rabbitmq"))
             .env("RABBITMQ_CONF_ENV_FILE", at("none"))
             .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
@@ -91,21 +97,20 @@ impl Broker {
             .spawn()
             .unwrap();
         let lifeline = server.stdin.take();
-        Self { dir, port, ports, server, _lifeline: lifeline }
+        Self { dir, address, ports, server, _lifeline: lifeline }
     }
 
     fn until_up(&mut self) {
         let end = Instant::now() + Duration::from_secs(90);
         loop {
             // The broker answers a wrong protocol header with the right one.
-            let greeting =
-                std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).and_then(|mut stream| {
-                    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                    io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
-                    let mut answer = [0; 4];
-                    io::Read::read_exact(&mut stream, &mut answer)?;
-                    Ok(answer)
-                });
+            let greeting = std::net::TcpStream::connect(self.address).and_then(|mut stream| {
+                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
+                let mut answer = [0; 4];
+                io::Read::read_exact(&mut stream, &mut answer)?;
+                Ok(answer)
+            });
             if greeting.is_ok_and(|g| &g == b"AMQP") {
                 return;
             }
@@ -125,7 +130,7 @@ impl Broker {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.server.wait();
-        while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+        while std::net::TcpStream::connect(self.address).is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -153,9 +158,11 @@ impl Peer {
                 .join("dbrecover-test-tools")
         });
         let python = tools.join(format!("venv-{venv}/bin/python"));
-        let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut peers = here.ancestors().map(|dir| dir.join("crates/remote-exec/tests/peers"));
+        let peers = peers.find(|dir| dir.is_dir()).unwrap();
         let mut child = Command::new(&python)
-            .arg(here.join("tests/peers").join(script))
+            .arg(peers.join(script))
             .args(arguments)
             .env("PYTHONWARNINGS", "ignore")
             .stdin(Stdio::piped())
@@ -170,6 +177,11 @@ impl Peer {
         }
         assert!(line.starts_with("READY"), "{script} of {venv} did not start");
         Self { child, said: line["READY".len()..].trim().to_owned() }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it at once, as a crash would.

@@ -364,6 +364,13 @@ pub(crate) async fn files_can_be_worked_with(host: &Host) {
     assert_eq!(host.find_program("no-such-program").await.unwrap(), None);
 }
 
+/// What a command makes has the permissions that it would have without us.
+pub(crate) async fn umask_is_the_logins(host: &Host) {
+    let here = std::process::Command::new("sh").args(["-c", "umask"]).output().unwrap();
+    let there = host.command("sh").args(["-c", "umask"]).run().await.unwrap();
+    assert_eq!(there.stdout, here.stdout);
+}
+
 /// What an agent of somebody else keeps, once it is trusted: everything but hiding secrets.
 pub(crate) async fn kept_by_a_trusted_agent(host: &Host) {
     exit_status_is_the_programs(host).await;
@@ -379,4 +386,5 @@ pub(crate) async fn kept_by_a_trusted_agent(host: &Host) {
     slow_reader_gets_everything(host).await;
     pipelines_tell_every_status(host).await;
     files_can_be_worked_with(host).await;
+    umask_is_the_logins(host).await;
 }

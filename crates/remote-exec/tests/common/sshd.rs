@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,13 @@ impl Sshd {
 
     /// The same with further lines of configuration.
     pub fn start_with(more: &str) -> io::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("sshd-").tempdir()?;
+        let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        Self::start_at(&std::env::temp_dir(), &loopback, more)
+    }
+
+    /// The same on addresses of this machine, with its files in a directory below `parent`.
+    pub fn start_at(parent: &Path, addresses: &[IpAddr], more: &str) -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("sshd-").tempdir_in(parent)?;
         // sshd of root insists on its empty directory; a package that never started a service may not have made it.
         if rustix::process::geteuid().is_root() {
             fs::create_dir_all("/run/sshd")?;
@@ -40,9 +46,11 @@ impl Sshd {
         }
         fs::copy(at("user.pub"), at("authorized_keys"))?;
         for _ in 0..10 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+            let port = TcpListener::bind((addresses[0], 0))?.local_addr()?.port();
+            let listen: String =
+                addresses.iter().map(|address| format!("ListenAddress {address}\n")).collect();
             let config = format!(
-                "Port {port}\nListenAddress 127.0.0.1\nListenAddress ::1\nHostKey {0}/host\nPidFile none\n\
+                "Port {port}\n{listen}HostKey {0}/host\nPidFile none\n\
                  AuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication yes\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nLogLevel VERBOSE\n\
                  Subsystem sftp internal-sftp\n{more}\n",
@@ -58,11 +66,10 @@ impl Sshd {
                 .stderr(log)
                 .process_group(0)
                 .spawn()?;
-            if answers(port, &mut server)? {
+            if answers(SocketAddr::new(addresses[0], port), &mut server)? {
                 let host_key = fs::read_to_string(at("host.pub"))?;
-                let known = format!(
-                    "[127.0.0.1]:{port} {host_key}[::1]:{port} {host_key}[localhost]:{port} {host_key}"
-                );
+                let names = addresses.iter().map(ToString::to_string).chain(["localhost".to_owned()]);
+                let known: String = names.map(|name| format!("[{name}]:{port} {host_key}")).collect();
                 fs::write(at("known_hosts"), known)?;
                 return Ok(Self { dir, port, server });
             }
@@ -70,9 +77,14 @@ impl Sshd {
         Err(io::Error::other(format!("sshd does not start: {}", fs::read_to_string(at("log"))?)))
     }
 
-    /// The port on 127.0.0.1 and ::1.
+    /// The port, on every address.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The process that listens.
+    pub fn pid(&self) -> u32 {
+        self.server.id()
     }
 
     /// The private key that logs in as the user of this process.
@@ -156,13 +168,13 @@ fn run(command: &mut Command) -> io::Result<()> {
 }
 
 /// Whether the server greets on the port; false when it ended, e.g. because somebody else took the port.
-fn answers(port: u16, server: &mut Child) -> io::Result<bool> {
+fn answers(address: SocketAddr, server: &mut Child) -> io::Result<bool> {
     let end = Instant::now() + Duration::from_secs(20);
     while Instant::now() < end {
         if server.try_wait()?.is_some() {
             return Ok(false);
         }
-        if let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)) {
+        if let Ok(mut stream) = TcpStream::connect(address) {
             stream.set_read_timeout(Some(Duration::from_secs(5)))?;
             let mut greeting = [0; 4];
             if stream.read_exact(&mut greeting).is_ok() && &greeting == b"SSH-" {

@@ -1,0 +1,142 @@
+//! What happens on the way: a recovery survives it, or ends in a clear error and leaves nothing running anywhere.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lab::Store;
+use lab::machines::Family;
+use lab::recovery::Running;
+
+use crate::ways::{Connect, SOCAT_PORT, Wired};
+
+/// How fast the store sends until the fault has happened, in bytes per second: slow enough to be in the middle.
+const SLOWLY: u64 = 3_000_000;
+
+/// How much of a backup is sent when the fault happens, in bytes.
+const MIDDLE: u64 = 2_000_000;
+
+/// A recovery that is in the middle of its first transfer.
+fn in_the_middle(wired: &mut Wired) -> Result<Running> {
+    wired.aim()?;
+    let (store, job) = (&wired.machines.store, &wired.machines.job);
+    wired.machines.slow(store, SLOWLY)?;
+    let mut running = wired.job.start()?;
+    let receives =
+        || job.processes().is_ok_and(|all| all.iter().any(|(_, arguments)| arguments.contains(" unpack ")));
+    running.wait_until("the transfer begins", receives)?;
+    let before = store.sent()?;
+    running.wait_until("its middle", || store.sent().is_ok_and(|sent| sent > before + MIDDLE))?;
+    Ok(running)
+}
+
+/// Pulls the store's cable for five seconds.
+fn cut_for_five_seconds(wired: &Wired) -> Result<()> {
+    let (machines, store) = (&wired.machines, &wired.machines.store);
+    machines.cut(store)?;
+    std::thread::sleep(Duration::from_secs(5));
+    machines.mend(store)?;
+    machines.hurry(store)
+}
+
+#[test]
+#[ignore = "needs root, sshd and mariadbd; run: ./test"]
+fn relay_survives_a_cable_that_is_cut_for_five_seconds() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Ssh, "relay", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    let running = in_the_middle(&mut wired)?;
+    cut_for_five_seconds(&wired)?;
+    wired.recovered(running.finish()?).map(drop)
+}
+
+#[test]
+#[ignore = "needs root, sshd and mariadbd; run: ./test"]
+fn scp_survives_a_lossy_cable_that_is_cut_for_five_seconds() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Ssh, "scp", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    wired.machines.lossy(&wired.machines.store, 1)?;
+    wired.machines.lossy(&wired.machines.job, 1)?;
+    let running = in_the_middle(&mut wired)?;
+    cut_for_five_seconds(&wired)?;
+    wired.recovered(running.finish()?).map(drop)
+}
+
+#[test]
+#[ignore = "needs root, socat and mariadbd; run: ./test"]
+fn socat_and_adm_agents_survive_a_cable_that_is_cut_for_five_seconds() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Adm, "socat", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    let running = in_the_middle(&mut wired)?;
+    cut_for_five_seconds(&wired)?;
+    wired.recovered(running.finish()?).map(drop)
+}
+
+#[test]
+#[ignore = "needs root, sshd, socat and mariadbd; run: ./test"]
+fn killed_receiving_socat_and_taken_port_cost_a_second_try() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Ssh, "socat", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    let _taken = wired.machines.job.inside(|| Ok(TcpListener::bind(("0.0.0.0", SOCAT_PORT))?))?;
+    let running = in_the_middle(&mut wired)?;
+    ensure!(
+        wired.machines.job.kill(&format!("-listen:{}", SOCAT_PORT + 10))? == 1,
+        "no socat on the next port"
+    );
+    wired.machines.hurry(&wired.machines.store)?;
+    wired.recovered(running.finish()?)?;
+    ensure!(wired.retries()? == 1, "{} retries", wired.retries()?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root, RabbitMQ, socat and mariadbd; run: ./test"]
+fn restarted_broker_costs_nothing() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Rabbit, "socat", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    let running = in_the_middle(&mut wired)?;
+    let broker = wired.broker.take().context("there is a broker")?;
+    wired.broker = Some(wired.machines.broker.inside(|| Ok(broker.restart()))?);
+    wired.machines.hurry(&wired.machines.store)?;
+    wired.recovered(running.finish()?)?;
+    ensure!(wired.retries()? == 0, "{} retries", wired.retries()?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root, socat and mariadbd; run: ./test"]
+fn restarted_agents_cost_nothing() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Adm, "socat", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    let mut running = in_the_middle(&mut wired)?;
+    // In the middle of commands on both machines, and again between those of the servers that come back.
+    for round in 0..2 {
+        wired.agents[0].restart(&wired.machines.store)?;
+        wired.agents[1].restart(&wired.machines.job)?;
+        if round == 0 {
+            wired.machines.hurry(&wired.machines.store)?;
+            let log = wired.job.dir().join("stderr");
+            let prepared = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(": prepare finish"));
+            running.wait_until("a prepared server", prepared)?;
+        }
+    }
+    wired.recovered(running.finish()?)?;
+    ensure!(wired.retries()? == 0, "{} retries", wired.retries()?);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root, sshd and mariadbd; run: ./test"]
+fn cable_that_stays_cut_ends_in_an_error_and_leaves_nothing_running() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Ssh, "relay", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    wired.job.set("misc", "socat-retry-count", "1");
+    let running = in_the_middle(&mut wired)?;
+    wired.machines.cut(&wired.machines.store)?;
+    let outcome = running.finish()?;
+    ensure!(outcome.code == 4, "exit code {}\n{}", outcome.code, outcome.stderr);
+    ensure!(outcome.stderr.contains("10.77.0.2"), "the store is not named: {}", outcome.stderr);
+    wired.job.nothing_finished()?;
+    // What runs on the store cannot know before somebody answers there that its caller has gone.
+    wired.machines.mend(&wired.machines.store)?;
+    wired.nothing_left()
+}
