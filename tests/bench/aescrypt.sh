@@ -3,6 +3,8 @@
 # Prints rates and ratios. Needs hyperfine, openssl, and what tests/setup.sh installs; the files lie in memory.
 #
 # usage: tests/bench/aescrypt.sh [MEBIBYTES]     (default 512)
+#
+# env: DBRECOVER   the program, if it is built already
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 size=${1:-512}
@@ -10,8 +12,11 @@ tools=${DBRECOVER_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/dbrecover-test-too
 py=$tools/venv-pyaescrypt-6.1.1/bin/pyAesCrypt
 [ -x "$py" ] || { echo "$py is missing; run tests/setup.sh" >&2; exit 1; }
 for tool in hyperfine openssl python3; do command -v "$tool" >/dev/null || { echo "$tool is missing" >&2; exit 1; }; done
-cargo build --release --quiet --bin dbrecover
-dbrecover=${CARGO_TARGET_DIR:-target}/release/dbrecover
+dbrecover=${DBRECOVER:-}
+if [ -z "$dbrecover" ]; then
+    cargo build --release --quiet --bin dbrecover
+    dbrecover=${CARGO_TARGET_DIR:-target}/release/dbrecover
+fi
 dir=$(mktemp -d /dev/shm/aescrypt-bench.XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 head -c "${size}M" /dev/urandom >"$dir/plain"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compares `myrocks-hotbackup` with the program before it, with tar and with cat, in one run on one MariaDB server:
-# first with many small files, then with large data files. Prints seconds and ratios.
+# first with large data files, then with many small files beside them. Prints seconds, processor time and ratios.
 # Needs hyperfine and what tests/setup.sh installs.
 #
 # usage: tests/bench/myrocks.sh [MEGABYTES] [SMALL_FILES] [RUNS]     (default 1024 9000 5)
@@ -63,11 +63,13 @@ measure() { # NAME RUNS WARMUP: the archives go through a pipe to a reader that 
 report() { # NAME BYTES
     python3 - "$dir/$1.json" "$2" <<'PYTHON'
 import json, statistics, sys
-results = {r["command"]: statistics.median(r["times"]) for r in json.load(open(sys.argv[1]))["results"]}
+runs = json.load(open(sys.argv[1]))["results"]
+results = {r["command"]: statistics.median(r["times"]) for r in runs}
+cpu = {r["command"]: r["user"] + r["system"] for r in runs}
 size = int(sys.argv[2])
 cat, original = results["cat of the data files"], results["the original, tar"]
 for name, seconds in results.items():
-    print(f"{name:24} {seconds:7.3f} s {size / seconds / 1e6:7.0f} MB/s {seconds / cat:6.2f} x cat {original / seconds:7.2f} times the original")
+    print(f"{name:24} {seconds:7.3f} s {size / seconds / 1e6:7.0f} MB/s {seconds / cat:6.2f} x cat {original / seconds:7.2f} times the original   processor {cpu[name]:.2f} s")
 PYTHON
 }
 bytes=$(cat "$data"/*.sst | wc -c)

@@ -3,12 +3,19 @@
 # Needs hyperfine and what tests/setup.sh installs. In memory by default; on a disk with a directory there.
 #
 # usage: tests/bench/xbstream.sh [MEBIBYTES [DIRECTORY]]     (default 768 /dev/shm)
+#
+# env: DBRECOVER   the program, if it is built already
+#      RUNS        runs of each command (default 7)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 size=${1:-768}
 for tool in hyperfine mbstream zstd lz4 python3; do command -v "$tool" >/dev/null || { echo "$tool is missing; run tests/setup.sh" >&2; exit 1; }; done
-cargo build --release --quiet --bin dbrecover
-dbrecover=$(realpath "${CARGO_TARGET_DIR:-target}/release/dbrecover")
+dbrecover=${DBRECOVER:-}
+if [ -z "$dbrecover" ]; then
+    cargo build --release --quiet --bin dbrecover
+    dbrecover=${CARGO_TARGET_DIR:-target}/release/dbrecover
+fi
+dbrecover=$(realpath "$dbrecover")
 dir=$(mktemp -d "${2:-/dev/shm}/xbstream-bench.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
@@ -32,6 +39,25 @@ for i in range(3000):
     open(f"src/small/s{i}.ibd", "wb").write(blocks[i % 8][16 * i:16 * i + 16384])
 PYTHON
 (cd src && mbstream -c large/* small/*) >plain.xbs
+# The same as a backup with --parallel=4 sends it: chunks of several files by turns.
+python3 - <<'PYTHON'
+import glob, struct, zlib
+with open("parallel.xbs", "wb") as out:
+    names = sorted(glob.glob("src/large/*"))
+    head = lambda name, kind: b"XBSTCK01\0" + kind + struct.pack("<I", len(name)) + name
+    for group in (names[:4], names[4:]):
+        files = [(name.removeprefix("src/").encode(), open(name, "rb")) for name in group]
+        offset = 0
+        while files:
+            for name, file in list(files):
+                data = file.read(10 << 20)
+                if data:
+                    out.write(head(name, b"P") + struct.pack("<QQI", len(data), offset, zlib.crc32(data)) + data)
+                else:
+                    out.write(head(name, b"E"))
+                    files.remove((name, file))
+            offset += 10 << 20
+PYTHON
 for kind in zst lz4; do
     mkdir -p "$kind/large"
     for file in src/large/*; do
@@ -48,6 +74,8 @@ hyperfine --warmup 1 --runs "${RUNS:-7}" --export-json result.json --style none 
     -n 'ours'             "$x <plain.xbs" \
     -n 'ours, from a pipe' "cat plain.xbs | $x" \
     -n 'mbstream'         'mbstream -x -C out <plain.xbs' \
+    -n 'ours, by turns'   "$x <parallel.xbs" \
+    -n 'mbstream, by turns' 'mbstream -x -C out <parallel.xbs' \
     -n 'mbstream -p 2'    'mbstream -x -p 2 -C out <plain.xbs' \
     -n 'cat'              'cat <plain.xbs >out/all' \
     -n 'ours, zst'        "$x --decompress <zst.xbs" \
@@ -70,11 +98,13 @@ PYTHON
 python3 - "$dbrecover" <<'PYTHON'
 import json, os, resource, subprocess, sys, time
 results = {r["command"]: r["times"] for r in json.load(open("result.json"))["results"]}
+cpu = {r["command"]: r["user"] + r["system"] for r in json.load(open("result.json"))["results"]}
 for name, times in results.items():
-    print(f"{name:20} {min(times):7.3f} s   median {sorted(times)[len(times) // 2]:7.3f} s")
+    median = sorted(times)[len(times) // 2]
+    print(f"{name:20} {min(times):7.3f} s   median {median:7.3f} s   processor {cpu[name]:7.3f} s")
 best = {name: min(times) for name, times in results.items()}
 print()
-for ours, stock in (("ours", "mbstream"), ("ours", "mbstream -p 2"), ("ours", "cat"), ("ours, from a pipe", "cat"),
+for ours, stock in (("ours", "mbstream"), ("ours, by turns", "mbstream, by turns"), ("ours", "mbstream -p 2"), ("ours", "cat"), ("ours, from a pipe", "cat"),
                     ("ours, zst", "zstd -d"), ("ours, lz4", "lz4 -d"), ("ours, create", "mbstream, create")):
     print(f"{ours}: {best[stock] / best[ours]:.2f} times the speed of {stock}")
 peaks = {}

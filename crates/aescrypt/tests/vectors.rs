@@ -78,10 +78,8 @@ fn outside_vectors_have_the_outcome_of_their_manifest() {
 #[ignore = "needs DBRECOVER_VECTORS; run: ./test"]
 fn outside_vectors_cut_anywhere_or_with_any_byte_changed_never_give_other_bytes() {
     let folder = outside();
-    let sound: Vec<Value> = manifest(folder.join("manifest.json"))
-        .into_iter()
-        .filter(|entry| entry["expect"] == "ok")
-        .collect();
+    let sound: Vec<Value> =
+        manifest(folder.join("manifest.json")).into_iter().filter(|entry| entry["expect"] == "ok").collect();
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some(entry) = sound.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -105,9 +105,11 @@ fn benchmarks(c: &mut Criterion) {
     let mut group = c.benchmark_group("large");
     group.sample_size(10).throughput(Throughput::Bytes(u64::from(DATA_FILES) << 25));
     group.bench_function("cat", |b| b.iter(|| through_a_pipe(|pipe| cat(&files, pipe))));
-    for (name, checksum) in
-        [("tar", Checksum::Crc32), ("tar without checksums", Checksum::None), ("tar, sha256", Checksum::Sha256)]
-    {
+    for (name, checksum) in [
+        ("tar", Checksum::Crc32),
+        ("tar without checksums", Checksum::None),
+        ("tar, sha256", Checksum::Sha256),
+    ] {
         group.bench_function(name, |b| b.iter(|| take(&large, checksum, tar)));
     }
     group.bench_function("xbstream", |b| {

@@ -43,7 +43,10 @@ fn manifest(folder: &Path) -> Vec<Vector> {
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let vector = name.strip_suffix(".plain").unwrap_or(&name);
-        assert!(name == "manifest.json" || vectors.iter().any(|v| v.file == vector), "{name} is in no manifest");
+        assert!(
+            name == "manifest.json" || vectors.iter().any(|v| v.file == vector),
+            "{name} is in no manifest"
+        );
     }
     vectors
 }
@@ -154,7 +157,11 @@ fn members_cut_or_changed_anywhere_never_give_other_bytes() {
                 assert!(plain.starts_with(&out), "{} cut at {at}", vector.file);
                 // Frames and chunks stand alone; what is missing behind one is noticed by the archive around it.
                 let whole_frames = !vector.file.ends_with(".qp");
-                assert!(result.is_err() || whole_frames || at + 8 >= whole.len(), "{} cut at {at}", vector.file);
+                assert!(
+                    result.is_err() || whole_frames || at + 8 >= whole.len(),
+                    "{} cut at {at}",
+                    vector.file
+                );
 
                 let mut changed = whole.clone();
                 changed[at] ^= 0x01;
