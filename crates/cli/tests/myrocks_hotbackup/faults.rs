@@ -272,8 +272,8 @@ fn a_target_that_is_there_already_is_refused_and_stays_as_it_is() {
     std::fs::remove_file(&to).unwrap();
     std::fs::create_dir(&to).unwrap();
     std::fs::write(to.join("file"), "another backup").unwrap();
-    let stderr = fail(server.backup().args(["-s", "dir", "--to"]).arg(&to), 1);
-    assert!(stderr.contains("exists already"), "{stderr}");
+    let stderr = fail(server.backup().args(["-s", "dir", "--to"]).arg(&to), 2);
+    assert!(stderr.contains("is not empty"), "{stderr}");
     assert_eq!(std::fs::read_dir(&to).unwrap().count(), 1);
     server.assert_no_checkpoint();
 }

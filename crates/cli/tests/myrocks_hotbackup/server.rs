@@ -226,6 +226,8 @@ fn start(datadir: &Path, socket: &Path, dir: &Path, options: &[&str]) -> Child {
         .arg(format!("--datadir={}", datadir.display()))
         .arg(format!("--socket={}", socket.display()))
         .arg(format!("--pid-file={}", dir.join("pid").display()))
+        // A server that starts removes temporary tables, those of other servers there too.
+        .arg(format!("--tmpdir={}", dir.display()))
         .args(options);
     if options.iter().any(|o| o.contains("ha_rocksdb")) {
         command.args(["--rocksdb-block-cache-size=16M", "--rocksdb-flush-log-at-trx-commit=0"]);
