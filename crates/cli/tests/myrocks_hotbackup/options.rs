@@ -133,7 +133,7 @@ fn options_of_the_original_are_known_in_every_spelling() {
             spellings.push([Some(format!("--{long}")), value.map(str::to_owned)]);
             spellings.extend(value.map(|value| [Some(format!("--{long}={value}")), None]));
         }
-        for short in short {
+        if let Some(short) = short {
             spellings.push([Some(format!("-{short}")), value.map(str::to_owned)]);
             spellings.extend(value.map(|value| [Some(format!("-{short}{value}")), None]));
         }

@@ -43,7 +43,7 @@ pub struct Plan {
 ///
 /// # Errors
 ///
-/// The same refusals as those of [`backup`] before its first checkpoint.
+/// The same refusals as those of [`backup`](super::backup) before its first checkpoint.
 pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
     let facts = server.facts()?;
     let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
