@@ -37,6 +37,9 @@ const CALL: usize = 90_000;
 /// How long a call may take that only looks or fetches.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// How often a host is asked about a command whose answer is still waited for.
+const WATCH: Duration = Duration::from_secs(10);
+
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -211,13 +214,19 @@ impl Mailbox {
         let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
         let text = Zeroizing::new(format!(
             "u=$(umask); umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | \
-             (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+             (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; \
+             echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
             *source,
             grace.as_secs_f64().max(0.001),
             self.tell(),
         ));
         let patience = timeout.map(|t| t + grace + LOOK);
-        match self.agent.call(text, patience).await {
+        // An agent that was started anew knows nothing of the command and will never answer.
+        let answer = tokio::select! {
+            answer = self.agent.call(text, patience) => answer,
+            () = self.overdue() => Err(CallError::Unknown("it should have ended, and no answer came".to_owned())),
+        };
+        match answer {
             Ok(answer) => match self.parse(&answer) {
                 Some(state) => Ok(state),
                 None => Err(self.strange(&answer)),
@@ -225,6 +234,31 @@ impl Mailbox {
             Err(CallError::NotRun(e) | CallError::Refused(e)) => Err(e),
             Err(CallError::Unknown(detail)) => self.look_for(detail).await,
         }
+    }
+
+    /// Ready when the command has ended so long ago that its answer should be here, or should have begun long ago.
+    async fn overdue(&self) {
+        let (mut ended, mut waits) = (false, tokio::time::Instant::now());
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let state = self.look().await;
+            let ends = matches!(state, Some(State::Done { .. } | State::Dead));
+            let is_none = matches!(state, Some(State::None));
+            if ends && ended || is_none && waits.elapsed() > PATIENCE {
+                return;
+            }
+            ended = ends;
+            if !is_none {
+                waits = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// What the directory tells now, if the host can be asked.
+    async fn look(&self) -> Option<State> {
+        let text = format!("d={}; {}", self.dir, self.tell());
+        let answer = self.agent.call(text.into(), Some(LOOK)).await.ok()?;
+        self.parse(&answer)
     }
 
     /// The answer got lost: asks the directory until it tells the end.
@@ -240,9 +274,7 @@ impl Mailbox {
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
-            let text = format!("d={}; {}", self.dir, self.tell());
-            let answer = self.agent.call(text.into(), Some(LOOK)).await.ok();
-            match answer.and_then(|answer| self.parse(&answer)) {
+            match self.look().await {
                 Some(State::Running) => last = tokio::time::Instant::now(),
                 Some(State::None) | None if last.elapsed() < PATIENCE => {}
                 Some(state @ (State::Done { .. } | State::Dead)) => return Ok(state),
