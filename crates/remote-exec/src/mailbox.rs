@@ -10,6 +10,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -39,6 +40,9 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// How often a host is asked about a command whose answer is still waited for.
 const WATCH: Duration = Duration::from_secs(10);
+
+/// How long an agent that answered before is waited for when it is away, as it is while it is started anew.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -77,11 +81,13 @@ pub(crate) struct Post {
     pub(crate) kind: Kind,
     /// What still fetches, ends or removes something there.
     tasks: TaskTracker,
+    /// It has answered.
+    seen: Arc<AtomicBool>,
 }
 
 impl Post {
     pub(crate) fn new(agent: impl Agent, kind: Kind) -> Self {
-        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new() }
+        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new(), seen: Arc::default() }
     }
 
     /// Gives up the connection when nothing is left to be removed there, or when that takes too long.
@@ -97,6 +103,7 @@ impl Post {
 struct Mailbox {
     agent: Arc<dyn Agent>,
     tasks: TaskTracker,
+    seen: Arc<AtomicBool>,
     mark: String,
     dir: String,
     host: String,
@@ -141,6 +148,7 @@ pub(crate) async fn start(
     let mailbox = Mailbox {
         agent: post.agent.clone(),
         tasks: post.tasks.clone(),
+        seen: post.seen.clone(),
         mark: format!("@dbrecover-{id}"),
         dir: format!("/tmp/dbrecover-{id}"),
         host: host.name().to_owned(),
@@ -223,7 +231,7 @@ impl Mailbox {
         let patience = timeout.map(|t| t + grace + LOOK);
         // An agent that was started anew knows nothing of the command and will never answer.
         let answer = tokio::select! {
-            answer = self.agent.call(text, patience) => answer,
+            answer = self.hand_over(text, patience) => answer,
             () = self.overdue() => Err(CallError::Unknown("it should have ended, and no answer came".to_owned())),
         };
         match answer {
@@ -233,6 +241,27 @@ impl Mailbox {
             },
             Err(CallError::NotRun(e) | CallError::Refused(e)) => Err(e),
             Err(CallError::Unknown(detail)) => self.look_for(detail).await,
+        }
+    }
+
+    /// The call itself. It is made again only where it was certainly not run.
+    async fn hand_over(
+        &self,
+        text: Zeroizing<String>,
+        patience: Option<Duration>,
+    ) -> Result<Vec<u8>, CallError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let answer = self.agent.call(text.clone(), patience).await;
+            let away = matches!(&answer, Err(CallError::NotRun(error)) if error.is_connection());
+            if away && self.seen.load(Ordering::Relaxed) && begun.elapsed() < AWAY {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            if answer.is_ok() {
+                self.seen.store(true, Ordering::Relaxed);
+            }
+            return answer;
         }
     }
 
