@@ -10,6 +10,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -36,6 +37,12 @@ const CALL: usize = 90_000;
 
 /// How long a call may take that only looks or fetches.
 const LOOK: Duration = Duration::from_secs(30);
+
+/// How often a host is asked about a command whose answer is still waited for.
+const WATCH: Duration = Duration::from_secs(10);
+
+/// How long an agent that answered before is waited for when it is away, as it is while it is started anew.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,11 +81,13 @@ pub(crate) struct Post {
     pub(crate) kind: Kind,
     /// What still fetches, ends or removes something there.
     tasks: TaskTracker,
+    /// It has answered.
+    seen: Arc<AtomicBool>,
 }
 
 impl Post {
     pub(crate) fn new(agent: impl Agent, kind: Kind) -> Self {
-        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new() }
+        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new(), seen: Arc::default() }
     }
 
     /// Gives up the connection when nothing is left to be removed there, or when that takes too long.
@@ -94,6 +103,7 @@ impl Post {
 struct Mailbox {
     agent: Arc<dyn Agent>,
     tasks: TaskTracker,
+    seen: Arc<AtomicBool>,
     mark: String,
     dir: String,
     host: String,
@@ -138,6 +148,7 @@ pub(crate) async fn start(
     let mailbox = Mailbox {
         agent: post.agent.clone(),
         tasks: post.tasks.clone(),
+        seen: post.seen.clone(),
         mark: format!("@dbrecover-{id}"),
         dir: format!("/tmp/dbrecover-{id}"),
         host: host.name().to_owned(),
@@ -211,13 +222,19 @@ impl Mailbox {
         let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
         let text = Zeroizing::new(format!(
             "u=$(umask); umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | \
-             (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+             (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; \
+             echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
             *source,
             grace.as_secs_f64().max(0.001),
             self.tell(),
         ));
         let patience = timeout.map(|t| t + grace + LOOK);
-        match self.agent.call(text, patience).await {
+        // An agent that was started anew knows nothing of the command and will never answer.
+        let answer = tokio::select! {
+            answer = self.hand_over(text, patience) => answer,
+            () = self.overdue() => Err(CallError::Unknown("it should have ended, and no answer came".to_owned())),
+        };
+        match answer {
             Ok(answer) => match self.parse(&answer) {
                 Some(state) => Ok(state),
                 None => Err(self.strange(&answer)),
@@ -225,6 +242,52 @@ impl Mailbox {
             Err(CallError::NotRun(e) | CallError::Refused(e)) => Err(e),
             Err(CallError::Unknown(detail)) => self.look_for(detail).await,
         }
+    }
+
+    /// The call itself. It is made again only where it was certainly not run.
+    async fn hand_over(
+        &self,
+        text: Zeroizing<String>,
+        patience: Option<Duration>,
+    ) -> Result<Vec<u8>, CallError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let answer = self.agent.call(text.clone(), patience).await;
+            let away = matches!(&answer, Err(CallError::NotRun(error)) if error.is_connection());
+            if away && self.seen.load(Ordering::Relaxed) && begun.elapsed() < AWAY {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            if answer.is_ok() {
+                self.seen.store(true, Ordering::Relaxed);
+            }
+            return answer;
+        }
+    }
+
+    /// Ready when the command has ended so long ago that its answer should be here, or should have begun long ago.
+    async fn overdue(&self) {
+        let (mut ended, mut waits) = (false, tokio::time::Instant::now());
+        loop {
+            tokio::time::sleep(WATCH).await;
+            let state = self.look().await;
+            let ends = matches!(state, Some(State::Done { .. } | State::Dead));
+            let is_none = matches!(state, Some(State::None));
+            if ends && ended || is_none && waits.elapsed() > PATIENCE {
+                return;
+            }
+            ended = ends;
+            if !is_none {
+                waits = tokio::time::Instant::now();
+            }
+        }
+    }
+
+    /// What the directory tells now, if the host can be asked.
+    async fn look(&self) -> Option<State> {
+        let text = format!("d={}; {}", self.dir, self.tell());
+        let answer = self.agent.call(text.into(), Some(LOOK)).await.ok()?;
+        self.parse(&answer)
     }
 
     /// The answer got lost: asks the directory until it tells the end.
@@ -240,9 +303,7 @@ impl Mailbox {
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));
-            let text = format!("d={}; {}", self.dir, self.tell());
-            let answer = self.agent.call(text.into(), Some(LOOK)).await.ok();
-            match answer.and_then(|answer| self.parse(&answer)) {
+            match self.look().await {
                 Some(State::Running) => last = tokio::time::Instant::now(),
                 Some(State::None) | None if last.elapsed() < PATIENCE => {}
                 Some(state @ (State::Done { .. } | State::Dead)) => return Ok(state),

@@ -26,16 +26,22 @@ impl fmt::Display for Digest {
 /// What a stage says in front of its digest on stderr.
 pub(super) const MARK: &str = "@dbrecover-digest";
 
-/// `tee` writes to `cksum` and, through fd 3, to the stage's own stdout. No temporary file is needed.
-const SCRIPT: &str = r#"{ tee /dev/fd/3 | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
+/// A shell function that copies its stdin to its stdout and to fd 3. `tee` moves 8 KiB at a time; perl, where it is, moves
+/// what a pipe holds for half the processor time.
+pub(super) const BOTH: &str = r#"both() { command -v perl >/dev/null 2>&1 || exec tee /dev/fd/3; exec perl -e '
+open(my $t, ">&=", 3) or exit 1; while (my $n = sysread(STDIN, my $b, 262144)) { for my $f (*STDOUT, $t) {
+my $o = 0; while ($o < $n) { my $w = syswrite($f, $b, $n - $o, $o); defined $w or exit 1; $o += $w } } }'; }; "#;
+
+/// Both copies are read: one by `cksum`, one as the stage's own stdout. No temporary file is needed.
+const SCRIPT: &str = r#"{ both | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
 
 /// The longest stderr line and the most lines that are kept.
 const LINE: u64 = 1024;
 const LINES: usize = 10;
 
-/// A stage that passes its stdin on and tells its digest on stderr. It needs `tee`, `cksum` and `sed`.
+/// A stage that passes its stdin on and tells its digest on stderr. It needs `tee` or `perl`, `cksum` and `sed`.
 pub(super) fn stage(host: &Host) -> Command {
-    host.command("sh").args(["-c", SCRIPT, "sh", MARK])
+    host.command("sh").arg("-c").arg(format!("{BOTH}{SCRIPT}")).args(["sh", MARK])
 }
 
 /// What came out of a stderr that a stage wrote to.

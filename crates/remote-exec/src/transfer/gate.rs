@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::digest::{self, Digest, MARK};
+use super::digest::{self, BOTH, Digest, MARK};
 use super::{Failure, failure};
 use crate::{Command, Error, Host, Output, Status};
 
@@ -23,7 +23,7 @@ const TAKEN: &str = "Address already in use";
 /// As the counting stage, with the digest in `$2.sum`; then nothing until `$2.go` says something. Without a word for two
 /// minutes, or with another word than `ok`, the whole group is ended before the receiver has seen the end. A receiver
 /// that left before the end sees none either, so there is nothing to hold back and its status is told.
-const GATE: &str = r#"{ { tee /dev/fd/3; echo $? >"$2.tee"; } | cksum >"$2.new"; } 3>&1
+const GATE: &str = r#"{ { (both); echo $? >"$2.tee"; } | cksum >"$2.new"; } 3>&1
 read -r w <"$2.tee"; [ "$w" = 0 ] || exit 141
 mv "$2.new" "$2.sum"; sed "s/^/$1 /" "$2.sum" >&2
 n=0; until [ -s "$2.go" ] || [ $n -ge 1200 ]; do sleep 0.1; n=$((n+1)); done
@@ -78,7 +78,7 @@ impl<'a> Listener<'a> {
         receiver: &'a Command,
         log: &Path,
     ) -> Result<Self, Failure> {
-        let gate = host.command("sh").args(["-c", GATE, "sh", MARK]).arg(log);
+        let gate = host.command("sh").arg("-c").arg(format!("{BOTH}{GATE}")).args(["sh", MARK]).arg(log);
         let stages = vec![first.stdin_null(), gate, receiver.clone()];
         let child = host.pipeline(stages).spawn().await.map_err(failure)?;
         let ended = Ending(tokio::spawn(child.wait_with_output(1 << 20)));
