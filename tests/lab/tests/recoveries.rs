@@ -123,9 +123,7 @@ fn the_stock_tools_decrypt_in_the_store_and_leave_it_encrypted() -> Result<()> {
     let last = store.truth.points.last().context("no backup")?;
     Job::new(&store)?.with_stock_tools()?.recovers_point(&store.truth, last)?;
     assert_eq!(lab::recovery::fingerprint(&store.dir)?, before, "the store was changed");
-    Job::new(&store)?
-        .with_stock_tools()?
-        .recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?;
+    Job::new(&store)?.with_stock_tools()?.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?;
     assert_eq!(lab::recovery::fingerprint(&store.dir)?, before, "the store was changed");
     Ok(())
 }

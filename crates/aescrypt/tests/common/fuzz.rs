@@ -64,7 +64,8 @@ pub(crate) fn sealed(data: &[u8]) {
 pub(crate) fn altered(data: &[u8]) {
     let Some(([format, at, high, mask], plain)) = data.split_first_chunk() else { return };
     let format = if format % 2 == 0 { Format::V2 } else { Format::V3 { iterations: 1 } };
-    let mut writer = Encryptor::with_format(Vec::new(), &SecretString::from("abc"), format).expect("a writer");
+    let mut writer =
+        Encryptor::with_format(Vec::new(), &SecretString::from("abc"), format).expect("a writer");
     for piece in plain.chunks(usize::from(*at) + 1) {
         writer.write_all(piece).expect("a vector takes everything");
     }

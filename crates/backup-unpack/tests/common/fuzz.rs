@@ -167,7 +167,10 @@ fn make(store: &Path, kind: u8, name: &str, contents: &[u8]) {
     let parent = path.parent().unwrap_or(store);
     let _ = fs::create_dir_all(parent);
     // A link made before would lead the next entry out of the folder, which is not what is tried here.
-    if !parent.canonicalize().is_ok_and(|parent| parent.starts_with(store.canonicalize().expect("the folder"))) {
+    if !parent
+        .canonicalize()
+        .is_ok_and(|parent| parent.starts_with(store.canonicalize().expect("the folder")))
+    {
         return;
     }
     let _ = match kind % 8 {

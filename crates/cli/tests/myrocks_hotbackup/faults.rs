@@ -284,7 +284,9 @@ struct SmallDisk(std::path::PathBuf);
 impl SmallDisk {
     fn mount(at: &std::path::Path, size: &str) -> Self {
         std::fs::create_dir(at).unwrap();
-        run(privileged("mount").args(["-t", "tmpfs", "-o", &format!("mode=0777,size={size}"), "tmpfs"]).arg(at));
+        run(privileged("mount")
+            .args(["-t", "tmpfs", "-o", &format!("mode=0777,size={size}"), "tmpfs"])
+            .arg(at));
         Self(at.to_owned())
     }
 
