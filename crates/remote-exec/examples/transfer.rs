@@ -17,29 +17,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     login.config_file = Some("/dev/null".into());
     let from = Host::connect(Method::Ssh(login.clone())).await?;
     let to = Host::connect(Method::Ssh(login)).await?;
-    let mut options = Options::default();
-    options.method = match method.as_str() {
-        "socat" => transfer::Method::Socat,
-        "scp" => transfer::Method::Scp,
-        _ => transfer::Method::Relay,
+    let options = Options {
+        method: match method.as_str() {
+            "socat" => transfer::Method::Socat,
+            "scp" => transfer::Method::Scp,
+            _ => transfer::Method::Relay,
+        },
+        socat: Some(Socat {
+            port: 20_000 + (std::process::id() % 10_000) as u16,
+            retries: 10,
+            to: "127.0.0.1".into(),
+            from: Some("127.0.0.1".into()),
+            log_dir: dir.into(),
+        }),
+        scp: Some(Scp {
+            to: "127.0.0.1".into(),
+            port: Some(port.parse()?),
+            user: None,
+            password: None,
+            identity: Some(identity.into()),
+            known_hosts: Some(known_hosts.into()),
+            accept_new_host_keys: false,
+            dir: dir.into(),
+        }),
+        ..Options::default()
     };
-    options.socat = Some(Socat {
-        port: 20_000 + (std::process::id() % 10_000) as u16,
-        retries: 10,
-        to: "127.0.0.1".into(),
-        from: Some("127.0.0.1".into()),
-        log_dir: dir.into(),
-    });
-    options.scp = Some(Scp {
-        to: "127.0.0.1".into(),
-        port: Some(port.parse()?),
-        user: None,
-        password: None,
-        identity: Some(identity.into()),
-        known_hosts: Some(known_hosts.into()),
-        accept_new_host_keys: false,
-        dir: dir.into(),
-    });
     let sender = from.command("head").arg("-c").arg(bytes).arg("/dev/zero");
     let receiver = to.command("cat").stdout_null();
     let moved = transfer::stream(&from, &sender, &to, &receiver, &options, &mut |_| {}).await?;
