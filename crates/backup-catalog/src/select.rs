@@ -1,6 +1,6 @@
 //! Which backups a recovery to a target takes.
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::Backup;
@@ -77,6 +77,28 @@ impl Catalog {
             }
             Target::Time(time) => self.select_time(*time),
         }
+    }
+
+    /// The selections through which a transaction that was committed at `time` may be reached, newest first.
+    ///
+    /// Unlike with [`Target::Time`], a consistent point is never the target itself; and as consistent points are
+    /// known to the second, a time near one gives the spans on both sides of it. The transaction's place
+    /// in the binlogs decides which one holds it.
+    pub fn around(&self, time: NaiveDateTime) -> Vec<Selection> {
+        let second = TimeDelta::seconds(1);
+        let spans = self.seams().filter_map(|(earlier, later)| Some((earlier, later?)));
+        let mut selections: Vec<_> = spans
+            .filter(|(earlier, later)| {
+                earlier.consistent_point <= time
+                    && time < later.consistent_point + second
+                    && earlier.joins(later)
+            })
+            .filter_map(|(earlier, later)| {
+                Some(selection(&self.chain(&earlier.name).ok()?, Some((&later.name, time))))
+            })
+            .collect();
+        selections.reverse();
+        selections
     }
 
     fn select_time(&self, time: NaiveDateTime) -> Result<Selection, Error> {

@@ -95,7 +95,7 @@ fn find_file<'i>(index: &'i Index, name: &str) -> Result<&'i FileInfo, Error> {
     })
 }
 
-fn check_flavor(what: &'static str, set: Option<&GtidSet>, expected: Flavor) -> Result<(), Error> {
+pub(crate) fn check_flavor(what: &'static str, set: Option<&GtidSet>, expected: Flavor) -> Result<(), Error> {
     match set {
         Some(set) if set.flavor() != expected && !set.is_empty() => {
             Err(Error::WrongFlavor { what, found: set.flavor(), expected })

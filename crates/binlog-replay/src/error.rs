@@ -248,6 +248,12 @@ pub enum Error {
         /// The first transaction without.
         position: Position,
     },
+    /// What is to be left out cannot be taken out of the backup again.
+    #[error("{held} cannot be left out: the backup holds it already")]
+    SkipHeld {
+        /// GTIDs to leave out that the backup holds.
+        held: String,
+    },
     /// A set is of the other family.
     #[error("{what} is a {found} GTID set, the binlogs are of {expected}")]
     WrongFlavor {

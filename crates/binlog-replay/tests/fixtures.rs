@@ -8,38 +8,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use binlog_replay::event::{Event, EventKind, RawEvent};
-use binlog_replay::{FileEnd, Flavor, Gtid, Reader, scan_file};
+use binlog_replay::event::{Event, EventKind};
+use binlog_replay::{Flavor, Gtid, Reader, scan_file};
 use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::EventData;
-
-type Kinds = BTreeMap<EventKind, usize>;
-
-fn check_event(raw: &RawEvent<'_>, seen: &mut Kinds) {
-    *seen.entry(raw.header.kind).or_default() += 1;
-    let event = raw.decode().unwrap_or_else(|e| panic!("{} at {}: {e}", raw.header.kind, raw.offset));
-    assert!(event.encode(raw) == raw.body(), "{} at {}: {event:?}", raw.header.kind, raw.offset);
-    if let Event::TransactionPayload(payload) = &event {
-        let mut inner = payload.events(raw.format()).unwrap();
-        while let Some(raw) = inner.next_event().unwrap() {
-            check_event(&raw, seen);
-        }
-    }
-    if let Event::MySqlGtid(gtid) = &event
-        && let Some(length) = gtid.length
-    {
-        assert!(length > raw.header.size.into(), "the length of the transaction at {}", raw.offset);
-    }
-}
-
-fn read(path: &Path) -> (Kinds, FileEnd) {
-    let mut seen = BTreeMap::new();
-    let mut reader = Reader::open(path).unwrap();
-    while let Some(raw) = reader.next_event().unwrap() {
-        check_event(&raw, &mut seen);
-    }
-    (seen, reader.end().unwrap().clone())
-}
 
 /// One line per file: what does not depend on the run that made it.
 fn manifest(root: &Path) -> String {
@@ -51,7 +23,7 @@ fn manifest(root: &Path) -> String {
             continue;
         }
         let info = scan_file(&path).unwrap();
-        let (mut kinds, end) = read(&path);
+        let (mut kinds, end) = common::round_trip::file(&path);
         // Written by a thread of its own, some time.
         kinds.remove(&EventKind::BINLOG_CHECKPOINT);
         let kinds: Vec<String> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();

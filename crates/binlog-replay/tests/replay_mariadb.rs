@@ -5,7 +5,10 @@ mod replay_lab;
 
 use binlog_replay::replay::{self, Method, TargetAt};
 use replay_lab::source::Source;
-use replay_lab::{Base, contents, crash_and_resume, differences, every_target, request, workload};
+use replay_lab::{
+    Base, contents, crash_and_resume, differences, events_round_trip, every_target, everything_by, failover,
+    request, stops_where_the_stock_tool_stops, workload,
+};
 use tokio::sync::OnceCell;
 
 static SOURCE: OnceCell<Source> = OnceCell::const_new();
@@ -68,4 +71,40 @@ async fn a_skipped_transaction_is_left_out_by_every_method() {
         server.stop().await;
     }
     let _ = replay::SCHEMA_VERSION;
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn transactions_of_100_mb_are_replayed_by_every_method() {
+    let source = Source::make(Base::mariadb(), true, workload::large).await;
+    everything_by(&source, &[Method::Relay, Method::Sql, Method::Pipe]).await;
+}
+
+/// The new master's first file begins with what the old one had, so its range starts in the middle.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn after_a_failover_every_method_takes_each_transaction_once() {
+    failover(many().await, &[Method::Relay, Method::Sql, Method::Pipe]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn stops_are_those_of_the_stock_tool() {
+    stops_where_the_stock_tool_stops(source().await);
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn every_event_of_the_sources_encodes_to_its_own_bytes() {
+    use binlog_replay::event::EventKind as Kind;
+    let wanted = [
+        Kind::XA_PREPARE,
+        Kind::USER_VAR,
+        Kind::RAND,
+        Kind::INTVAR,
+        Kind::QUERY_COMPRESSED,
+        Kind::TABLE_MAP,
+        Kind::EXECUTE_LOAD_QUERY,
+    ];
+    events_round_trip(source().await, &wanted);
 }

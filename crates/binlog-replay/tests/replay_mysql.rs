@@ -6,7 +6,10 @@ mod replay_lab;
 use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
 use mysql_async::prelude::Queryable;
 use replay_lab::source::Source;
-use replay_lab::{Base, Server, contents, crash_and_resume, differences, every_target, request, workload};
+use replay_lab::{
+    Base, Server, contents, crash_and_resume, differences, events_round_trip, every_target, everything_by,
+    failover, request, stops_where_the_stock_tool_stops, workload,
+};
 use tokio::sync::OnceCell;
 
 static SOURCE: OnceCell<Source> = OnceCell::const_new();
@@ -118,4 +121,75 @@ async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
     for method in [Method::Relay, Method::Sql, Method::Pipe] {
         crash_and_resume(many().await, method).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn transactions_of_100_mb_are_replayed_by_every_method() {
+    let source = Source::make(Base::mysql(), true, workload::large).await;
+    everything_by(&source, &[Method::Relay, Method::Sql, Method::Pipe]).await;
+}
+
+/// The new master's first file begins with what the old one had, so its range starts in the middle.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn after_a_failover_every_method_takes_each_transaction_once() {
+    failover(many().await, &[Method::Relay, Method::Sql, Method::Pipe]).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn stops_are_those_of_the_stock_tool() {
+    stops_where_the_stock_tool_stops(source().await);
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn every_event_of_the_sources_encodes_to_its_own_bytes() {
+    use binlog_replay::event::EventKind as Kind;
+    let wanted = [
+        Kind::XA_PREPARE,
+        Kind::USER_VAR,
+        Kind::RAND,
+        Kind::INTVAR,
+        Kind::QUERY,
+        Kind::TABLE_MAP,
+        Kind::TRANSACTION_PAYLOAD,
+        Kind::EXECUTE_LOAD_QUERY,
+    ];
+    events_round_trip(source().await, &wanted);
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
+    let source = Source::make(Base::mysql(), false, workload::mixed_gtids).await;
+    everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
+    let datadir = source.datadir("refused-relay");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    request.method = Method::Relay;
+    let error = replay::prepare(&request).unwrap_err();
+    assert!(error.to_string().contains("with and without GTIDs"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn without_gtids_a_replay_that_was_cut_off_goes_on_or_says_that_it_cannot() {
+    let source = Source::make(Base::mysql(), false, workload::many).await;
+    crash_and_resume(&source, Method::Sql).await;
+    // Nothing in a server that is at its target says how it got there.
+    let datadir = source.datadir("no-trace");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    (request.method, request.start.executed) = (Method::Sql, None);
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    outcome.unwrap();
+    request.resume = true;
+    let error = replay::run(&request, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, Error::NoTrace), "{error}");
+    for method in [Method::Relay, Method::Pipe] {
+        request.method = method;
+        let error = replay::run(&request, &mut |_| {}).await.unwrap_err();
+        assert!(error.to_string().contains("without GTIDs"), "{error}");
+    }
+    server.stop().await;
 }

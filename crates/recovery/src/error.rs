@@ -57,6 +57,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A GTID set or a binlog position cannot be understood.
+    #[error("cannot understand {what} {text:?}: {reason}")]
+    BadTarget {
+        /// What it should be.
+        what: &'static str,
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The store holds nothing for this target, or holds it incompletely.
     #[error(transparent)]
     Catalog(#[from] backup_catalog::Error),
@@ -135,6 +145,14 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A finished recovery cannot be made longer.
+    #[error("{name} cannot be extended: {reason}")]
+    NotExtendable {
+        /// The finished recovery.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
     /// Another recovery holds the work directory.
     #[error("{host}: another recovery works in {}", .path.display())]
     Busy {
@@ -188,13 +206,11 @@ impl Error {
     /// The class of the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::ConfigFile { .. } | Self::ConfigSyntax(_) | Self::Config { .. } | Self::BadTime { .. } => {
-                Class::Usage
-            }
-            Self::ForeignDirectory { .. } => Class::Usage,
+            Self::ConfigFile { .. } | Self::ConfigSyntax(_) | Self::Config { .. } => Class::Usage,
+            Self::BadTime { .. } | Self::BadTarget { .. } | Self::ForeignDirectory { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
             Self::Catalog(error) => of_catalog(error),
-            Self::Incomplete { .. } => Class::Nothing,
+            Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } => Class::Unusable,
             Self::WrongPassword { .. } => Class::Damaged,

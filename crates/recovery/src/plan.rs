@@ -6,12 +6,15 @@
 use std::path::{Path, PathBuf};
 
 use backup_catalog::{Backup, BackupName, Catalog, Kind, Master, Role, Selection, ServerChoice, Target};
-use chrono::{DateTime, Utc};
+use binlog_replay::replay::TargetAt;
 use serde::Serialize;
 use xtra_driver::Tool;
 
-use crate::config::{Config, Connect, RecoverTo, ReplayMethod};
+use crate::config::{Config, Connect, ReplayMethod};
+pub use crate::extend::Finished;
+pub use crate::goal::{Goal, Wanted};
 use crate::hosts::Hosts;
+pub use crate::locate::{AtTarget, Located};
 use crate::time::StopTime;
 use crate::worker::Tools;
 use crate::{Error, SCHEMA_VERSION};
@@ -34,24 +37,10 @@ pub struct Facts {
     pub cores: usize,
     /// The user of the temporary servers; `None`: the login user.
     pub mysqld_user: Option<String>,
-}
-
-/// Where a recovery ends.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
-pub enum Goal {
-    /// The consistent point of a backup.
-    Backup {
-        /// The backup.
-        backup: BackupName,
-    },
-    /// A moment.
-    Time {
-        /// As the user wrote it.
-        text: String,
-        /// The instant.
-        instant: DateTime<Utc>,
-    },
+    /// Where the target and what is left out lie, if they are GTIDs or a position.
+    pub located: Option<Located>,
+    /// The finished recovery to start from.
+    pub extends: Option<Finished>,
 }
 
 /// One backup that takes part.
@@ -96,10 +85,16 @@ pub struct PlannedServer {
     pub binlogs_of: Option<String>,
     /// Where replay starts: binlog file and position.
     pub start: String,
-    /// Where it stops: the consistent point, or the stop time.
+    /// Where it stops: the consistent point, the stop time, or the target that is in its binlogs.
     pub stop: String,
+    /// Transactions that are left out on the way there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
     /// The steps, in order.
     pub steps: Vec<String>,
+    /// Where it stops, for the replay.
+    #[serde(skip)]
+    pub target: TargetAt,
     /// The catalog's choice that this is made from.
     #[serde(skip)]
     pub choice: ServerChoice,
@@ -146,6 +141,9 @@ pub struct Plan {
     pub to_trash: Option<BackupName>,
     /// What a user should know.
     pub warnings: Vec<String>,
+    /// The finished recovery that is taken over, and replayed from where it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// The name of the work directory below its parent.
     #[serde(skip)]
     pub name: String,
@@ -157,11 +155,35 @@ pub struct Plan {
     pub stop: Option<StopTime>,
 }
 
+impl PlannedServer {
+    /// Starts from a finished recovery: `choice` is of its last backup.
+    pub(crate) fn take_over<'a>(
+        &mut self,
+        choice: ServerChoice,
+        finished: &str,
+        later: impl Iterator<Item = &'a BackupName>,
+    ) {
+        let start = self.steps.iter().position(|step| step.starts_with("start ")).unwrap_or(0);
+        let mut steps = vec![format!("take over {finished}")];
+        steps.extend(later.map(|backup| format!("unpack {backup}")));
+        steps.extend(self.steps.drain(start..));
+        self.steps = steps;
+        self.start = format!("{}:{}", choice.line.start.file, choice.line.start.offset);
+        self.choice = choice;
+    }
+}
+
 impl Plan {
     /// The backup that the chain ends with: its consistence lines say where replay starts and stops.
     pub fn last(&self) -> &BackupName {
         // A selection has at least a full backup.
         &self.selection.chain[self.selection.chain.len() - 1]
+    }
+
+    /// The backups whose binlogs are replayed, in their order.
+    pub(crate) fn with_binlogs(&self) -> impl Iterator<Item = &BackupName> {
+        let later = self.backups.iter().filter(|b| b.used_for == UsedFor::Binlogs).map(|b| &b.name);
+        std::iter::once(self.last()).chain(later)
     }
 
     /// Directory of a backup below the work directory.
@@ -178,34 +200,6 @@ impl Plan {
     }
 }
 
-/// What the user wants, from the configuration or the command line.
-///
-/// # Errors
-///
-/// [`Error::Config`] if neither says it, [`Error::BadTime`] or a catalog error if it cannot be understood.
-pub fn goal(
-    config: &Config,
-    recover_to: Option<&RecoverTo>,
-) -> Result<(Goal, String, Option<StopTime>), Error> {
-    match recover_to.or(config.recover_to.as_ref()) {
-        None => Err(Error::Config {
-            place: "configuration".to_owned(),
-            section: "recover-to",
-            key: "dir",
-            reason: "is missing, and so is stop-datetime: say where to recover to".to_owned(),
-        }),
-        Some(RecoverTo::Backup(name)) => {
-            let backup: BackupName = name.parse()?;
-            Ok((Goal::Backup { backup }, name.clone(), None))
-        }
-        Some(RecoverTo::Time(text)) => {
-            let stop = StopTime::parse(text, config.misc.zone)?;
-            let goal = Goal::Time { text: stop.text.clone(), instant: stop.instant };
-            Ok((goal, stop.directory_name(), Some(stop)))
-        }
-    }
-}
-
 /// Decides everything about a recovery.
 ///
 /// # Errors
@@ -215,17 +209,18 @@ pub fn goal(
 pub fn make(
     catalog: &Catalog,
     config: &Config,
-    recover_to: Option<&RecoverTo>,
+    wanted: &Wanted,
     hosts: &Hosts,
     facts: &Facts,
 ) -> Result<Plan, Error> {
-    let (goal, name, stop) = goal(config, recover_to)?;
-    let target = match (&goal, &stop) {
-        (_, Some(stop)) => Target::Time(stop.local),
-        (Goal::Backup { backup }, None) => Target::Backup(backup.clone()),
-        (Goal::Time { .. }, None) => unreachable!("a time goal has a stop time"),
+    let Wanted { goal, name, .. } = wanted.clone();
+    let zone = config.misc.zone;
+    let located = facts.located.as_ref();
+    let stop = match located.and_then(|located| located.time) {
+        Some(time) => Some(StopTime::at(time, zone)),
+        None => wanted.stop.clone(),
     };
-    let selection = catalog.select(&target)?;
+    let selection = select(catalog, &goal, stop.as_ref(), located)?;
     let choices = catalog.recoverable(&selection)?;
     let mut backups = Vec::new();
     let mut needed = 0_u64;
@@ -239,22 +234,24 @@ pub fn make(
             UsedFor::Incremental
         };
         needed += bytes_of(backup, used_for, &choices);
-        backups.push(PlannedBackup {
-            name: backup_name.clone(),
-            used_for,
-            encrypted: backup.encrypted,
-            bytes: backup.bytes,
-            consistent_point: backup.consistent_point.to_string(),
-        });
+        backups.push(planned_backup(backup, used_for));
     }
     let stock = facts.tools.worker.is_none();
+    if stock && located.is_some() {
+        return Err(Error::Tool {
+            host: hosts.job.name().to_owned(),
+            tool: "stock tools".to_owned(),
+            reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
+        });
+    }
     if stock {
         // The stock tools keep the streams beside what they extract from them.
         needed = needed.saturating_mul(2);
     }
     let needed = (needed as f64 * HEADROOM) as u64;
     let work_dir = config.work_dir.join(&name);
-    if facts.free < needed {
+    // What a finished recovery needs is there already.
+    if facts.free < needed && facts.extends.is_none() {
         return Err(Error::NoSpace {
             host: hosts.job.name().to_owned(),
             path: config.work_dir.clone(),
@@ -274,14 +271,14 @@ pub fn make(
     let to_trash = catalog.newest_incomplete().cloned();
     let servers: Vec<_> = choices
         .into_iter()
-        .map(|choice| planned_server(choice, &selection, stop.as_ref(), stock, config))
+        .map(|choice| planned_server(choice, &selection, stop.as_ref(), facts, config))
         .collect();
     let transfer = if hosts.shared_store {
         "none: the job server reads the store itself".to_owned()
     } else {
         format!("{:?} over {}", config.misc.transfer, connect_name(config.misc.connect)).to_lowercase()
     };
-    Ok(Plan {
+    let mut plan = Plan {
         schema_version: SCHEMA_VERSION,
         goal,
         backups,
@@ -306,10 +303,38 @@ pub fn make(
         servers,
         to_trash,
         warnings,
+        extends: None,
         name,
         selection,
         stop,
-    })
+    };
+    if let Some(finished) = &facts.extends {
+        finished.extend(&mut plan, catalog)?;
+    }
+    Ok(plan)
+}
+
+/// The backups for a goal.
+fn select(
+    catalog: &Catalog,
+    goal: &Goal,
+    stop: Option<&StopTime>,
+    located: Option<&Located>,
+) -> Result<Selection, Error> {
+    let time = match (goal, stop) {
+        (Goal::Backup { backup }, _) => return Ok(catalog.select(&Target::Backup(backup.clone()))?),
+        (_, Some(stop)) => stop.local,
+        (_, None) => return Err(Error::Incomplete { what: "nothing says when the target was".to_owned() }),
+    };
+    match (goal, located) {
+        (Goal::Gtid { .. } | Goal::Position { .. }, Some(located)) => {
+            let mut around = catalog.around(time).into_iter();
+            let selection = around.find(|selection| located.is_in(catalog, selection));
+            selection
+                .ok_or_else(|| backup_catalog::Error::Outside { time, windows: catalog.windows() }.into())
+        }
+        _ => Ok(catalog.select(&Target::Time(time))?),
+    }
 }
 
 fn connect_name(connect: Connect) -> &'static str {
@@ -345,18 +370,42 @@ fn bytes_of(backup: &Backup, used_for: UsedFor, choices: &[ServerChoice]) -> u64
     bytes
 }
 
+/// One backup, as it takes part.
+pub(crate) fn planned_backup(backup: &Backup, used_for: UsedFor) -> PlannedBackup {
+    PlannedBackup {
+        name: backup.name.clone(),
+        used_for,
+        encrypted: backup.encrypted,
+        bytes: backup.bytes,
+        consistent_point: backup.consistent_point.to_string(),
+    }
+}
+
 fn planned_server(
     choice: ServerChoice,
     selection: &Selection,
     stop: Option<&StopTime>,
-    stock: bool,
+    facts: &Facts,
     config: &Config,
 ) -> PlannedServer {
     let line = &choice.line;
-    let stop_text = match (stop, &selection.next) {
-        (Some(stop), Some(_)) => format!("before the first transaction committed at or after {}", stop.text),
-        _ => format!("{}:{}", line.consistent.file, line.consistent.offset),
+    let located = facts.located.as_ref();
+    let at_target = located.and_then(|located| located.groups.get(&choice.group));
+    let skip = located.and_then(|located| located.skip.get(&choice.group)).cloned();
+    let (target, mut stop_text) = match (at_target, stop, &selection.next) {
+        (Some(at), ..) => (at.target.clone(), at.to_string()),
+        (None, Some(stop), Some(_)) => {
+            let text = format!("before the first transaction committed at or after {}", stop.text);
+            (TargetAt::Time(stop.instant), text)
+        }
+        _ => {
+            let position = format!("{}:{}", line.consistent.file, line.consistent.offset);
+            (TargetAt::Position(position.clone()), position)
+        }
     };
+    if let Some(skip) = &skip {
+        stop_text.push_str(&format!(", without {skip}"));
+    }
     let mut steps = Vec::new();
     for backup in &selection.chain {
         steps.push(format!("unpack {backup}"));
@@ -365,7 +414,7 @@ fn planned_server(
         steps.push(format!("prepare {backup}"));
     }
     steps.push("start the temporary server".to_owned());
-    let method = if stock { ReplayMethod::Pipe } else { config.misc.replay };
+    let method = if facts.tools.worker.is_none() { ReplayMethod::Pipe } else { config.misc.replay };
     steps.push(format!("replay ({}) to {stop_text}", format!("{method:?}").to_lowercase()));
     steps.push("prove the GTID state".to_owned());
     steps.push(if config.misc.for_testing { "leave it running" } else { "shut it down" }.to_owned());
@@ -381,7 +430,9 @@ fn planned_server(
         },
         start: format!("{}:{}", line.start.file, line.start.offset),
         stop: stop_text,
+        skip,
         steps,
+        target,
         choice,
     }
 }

@@ -43,10 +43,10 @@ pub(crate) fn log_dir(work: &Path, folder: &str) -> PathBuf {
     work.join("tmp").join(folder)
 }
 
-fn driver(tool: Tool, config: &Config, work: &Path, folder: &str) -> Driver {
+fn driver(tool: &Tool, config: &Config, work: &Path, folder: &str) -> Driver {
     let mut options = Options::new(log_dir(work, folder));
     options.timeout = Some(config.misc.conn_timeout);
-    Driver::new(tool, options)
+    Driver::new(tool.clone(), options)
 }
 
 /// Extracts one stream with the stock tools, and decompresses what they left compressed.
@@ -58,7 +58,7 @@ pub(crate) async fn extract(
     target: &Path,
 ) -> Result<(), Error> {
     let (config, job) = (unpack.config, &unpack.hosts.job);
-    let driver = driver(detect(config, job).await?, config, unpack.work, folder);
+    let driver = driver(unpack.prepare, config, unpack.work, folder);
     let mut streamer = config.misc.xbstream.clone();
     for name in STREAMERS {
         if streamer.is_none() && job.find_program(name).await?.is_some() {
@@ -79,6 +79,7 @@ pub(crate) async fn extract(
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Chain<'a> {
     pub(crate) host: &'a Host,
+    pub(crate) tool: &'a Tool,
     pub(crate) config: &'a Config,
     pub(crate) catalog: &'a Catalog,
     pub(crate) plan: &'a Plan,
@@ -92,7 +93,7 @@ impl Chain<'_> {
     /// have been applied.
     pub(crate) async fn prepare(&self) -> Result<(), Error> {
         let folder = self.server.folder.as_str();
-        let driver = driver(detect(self.config, self.host).await?, self.config, self.work, folder);
+        let driver = driver(self.tool, self.config, self.work, folder);
         let mut parts = Vec::new();
         for name in &self.plan.selection.chain {
             let mut part = Part::new(name.as_str(), Plan::stream_target(self.work, name, folder));

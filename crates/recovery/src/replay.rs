@@ -37,6 +37,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) datadir: &'a Path,
     pub(crate) work: &'a Path,
     pub(crate) resume: bool,
+    /// The GTID state in which a finished recovery left the server, if it must be in it still.
+    pub(crate) held: Option<&'a str>,
     pub(crate) server_id: u32,
     pub(crate) watch: &'a Watch,
 }
@@ -69,9 +71,7 @@ impl Replay<'_> {
     /// Directories with the binlogs, in the order of the backups.
     fn binlog_dirs(&self) -> Vec<PathBuf> {
         let of = |backup: &BackupName| Plan::backup_dir(self.work, backup).join(self.binlogs_of);
-        let mut dirs = vec![of(self.plan.last())];
-        dirs.extend(self.plan.selection.next.as_ref().map(of));
-        dirs
+        self.plan.with_binlogs().map(of).collect()
     }
 
     fn is_replica(&self) -> bool {
@@ -96,11 +96,8 @@ impl Replay<'_> {
                 position: format!("{}:{}", line.start.file, line.start.offset),
                 executed: Some(self.executed.to_owned()).filter(|text| !text.is_empty()),
             },
-            target: match (&self.plan.stop, &self.plan.selection.next) {
-                (Some(stop), Some(_)) => TargetAt::Time(stop.instant),
-                _ => TargetAt::Position(format!("{}:{}", line.consistent.file, line.consistent.offset)),
-            },
-            skip: None,
+            target: self.server.target.clone(),
+            skip: self.server.skip.clone(),
             method: match self.plan.replay_method {
                 ReplayMethod::Auto => Method::Auto,
                 ReplayMethod::Pipe => Method::Pipe,
@@ -109,6 +106,7 @@ impl Replay<'_> {
             },
             on_error: Default::default(),
             resume: self.resume,
+            held: self.held.map(str::to_owned),
             datadir: self.datadir.to_owned(),
             base_dir: Some(self.base.path.clone()),
             server: None,
@@ -124,6 +122,10 @@ impl Replay<'_> {
         let prepared: Prepared = parse(&said)?;
         for note in &prepared.plan.range.notes {
             self.watch.warning(format!("{}: {note}", self.server.folder));
+        }
+        if let (Some(skip), 0) = (&self.server.skip, prepared.plan.range.skipped) {
+            let folder = &self.server.folder;
+            self.watch.warning(format!("{folder}: nothing is left out: {skip} is not before the target"));
         }
         let options = prepared.server_options.iter().map(OsString::from).collect();
         Ok((Ready::Worker(Box::new(request), Box::new(prepared)), options))
@@ -236,8 +238,8 @@ impl Replay<'_> {
             }
         }
         found.sort();
-        let stop = match (&self.plan.stop, &self.plan.selection.next) {
-            (Some(stop), Some(_)) => StockStop::Time(stop.instant.format("%Y-%m-%d %H:%M:%S").to_string()),
+        let stop = match &self.server.target {
+            TargetAt::Time(time) => StockStop::Time(time.format("%Y-%m-%d %H:%M:%S").to_string()),
             _ => StockStop::Position(line.consistent.offset),
         };
         let last = match stop {
@@ -344,7 +346,7 @@ impl Replay<'_> {
     pub(crate) async fn join_binlogs(&self) -> Result<Option<String>, Error> {
         let dirs = self.binlog_dirs();
         let start = &self.server.choice.line.start.file;
-        for from in &dirs[1..] {
+        for from in dirs.iter().skip(1) {
             for entry in self.host.files().list(from).await? {
                 if is_binlog_of(&entry.name.to_string_lossy(), start) {
                     let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 
@@ -50,7 +50,7 @@ pub struct Unpacked {
 }
 
 /// One step and how long it took.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StepTime {
     /// The step.
     pub step: String,
@@ -59,7 +59,7 @@ pub struct StepTime {
 }
 
 /// One recovered server.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RecoveredServer {
     /// The replication group.
     pub group: String,
@@ -89,7 +89,7 @@ pub struct RecoveredServer {
     pub socket: Option<PathBuf>,
     /// What a start of the finished server needs.
     #[serde(skip)]
-    pub(crate) again: Again,
+    pub(crate) again: Option<Again>,
 }
 
 /// What a start of a finished server needs.
@@ -101,7 +101,7 @@ pub(crate) struct Again {
 }
 
 /// What was replayed on one server.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Replayed {
     /// The method.
     pub method: String,

@@ -16,7 +16,9 @@ use crate::config::{Config, RecoverTo};
 use crate::ds_info;
 use crate::events::{Observer, Watch};
 use crate::hosts::Hosts;
-use crate::plan::{self, Facts, Plan, PlannedServer, UsedFor};
+use crate::journal::{DONE, REPLAY_BEGUN};
+use crate::locate::locate;
+use crate::plan::{self, Facts, Finished, Plan, PlannedServer, UsedFor, Wanted};
 use crate::prepare;
 use crate::replay::Replay;
 use crate::report::{Again, RecoveredServer, Report, StepTime, Unpacked};
@@ -29,7 +31,7 @@ use crate::worker::Tools;
 use crate::{Error, SCHEMA_VERSION};
 
 /// Name of the report in the work directory.
-const REPORT: &str = "recovery-report.json";
+pub(crate) const REPORT: &str = "recovery-report.json";
 /// Largest text file of a backup that is read, in bytes: GTID sets of old clusters can be long.
 const MAX_TEXT: u64 = 64 << 20;
 
@@ -40,6 +42,8 @@ pub struct Request {
     pub config: Config,
     /// Where to recover to, in place of what the configuration says.
     pub recover_to: Option<RecoverTo>,
+    /// GTIDs to leave out, in place of what the configuration says.
+    pub skip_gtid: Option<String>,
     /// The password of encrypted backups.
     pub password: Option<SecretString>,
     /// The running `dbrecover` program, which can be its own worker; `None` in another program.
@@ -59,6 +63,7 @@ impl Request {
         Self {
             config,
             recover_to: None,
+            skip_gtid: None,
             password: None,
             program: None,
             earlier: Earlier::Replace,
@@ -66,6 +71,10 @@ impl Request {
             cancel: CancellationToken::new(),
             observer,
         }
+    }
+
+    fn wanted(&self) -> Result<Wanted, Error> {
+        Wanted::read(&self.config, self.recover_to.as_ref(), self.skip_gtid.as_deref())
     }
 }
 
@@ -82,28 +91,32 @@ impl std::fmt::Debug for Request {
 /// Whatever [`plan::make`] refuses, and hosts or tools that cannot be used.
 pub async fn plan(request: &Request) -> Result<Plan, Error> {
     // What cannot be understood is refused before anybody is called.
-    plan::goal(&request.config, request.recover_to.as_ref())?;
+    request.wanted()?;
     let watch = Watch::new(request.observer.clone());
     let hosts = Hosts::connect(&request.config).await?;
     let looked = look(request, &hosts, &watch).await;
     hosts.close().await;
-    Ok(looked?.1)
+    Ok(looked?.2)
 }
 
-async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalog, Plan), Error> {
+async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalog, Facts, Plan), Error> {
     let config = &request.config;
     let (catalog, _) =
         watch.step("", "read the catalog", read_catalog(&hosts.store, &config.store_dir)).await?;
-    let (_, name, _) = plan::goal(config, request.recover_to.as_ref())?;
-    let facts = facts(request, hosts, &name).await?;
-    let mut plan = plan::make(&catalog, config, request.recover_to.as_ref(), hosts, &facts)?;
+    let wanted = request.wanted()?;
+    let mut facts = facts(request, hosts, &wanted.name).await?;
+    if wanted.needs_binlogs() {
+        let looking = locate(config, hosts, &catalog, &wanted, request.program.as_deref());
+        facts.located = Some(watch.step("", "look for the target in the binlogs", looking).await?.0);
+    }
+    let mut plan = plan::make(&catalog, config, &wanted, hosts, &facts)?;
     if request.read_only_store {
         plan.to_trash = None;
     }
     for warning in &plan.warnings {
         watch.warning(warning.clone());
     }
-    Ok((catalog, plan))
+    Ok((catalog, facts, plan))
 }
 
 async fn facts(request: &Request, hosts: &Hosts, name: &str) -> Result<Facts, Error> {
@@ -117,6 +130,8 @@ async fn facts(request: &Request, hosts: &Hosts, name: &str) -> Result<Facts, Er
         free: free_bytes(job, &config.work_dir).await?,
         cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
         mysqld_user: mysqld_user(config, job).await?,
+        located: None,
+        extends: Finished::find(job, &config.work_dir, name, &request.earlier).await?,
     })
 }
 
@@ -172,14 +187,14 @@ async fn mysqld_user(config: &Config, job: &Host) -> Result<Option<String>, Erro
 ///
 /// See [`Error::class`] for who can mend what.
 pub async fn recover(request: &Request) -> Result<Report, Error> {
-    plan::goal(&request.config, request.recover_to.as_ref())?;
+    request.wanted()?;
     let watch = Watch::new(request.observer.clone());
     let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
     let result = async {
         let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
-        let (catalog, plan) = &looked?;
+        let (catalog, facts, plan) = &looked?;
         let run_dirs = &RunDirs::default();
-        Recovery { request, hosts: &hosts, catalog, plan, watch: &watch, run_dirs }.run().await
+        Recovery { request, hosts: &hosts, catalog, facts, plan, watch: &watch, run_dirs }.run().await
     };
     let result = result.await;
     hosts.close().await;
@@ -202,6 +217,7 @@ struct Recovery<'a> {
     request: &'a Request,
     hosts: &'a Hosts,
     catalog: &'a Catalog,
+    facts: &'a Facts,
     plan: &'a Plan,
     watch: &'a Watch,
     run_dirs: &'a RunDirs,
@@ -216,7 +232,7 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         self.move_to_trash().await?;
         let work =
-            WorkDir::open(&self.hosts.job, &config.work_dir, &self.plan.name, self.request.earlier).await?;
+            WorkDir::open(&self.hosts.job, &config.work_dir, &self.plan.name, &self.request.earlier).await?;
         let done = unless_cancelled(&self.request.cancel, self.act(&work)).await;
         let (unpacked, mut servers) = match done {
             Ok(done) => done,
@@ -268,6 +284,7 @@ impl Recovery<'_> {
             config: &self.request.config,
             catalog: self.catalog,
             plan: self.plan,
+            prepare: &self.facts.prepare,
             work,
             password: self.request.password.as_ref(),
             watch: self.watch,
@@ -321,7 +338,7 @@ impl Recovery<'_> {
             let step = format!("unpack {}", planned.name);
             // Servers whose incrementals were begun need their streams again.
             let again: Vec<_> = folders.iter().copied().filter(|f| half_prepared(work, f)).collect();
-            let folders = match (work.is_finished("", &step), again.is_empty()) {
+            let folders = match (work.journal().is_finished("", &step), again.is_empty()) {
                 (true, true) => continue,
                 (true, false) if planned.used_for == UsedFor::Binlogs => continue,
                 (true, false) => &again,
@@ -399,6 +416,7 @@ impl Recovery<'_> {
         let base = BaseDir::detect(host, &done.join("datanode_base"), &misc.client_name).await?;
         let mut port = misc.server_tmp_port;
         for server in &mut report.servers {
+            let Some(again) = &server.again else { continue };
             port = free_port(host, port).await?;
             let socket = PathBuf::from(format!("/tmp/{}.sock", server.folder));
             let launch = Launch {
@@ -407,11 +425,11 @@ impl Recovery<'_> {
                 folder: &server.folder,
                 datadir: &server.datadir,
                 tmp_dir: &done.join("tmp"),
-                options: server.again.options.clone(),
+                options: again.options.clone(),
                 user: self.plan.mysqld_user.as_deref(),
-                account: &server.again.account,
+                account: &again.account,
                 network: Network::Loopback(port),
-                server_id: server.again.server_id,
+                server_id: again.server_id,
                 run_dirs: self.run_dirs,
             };
             launch.start_detached(&socket).await?;
@@ -444,7 +462,7 @@ fn now() -> String {
 
 /// Whether an earlier run was cut off while it laid incrementals over a datadir: that cannot be done twice.
 fn half_prepared(work: &WorkDir, folder: &str) -> bool {
-    work.is_finished(folder, "prepare begun") && !work.is_finished(folder, "prepare")
+    work.journal().is_finished(folder, "prepare begun") && !work.journal().is_finished(folder, "prepare")
 }
 
 /// One server of a recovery while it runs.
@@ -522,10 +540,14 @@ impl ServerRun<'_> {
         let binlogs_of = self.binlogs_of().await?;
         let executed = self.executed().await?;
         let account = self.recovery.account(self.work, &self.server.server).await?;
-        if !self.work.is_finished(folder, "prepare") {
+        if let Some(done) = self.work.journal().result(folder, DONE) {
+            return self.done_before(done, &binlogs_of, &executed, account).await;
+        }
+        if !self.work.journal().is_finished(folder, "prepare") {
             self.work.record(folder, "prepare begun").await?;
             let chain = prepare::Chain {
                 host: self.host(),
+                tool: &self.recovery.facts.prepare,
                 config: &self.recovery.request.config,
                 catalog: self.recovery.catalog,
                 plan,
@@ -539,26 +561,14 @@ impl ServerRun<'_> {
         }
         let datadir = self.datadir();
         self.give_away(&datadir).await?;
-        let replay = Replay {
-            host: self.host(),
-            plan,
-            server: self.server,
-            binlogs_of: &binlogs_of,
-            executed: &executed,
-            base: self.base,
-            datadir: &datadir,
-            work: self.work.path(),
-            resume: self.work.is_finished(folder, "replay begun"),
-            server_id: self.server_id(),
-            watch,
-        };
+        let replay = self.replay(&binlogs_of, &executed, &datadir);
         let ((ready, mut options), seconds) =
             watch.step(folder, "choose the binlogs", replay.prepare()).await?;
         note("choose the binlogs", seconds);
         let of_backup = self.options_of_backup(&datadir).await?;
         let mut all = of_backup.clone();
         all.append(&mut options);
-        self.work.record(folder, "replay begun").await?;
+        self.work.record(folder, REPLAY_BEGUN).await?;
         let (server, seconds) = watch.step(folder, "start", self.start(&datadir, all, &account)).await?;
         note("start", seconds);
         let replayed = watch.step(folder, "replay", replay.run(ready, &server)).await;
@@ -576,13 +586,7 @@ impl ServerRun<'_> {
         replay.clean().await?;
         // A new identity is made at the next start.
         self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
-        let first = if plan.stop.is_some() {
-            let first = replay.join_binlogs().await?;
-            first.map(|first| format!("{binlogs_of}/{first}"))
-        } else {
-            None
-        };
-        self.work.record(folder, "done").await?;
+        let first = self.first_binlog(&replay).await?;
         let recovered = RecoveredServer {
             group: self.server.group.clone(),
             server: self.server.server.clone(),
@@ -597,8 +601,55 @@ impl ServerRun<'_> {
             steps,
             port: None,
             socket: None,
-            again: Again { options: of_backup, account, server_id: self.server_id() },
+            again: Some(Again { options: of_backup, account, server_id: self.server_id() }),
         };
+        self.work.record_with(folder, DONE, serde_json::to_value(&recovered).ok()).await?;
+        Ok((recovered, first))
+    }
+
+    fn replay<'a>(&'a self, binlogs_of: &'a str, executed: &'a str, datadir: &'a Path) -> Replay<'a> {
+        let folder = self.server.folder.as_str();
+        let begun = self.work.journal().is_finished(folder, REPLAY_BEGUN);
+        let extends = self.recovery.facts.extends.as_ref();
+        Replay {
+            host: self.host(),
+            plan: self.recovery.plan,
+            server: self.server,
+            binlogs_of,
+            executed,
+            base: self.base,
+            datadir,
+            work: self.work.path(),
+            resume: begun || extends.is_some(),
+            held: extends.filter(|_| !begun).and_then(|finished| finished.state(folder)),
+            server_id: self.server_id(),
+            watch: self.recovery.watch,
+        }
+    }
+
+    /// With a stop time: the first binlog, for the companion tool, and all of them in one place.
+    async fn first_binlog(&self, replay: &Replay<'_>) -> Result<Option<String>, Error> {
+        if self.recovery.plan.stop.is_none() {
+            return Ok(None);
+        }
+        let first = replay.join_binlogs().await?;
+        Ok(first.map(|first| format!("{}/{first}", replay.binlogs_of)))
+    }
+
+    /// A server that an earlier run finished: what that run reported of it.
+    async fn done_before(
+        &self,
+        done: &serde_json::Value,
+        binlogs_of: &str,
+        executed: &str,
+        account: Account,
+    ) -> Result<(RecoveredServer, Option<String>), Error> {
+        let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
+            .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+        let datadir = self.datadir();
+        let options = self.options_of_backup(&datadir).await?;
+        recovered.again = Some(Again { options, account, server_id: self.server_id() });
+        let first = self.first_binlog(&self.replay(binlogs_of, executed, &datadir)).await?;
         Ok((recovered, first))
     }
 

@@ -12,7 +12,7 @@ use remote_exec::{Child, Host};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Error;
-use crate::workdir::os_arg;
+use crate::journal::os_arg;
 
 /// Longest time that a server may take to answer its first query, in seconds. Crash recovery of a prepared
 /// datadir is short; a large buffer pool takes its time to be allocated.

@@ -114,6 +114,12 @@ impl StopTime {
         }
     }
 
+    /// An instant that was not written by a user.
+    pub(crate) fn at(instant: DateTime<Utc>, zone: Zone) -> Self {
+        let text = instant.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+        Self { text, local: zone.local(instant), instant }
+    }
+
     /// The name of the work directory: every byte but letters, digits and `.` as `_`.
     pub fn directory_name(&self) -> String {
         self.text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()

@@ -7,14 +7,15 @@ use std::time::Instant;
 use backup_catalog::{Backup, Catalog, Kind};
 use remote_exec::{Command, transfer};
 use secrecy::SecretString;
+use xtra_driver::Tool;
 
 use crate::Error;
 use crate::config::{Config, Transfer};
 use crate::events::{Event, Watch};
 use crate::hosts::Hosts;
+use crate::journal::os_arg;
 use crate::plan::{Plan, UsedFor};
 use crate::report::Unpacked;
-use crate::workdir::os_arg;
 use crate::worker::{self, Worker};
 
 /// What `encrypted_sample` holds.
@@ -35,6 +36,8 @@ pub(crate) struct Unpack<'a> {
     pub(crate) config: &'a Config,
     pub(crate) catalog: &'a Catalog,
     pub(crate) plan: &'a Plan,
+    /// The xtrabackup or mariabackup program.
+    pub(crate) prepare: &'a Tool,
     /// `WORK-DIR/.incomplete-NAME`.
     pub(crate) work: &'a Path,
     pub(crate) password: Option<&'a SecretString>,
@@ -69,9 +72,15 @@ impl Unpack<'_> {
         let backup = self.catalog.get(&planned.name)?;
         let folders = if planned.used_for == UsedFor::Binlogs { &[] } else { folders };
         let begun = Instant::now();
-        for folder in folders {
-            let target = Plan::stream_target(self.work, &backup.name, folder);
-            self.hosts.job.command("rm").args(["-rf", "--"]).arg(&target).run().await?;
+        // What a run that was cut off left of it; the tools overwrite nothing.
+        let mut old = vec![Plan::backup_dir(self.work, &backup.name)];
+        old.extend(folders.iter().map(|folder| Plan::stream_target(self.work, &backup.name, folder)));
+        if backup.kind() == Kind::Full {
+            old.push(self.work.join("datanode_base"));
+        }
+        self.hosts.job.command("rm").args(["-rf", "--"]).args(&old).run().await?;
+        if backup.kind() == Kind::Full {
+            self.hosts.job.files().create_dir_all(self.work.join("datanode_base")).await?;
         }
         let mut unpacked = match &self.plan.tools.worker {
             Some(worker) => self.by_worker(worker, backup, folders).await?,

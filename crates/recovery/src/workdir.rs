@@ -19,16 +19,13 @@ use remote_exec::{Child, Host};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::journal::{EXTEND, Entry, Journal};
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
-/// Name of the journal.
-const JOURNAL: &str = "journal.jsonl";
 /// Exit status of `flock` when somebody else holds the lock, as a number and as an argument.
 const LOCKED_STATUS: u8 = 75;
 const LOCKED: &str = "75";
-/// Largest journal that is read, in bytes.
-const MAX_JOURNAL: u64 = 64 << 20;
 
 /// What the marker says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,22 +35,15 @@ struct Marker {
     target: String,
 }
 
-/// One finished step of one server, or of the whole recovery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct JournalEntry {
-    /// The server's folder; empty for a step of the whole recovery.
-    pub server: String,
-    /// The step, such as `unpack UTC…-full`.
-    pub step: String,
-}
-
-/// What to do with what an earlier, cut-off recovery left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What to do with what an earlier recovery left.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Earlier {
-    /// Remove it and begin anew.
+    /// Remove what was cut off and begin anew.
     Replace,
-    /// Go on where its journal ends.
+    /// Go on where the journal of what was cut off ends.
     Resume,
+    /// Take over the finished recovery of this name and replay only what is behind it.
+    Extend(String),
 }
 
 /// A locked work directory.
@@ -66,9 +56,7 @@ pub(crate) struct WorkDir {
     path: PathBuf,
     /// The process that holds the lock, where the host can keep one.
     lock: Option<Child>,
-    /// What an earlier run finished.
-    finished: Vec<JournalEntry>,
-    journal: tokio::sync::Mutex<()>,
+    journal: Journal,
 }
 
 impl WorkDir {
@@ -87,8 +75,11 @@ impl WorkDir {
         host: &Host,
         parent: &Path,
         name: &str,
-        earlier: Earlier,
+        earlier: &Earlier,
     ) -> Result<Self, Error> {
+        if let Earlier::Extend(from) = earlier {
+            return Self::take_over(host, parent, name, from).await;
+        }
         let files = host.files();
         let done = parent.join(name);
         let path = Self::incomplete(parent, name);
@@ -103,27 +94,14 @@ impl WorkDir {
             files.create_dir_all(&path).await?;
         }
         let lock = lock(host, &path).await?;
-        let mut work = Self {
-            host: host.clone(),
-            done,
-            path,
-            lock,
-            finished: Vec::new(),
-            journal: tokio::sync::Mutex::new(()),
-        };
+        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default() };
         if !new {
             match earlier {
-                Earlier::Resume => work.finished = work.read_journal().await?,
-                Earlier::Replace => work.empty().await?,
+                Earlier::Resume => work.journal = Journal::read(host, &work.path).await?,
+                _ => work.empty().await?,
             }
         }
-        let marker = Marker {
-            schema_version: 1,
-            made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
-            target: name.to_owned(),
-        };
-        let marker = serde_json::to_vec_pretty(&marker).unwrap_or_default();
-        files.write(work.path.join(MARKER), marker, 0o644).await?;
+        work.mark(name).await?;
         // Servers run as another user: they pass through, but do not list.
         host.command("chmod").arg("0711").arg(&work.path).run().await?;
         for dir in ["datadir", "tmp", "datanode_base"] {
@@ -142,9 +120,9 @@ impl WorkDir {
         &self.done
     }
 
-    /// Whether an earlier run finished this step.
-    pub(crate) fn is_finished(&self, server: &str, step: &str) -> bool {
-        self.finished.iter().any(|entry| entry.server == server && entry.step == step)
+    /// What was finished, by this run and those before it.
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Writes a finished step to the journal; on disk when this returns.
@@ -153,38 +131,67 @@ impl WorkDir {
     ///
     /// If the job server cannot write it.
     pub(crate) async fn record(&self, server: &str, step: &str) -> Result<(), Error> {
-        let entry = JournalEntry { server: server.to_owned(), step: step.to_owned() };
-        let mut line = serde_json::to_vec(&entry).unwrap_or_default();
-        line.push(b'\n');
-        let _one_at_a_time = self.journal.lock().await;
-        self.host
-            .command("dd")
-            .arg(os_arg("of=", &self.path.join(JOURNAL)))
-            .args(["oflag=append", "conv=notrunc,fsync", "status=none"])
-            .stdin_bytes(line)
-            .run()
-            .await?;
-        Ok(())
+        self.record_with(server, step, None).await
     }
 
-    async fn read_journal(&self) -> Result<Vec<JournalEntry>, Error> {
-        let path = self.path.join(JOURNAL);
-        if !self.host.files().exists(&path).await? {
-            return Ok(Vec::new());
+    /// As [`WorkDir::record`], with the step's result.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkDir::record`].
+    pub(crate) async fn record_with(
+        &self,
+        server: &str,
+        step: &str,
+        result: Option<serde_json::Value>,
+    ) -> Result<(), Error> {
+        self.journal.write(&self.host, &self.path, Entry::new(server, step, result)).await
+    }
+
+    /// Takes over the finished recovery `from` under a new name. It does not look finished from here on.
+    async fn take_over(host: &Host, parent: &Path, name: &str, from: &str) -> Result<Self, Error> {
+        let files = host.files();
+        let finished = parent.join(from);
+        let path = Self::incomplete(parent, name);
+        for existing in [&parent.join(name), &path] {
+            if files.exists(existing).await? && !is_ours(host, existing).await? {
+                return Err(Error::ForeignDirectory { host: host.name().to_owned(), path: existing.clone() });
+            }
         }
-        let text = self.host.files().read(&path, MAX_JOURNAL).await?;
-        // A last line without its end was being written when the recovery was cut off.
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        text[..whole]
-            .split(|b| *b == b'\n')
-            .filter(|line| !line.is_empty())
-            .map(|line| {
-                serde_json::from_slice(line).map_err(|_| Error::Unexpected {
-                    what: path.display().to_string(),
-                    text: String::from_utf8_lossy(line).into_owned(),
-                })
-            })
-            .collect()
+        let Some(held) = lock(host, &finished).await? else {
+            return Err(Error::Tool {
+                host: host.name().to_owned(),
+                tool: "flock".to_owned(),
+                reason: "a finished recovery is extended only under a lock, and an agent keeps none"
+                    .to_owned(),
+            });
+        };
+        if files.exists(&path).await? {
+            // What a cut-off recovery to the same target left; nobody may be working in it.
+            let theirs = lock(host, &path).await?;
+            files.remove_dir_all(&path).await?;
+            release(theirs).await;
+        }
+        let mut journal = Journal::read(host, &finished).await?;
+        // First the line, then the name: a directory that is under way always says what it came from.
+        journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
+        journal.take_over(from);
+        files.rename(&finished, &path).await?;
+        let done = parent.join(name);
+        let work = Self { host: host.clone(), done, path, lock: Some(held), journal };
+        work.mark(name).await?;
+        Ok(work)
+    }
+
+    /// Writes the marker.
+    async fn mark(&self, name: &str) -> Result<(), Error> {
+        let marker = Marker {
+            schema_version: 1,
+            made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
+            target: name.to_owned(),
+        };
+        let marker = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+        Ok(self.host.files().write(self.path.join(MARKER), marker, 0o644).await?)
     }
 
     /// Removes what an earlier run left; the directory itself stays, its lock is on it.
@@ -220,16 +227,31 @@ impl WorkDir {
         Ok(self.done)
     }
 
-    /// Lets go of the directory and leaves it as it is.
+    /// Lets go of the directory and leaves it as it is; but a finished recovery that was taken over gets its name
+    /// back if none of its servers was started.
     pub(crate) async fn abandon(mut self) {
+        if let Some(from) = self.journal.extends()
+            && !self.journal.any_replay_begun()
+            && let Some(finished) = self.done.parent().map(|parent| parent.join(from))
+        {
+            // If this fails, the directory stays under way and --resume goes on with it.
+            if self.mark(from).await.is_ok() {
+                let _ = self.host.files().rename(&self.path, &finished).await;
+            }
+        }
         self.unlock().await;
     }
 
     async fn unlock(&mut self) {
-        if let Some(lock) = self.lock.take() {
-            // The holder ends at the end of its input, which waiting closes.
-            let _ = lock.wait().await;
-        }
+        release(self.lock.take()).await;
+    }
+}
+
+/// Ends the process that holds a lock.
+async fn release(lock: Option<Child>) {
+    if let Some(lock) = lock {
+        // The holder ends at the end of its input, which waiting closes.
+        let _ = lock.wait().await;
     }
 }
 
@@ -280,11 +302,4 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
         tool: "flock".to_owned(),
         reason: format!("cannot lock {} ({status})", path.display()),
     })
-}
-
-/// `PREFIX` and a path as one argument.
-pub(crate) fn os_arg(prefix: &str, path: &Path) -> std::ffi::OsString {
-    let mut arg = std::ffi::OsString::from(prefix);
-    arg.push(path);
-    arg
 }

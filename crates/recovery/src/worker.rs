@@ -88,15 +88,8 @@ impl Tools {
             }
             return Ok(Err(format!("worker-path {path} is not {}", version_line())));
         }
-        if let Some(this) = this
-            && (job.kind() == Kind::Local || says_version(job, this).await?)
-        {
-            return found(this.to_owned(), false, format!("worker {}: this program", this.display()));
-        }
-        if let Some(on_path) = job.find_program("dbrecover").await?
-            && says_version(job, &on_path).await?
-        {
-            return found(on_path.clone(), false, format!("worker {}: on the PATH", on_path.display()));
+        if let Some((worker, reason)) = Worker::installed(job, this).await? {
+            return found(worker.path, false, reason);
         }
         let Some(_) = this else {
             return Ok(Err(format!("no {} on {}", version_line(), job.name())));
@@ -115,6 +108,27 @@ impl Tools {
 }
 
 impl Worker {
+    /// A worker that is on a host already, and where: this program itself, or one on the PATH.
+    ///
+    /// # Errors
+    ///
+    /// If the host fails.
+    pub(crate) async fn installed(host: &Host, this: Option<&Path>) -> Result<Option<(Self, String)>, Error> {
+        if let Some(this) = this
+            && (host.kind() == Kind::Local || says_version(host, this).await?)
+        {
+            let reason = format!("worker {}: this program", this.display());
+            return Ok(Some((Self { path: this.to_owned(), put: false }, reason)));
+        }
+        if let Some(path) = host.find_program("dbrecover").await?
+            && says_version(host, &path).await?
+        {
+            let reason = format!("worker {}: on the PATH", path.display());
+            return Ok(Some((Self { path, put: false }, reason)));
+        }
+        Ok(None)
+    }
+
     /// Puts the worker into the work directory, if it is not there otherwise.
     ///
     /// # Errors

@@ -133,6 +133,12 @@ impl Job {
         self
     }
 
+    /// Gives these arguments and no others.
+    pub fn set_args(&mut self, args: &[&str]) -> &mut Self {
+        self.args.clear();
+        self.args(args)
+    }
+
     /// Sets a variable of the environment.
     pub fn env(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
         self.environment.push((name.to_owned(), value.into()));
@@ -173,11 +179,18 @@ impl Job {
     /// Where the recovery is made: the work directory's entry for the target.
     pub fn work_dir(&self) -> PathBuf {
         let get = |key: &str| self.keys.get(&("recover-to".to_owned(), key.to_owned()));
-        let name = get("dir")
+        let plain = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "_");
+        let of = |key: &str| get(key).map(|value| plain(&format!("{key}_{value}")));
+        let mut name = get("dir")
             .cloned()
-            .or_else(|| get("stop-datetime").map(|time| time.replace([' ', ':', '-'], "_")));
+            .or_else(|| get("stop-datetime").map(|time| plain(time)))
+            .or_else(|| ["until-gtid", "before-gtid", "until-position"].into_iter().find_map(of))
+            .unwrap_or_default();
+        if let Some(skip) = of("skip-gtid") {
+            name = format!("{name}_{skip}");
+        }
         let work = &self.keys[&("recovery-job-server".to_owned(), "work-dir".to_owned())];
-        Path::new(work).join(name.unwrap_or_default())
+        Path::new(work).join(name)
     }
 
     /// Writes the configuration.

@@ -37,6 +37,7 @@ pub use payload::{Compression, PayloadEvents, TransactionPayload};
 pub use query::{Query, SessionCharset, Status};
 pub use rows::{Rows, RowsKind};
 pub use table_map::{Column, ColumnType, TableMap};
+pub(crate) use value::decimal as packed_decimal;
 pub use value::{Image, Row, RowIter, Value};
 pub use vars::{Intvar, Rand, UserValue, UserValueKind, UserVar};
 pub use xa::{XaPrepare, Xid};

@@ -52,6 +52,22 @@ const TOP_56: u64 = 1 << 55;
 const TOP_32: u32 = 1 << 31;
 
 impl MySqlGtid {
+    /// An event that states nothing yet.
+    fn blank(layout: Layout) -> Self {
+        Self {
+            flags: 0,
+            gtid: None,
+            logical_clock: None,
+            immediate_commit: None,
+            original_commit: None,
+            length: None,
+            immediate_version: None,
+            original_version: None,
+            ticket: None,
+            layout,
+        }
+    }
+
     pub(crate) fn parse(body: &[u8], anonymous: bool) -> Result<Self, Malformed> {
         let mut c = Cursor::new(body);
         let flags = c.u8("flags")?;
@@ -62,18 +78,7 @@ impl MySqlGtid {
             return Err(Malformed::new("number", format!("{number} is no sequence number")));
         }
         let gtid = (!anonymous).then(|| Gtid::MySql { source: Source { uuid, tag: Tag::default() }, number });
-        let mut event = Self {
-            flags,
-            gtid,
-            logical_clock: None,
-            immediate_commit: None,
-            original_commit: None,
-            length: None,
-            immediate_version: None,
-            original_version: None,
-            ticket: None,
-            layout: Layout::Tagged(Vec::new()),
-        };
+        let mut event = Self { flags, gtid, ..Self::blank(Layout::Tagged(Vec::new())) };
         let (mut own_commit, mut own_version) = (false, false);
         if c.rest().first() == Some(&2) {
             c.u8("clock type")?;
@@ -129,18 +134,7 @@ impl MySqlGtid {
         let mut flags = 0;
         let (mut uuid, mut number, mut tag) = (None, None, Tag::default());
         let (mut last, mut sequence) = (0, 0);
-        let mut event = Self {
-            flags,
-            gtid: None,
-            logical_clock: None,
-            immediate_commit: None,
-            original_commit: None,
-            length: None,
-            immediate_version: None,
-            original_version: None,
-            ticket: None,
-            layout: Layout::Tagged(body.to_vec()),
-        };
+        let mut event = Self::blank(Layout::Tagged(body.to_vec()));
         while !c.is_empty() {
             match varint(&mut c, "field number")? {
                 0 => flags = narrow(varint(&mut c, "flags")?, "flags")?,

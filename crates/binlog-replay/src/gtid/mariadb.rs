@@ -107,6 +107,21 @@ impl MariaDbGtidSet {
         self.0.get(&domain).is_some_and(|d| d.numbers.contains(number))
     }
 
+    /// Whether it names number `number` of `domain` as a transaction of `server`.
+    pub(crate) fn names(&self, domain: u32, server: u32, number: u64) -> bool {
+        self.0.get(&domain).is_some_and(|d| d.numbers.contains(number) && d.server_of(number) == server)
+    }
+
+    /// The text that [`MariaDbGtidSet::parse_exact`] reads back as this set.
+    pub(super) fn exact_text(&self) -> String {
+        let intervals = self.0.iter().flat_map(|(domain, d)| {
+            let text =
+                |i: &super::Interval| format!("{domain}-{}-{}..{}", d.server_of(i.end), i.start, i.end);
+            d.numbers.as_slice().iter().map(text).collect::<Vec<_>>()
+        });
+        intervals.collect::<Vec<_>>().join(",")
+    }
+
     /// Adds number `number` of `domain`, committed by `server`.
     pub fn insert(&mut self, domain: u32, server: u32, number: u64) {
         self.insert_range(domain, server, number, number);

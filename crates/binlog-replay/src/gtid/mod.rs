@@ -129,6 +129,15 @@ impl GtidSet {
         }
     }
 
+    /// The text that [`GtidSet::parse_exact`] reads back as this set; a MariaDB set is printed as a position
+    /// otherwise, where it is one.
+    pub fn exact_text(&self) -> String {
+        match self {
+            Self::MySql(set) => set.to_string(),
+            Self::MariaDb(set) => set.exact_text(),
+        }
+    }
+
     /// The family it belongs to.
     pub fn flavor(&self) -> Flavor {
         match self {
@@ -160,6 +169,17 @@ impl GtidSet {
             (Self::MySql(set), Gtid::MySql { source, number }) => set.contains(source, *number),
             (Self::MariaDb(set), Gtid::MariaDb { domain, number, .. }) => set.contains(*domain, *number),
             _ => false,
+        }
+    }
+
+    /// Whether it names just this transaction; of MariaDB with its server, too, which tells clusters' groups
+    /// apart that share a domain.
+    pub(crate) fn names(&self, gtid: &Gtid) -> bool {
+        match (self, gtid) {
+            (Self::MariaDb(set), Gtid::MariaDb { domain, server, number }) => {
+                set.names(*domain, *server, *number)
+            }
+            _ => self.contains(gtid),
         }
     }
 

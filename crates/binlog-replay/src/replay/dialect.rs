@@ -67,12 +67,6 @@ impl Dialect {
         }
     }
 
-    /// Lets the applier of the channel `name` finish what a crash left between two applied transactions.
-    /// MySQL only: MariaDB commits in the order of the binlog.
-    pub fn close_gaps(self, name: &str) -> String {
-        format!("START {} SQL_THREAD UNTIL SQL_AFTER_MTS_GAPS FOR CHANNEL '{name}'", self.word())
-    }
-
     /// Stops the applier of the channel `name` between two transactions.
     pub fn stop_applier(self, name: &str) -> String {
         match self.flavor {

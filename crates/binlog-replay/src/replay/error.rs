@@ -68,6 +68,11 @@ pub enum Error {
         /// Its GTID state.
         held: String,
     },
+    /// A resumed replay without GTIDs found a server that says nothing of an earlier one.
+    #[error(
+        "without GTIDs nothing in the server says how far the earlier replay came: begin anew, from the backup"
+    )]
+    NoTrace,
     /// The server refused a transaction.
     #[error("{}", refused(file, *pos, gtid.as_deref(), table.as_deref(), statement.as_deref(), reason))]
     Refused {

@@ -99,8 +99,14 @@ fn copy_runs(source: &mut File, target: &mut File, piece: &Piece<'_>) -> io::Res
     let description = read_description(source)?;
     target.write_all(MAGIC)?;
     target.write_all(&description)?;
-    let behind = 4 + description.len() as u64;
+    let mut behind = 4 + description.len() as u64;
     let mut written = behind;
+    // A file without it, among others, is logically corrupted to MySQL (error 1866).
+    if let Some(previous) = read_previous_gtids(source)? {
+        target.write_all(&previous)?;
+        behind += previous.len() as u64;
+        written = behind;
+    }
     if piece.named {
         let server_id = Header::parse(&description).map_or(0, |h| h.server_id);
         let checksum =
@@ -110,7 +116,7 @@ fn copy_runs(source: &mut File, target: &mut File, piece: &Piece<'_>) -> io::Res
         written += rotate.len() as u64;
     }
     for span in &piece.keep {
-        // The format description is there already.
+        // The first events are there already.
         let start = span.start.max(behind);
         let length = span.end.saturating_sub(start);
         source.seek(SeekFrom::Start(start))?;
@@ -142,6 +148,24 @@ fn read_description(file: &mut File) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(4))?;
     file.read_exact(&mut description)?;
     Ok(description)
+}
+
+/// The previous GTIDs, if they come next: they do in every file of MySQL 5.6 and later.
+fn read_previous_gtids(file: &mut File) -> io::Result<Option<Vec<u8>>> {
+    let mut head = [0; Header::LEN];
+    let start = file.stream_position()?;
+    let len = file.metadata()?.len();
+    if start + Header::LEN as u64 > len {
+        return Ok(None);
+    }
+    file.read_exact(&mut head)?;
+    let header = Header::parse(&head).filter(|h| h.kind == EventKind::PREVIOUS_GTIDS);
+    let Some(size) = header.map(|h| u64::from(h.size)).filter(|size| start + size <= len) else {
+        return Ok(None);
+    };
+    let mut event = head.to_vec();
+    file.take(size.saturating_sub(Header::LEN as u64)).read_to_end(&mut event)?;
+    Ok(Some(event))
 }
 
 fn invalid(what: &'static str) -> io::Error {

@@ -33,6 +33,7 @@ mod runs;
 mod session;
 mod sql;
 mod state;
+mod whereabouts;
 
 pub use dialect::Dialect;
 pub use error::Error;
@@ -41,3 +42,4 @@ pub use options::{GtidUse, ServerNeeds, server_options};
 pub use outcome::{LeftOut, Mark, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 pub use request::{Account, OnError, Request, SCHEMA_VERSION, StartAt, TargetAt};
 pub use run::{clean, plan, prepare, run};
+pub use whereabouts::{WhereRequest, Whereabouts, whereabouts};

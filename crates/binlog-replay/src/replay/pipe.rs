@@ -27,6 +27,7 @@ use super::runs;
 use super::session::Session;
 use super::state::{self, Setup};
 use crate::range::Range;
+use crate::target::Position;
 use crate::version::Flavor;
 
 /// Bytes of a tool's standard error that are kept.
@@ -106,6 +107,13 @@ enum Exclusion {
 }
 
 fn exclusion(range: &Range) -> Exclusion {
+    // The tool's start is of the first file and its stop of the last one; between them it reads whole files.
+    // After a failover a file may begin with what an earlier one had, an open one may end before its end.
+    let last = range.files.len().saturating_sub(1);
+    let mut pieces = range.files.iter().enumerate();
+    if pieces.any(|(i, f)| (i > 0 && f.start > Position::FIRST) || (i < last && f.stop < f.size)) {
+        return Exclusion::Copies;
+    }
     match (&range.skip, range.flavor) {
         (None, _) => Exclusion::Nothing,
         (Some(set), _) if set.is_empty() => Exclusion::Nothing,

@@ -60,6 +60,10 @@ pub struct Request {
     /// time. Without it the server's GTID state is set to `start.executed` first.
     #[serde(default)]
     pub resume: bool,
+    /// The GTID state that the server must be in before anything is applied, as a replay that ended reports it
+    /// ([`Proof::found`](super::Proof::found)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
     /// Data directory of the temporary server.
     pub datadir: PathBuf,
     /// Folder of the server's programs (`bin/mysqlbinlog`, `bin/mysql`, …), for [`Method::Pipe`].
@@ -154,7 +158,19 @@ impl Request {
         let executed = self.start.executed.as_deref().map(|text| GtidSet::parse(flavor, text)).transpose()?;
         let start = Start { position: self.start.position.parse()?, executed };
         let skip = self.skip.as_deref().map(|text| GtidSet::parse_exact(flavor, text)).transpose()?;
+        if let (Some(skip), Some(executed)) = (&skip, &start.executed) {
+            let held = skip.intersection(executed);
+            if !held.is_empty() {
+                return Err(crate::Error::SkipHeld { held: held.exact_text() }.into());
+            }
+        }
         Ok((start, self.target.target(flavor)?, skip))
+    }
+
+    /// The state that the server must be in before.
+    pub(super) fn held(&self) -> Result<Option<GtidSet>, Error> {
+        let flavor = self.version()?.flavor;
+        Ok(self.held.as_deref().map(|text| GtidSet::parse(flavor, text)).transpose()?)
     }
 
     /// A program of the base directory.
@@ -165,7 +181,7 @@ impl Request {
 }
 
 impl TargetAt {
-    fn target(&self, flavor: Flavor) -> Result<Target, Error> {
+    pub(super) fn target(&self, flavor: Flavor) -> Result<Target, Error> {
         Ok(match self {
             Self::Position(text) => Target::Position(text.parse::<Position>()?),
             Self::Time(time) => Target::Time(*time),

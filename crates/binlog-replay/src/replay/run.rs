@@ -4,16 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-use mysql_async::Row;
-
-use super::dialect::Dialect;
 use super::error::Error;
 use super::method::{Case, Choice, Method};
 use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, server_options};
 use super::outcome::{LeftOut, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 use super::relay::{CHANNEL, RELAY_LOG};
 use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
-use super::session::{Session, column};
+use super::session::Session;
 use super::sql::{self, journal};
 use super::state::{self, Setup};
 use super::{pipe, relay::replay as by_relay};
@@ -54,6 +51,11 @@ pub fn plan(request: &Request) -> Result<Plan, Error> {
 pub fn prepare(request: &Request) -> Result<Prepared, Error> {
     let (start, _, _) = request.places()?;
     let decided = decide(request, &start)?;
+    if let (Some(held), Some(expected)) = (request.held()?, &decided.range.expected)
+        && !held.is_subset(&state::position(expected))
+    {
+        return Err(Error::NotResumable { held: held.to_string() });
+    }
     let needs = ServerNeeds {
         method: decided.choice.method,
         gtids: decided.gtids,
@@ -235,6 +237,11 @@ async fn rest(
     decided: &Decided,
     start: &Start,
 ) -> Result<Option<Decided>, Error> {
+    if let Some(held) = setup.request.held()? {
+        let found = state::read(session, setup).await?;
+        let (expected, found) = (state::position(&held).to_string(), state::position(&found).to_string());
+        same(state::source(setup), expected, found)?;
+    }
     if setup.request.resume
         && let Some(start) = where_it_stands(session, setup, decided, start).await?
     {
@@ -258,9 +265,7 @@ async fn where_it_stands(
         return Ok(Some(Start { position, executed: start.executed.clone() }));
     }
     let (Some(expected), Some(before)) = (&decided.range.expected, decided.held_before()) else {
-        return applier_position(session, setup)
-            .await
-            .map(|place| place.map(|position| Start { position, executed: start.executed.clone() }));
+        return Err(Error::NoTrace);
     };
     let held = state::read(session, setup).await?;
     if !state::position(&before).is_subset(&held) {
@@ -269,37 +274,12 @@ async fn where_it_stands(
     if !held.is_subset(&expected.union(&before)) {
         return Err(Error::NotResumable { held: held.to_string() });
     }
-    Ok(Some(Start { position: start.position.clone(), executed: Some(held) }))
-}
-
-/// Where an applier without GTIDs was cut off, after it has closed the gaps between its workers.
-async fn applier_position(session: &mut Session, setup: &Setup<'_>) -> Result<Option<Position>, Error> {
-    if setup.method != Method::Relay {
-        return Ok(None);
+    let mut position = start.position.clone();
+    if setup.server.flavor == Flavor::MariaDb {
+        // Behind a position nothing counts as held; from the head of the file the GTIDs decide.
+        position.pos = Position::FIRST;
     }
-    let dialect = Dialect::of(setup.server);
-    let exists =
-        "SELECT COUNT(*) FROM performance_schema.replication_applier_configuration WHERE CHANNEL_NAME=";
-    if session.text(&format!("{exists}'{CHANNEL}'")).await? == "0" {
-        return Ok(None);
-    }
-    session.run(&dialect.close_gaps(CHANNEL)).await?;
-    loop {
-        let Some(row) = session.first::<Row>(&dialect.channel_status(CHANNEL)).await? else {
-            return Ok(None);
-        };
-        if column(&row, dialect.column_applier_running()) == "Yes" {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            continue;
-        }
-        let reason = column(&row, "Last_SQL_Error");
-        let file = column(&row, dialect.column_source_file());
-        let pos = column(&row, dialect.column_source_pos());
-        if !reason.is_empty() {
-            return Err(Error::Applier { after: format!("{file}:{pos}"), reason });
-        }
-        return Ok(format!("{file}:{pos}").parse().ok());
-    }
+    Ok(Some(Start { position, executed: Some(held) }))
 }
 
 /// Compares what the server says with what the plan said.
@@ -315,10 +295,11 @@ async fn prove(
     if let (true, Some(last)) = (journalled, &range.last) {
         let found = journal::read(session).await?.map_or_else(String::new, |(place, _)| place.to_string());
         proof = Some(same("mysql.dbrecover_replay", last.end.to_string(), found)?);
-        journal::drop(session).await?;
+        // The state first: a crash between the two leaves a place to go on from.
         if let (Flavor::MariaDb, Some(expected)) = (setup.server.flavor, expected) {
             state::write(session, setup, expected).await?;
         }
+        journal::drop(session).await?;
     }
     let Some(expected) = expected else {
         let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());

@@ -3,6 +3,8 @@
 // Not every test crate uses all of it.
 #![allow(dead_code)]
 
+pub mod round_trip;
+
 use std::path::{Path, PathBuf};
 
 /// The folder of the committed fixtures.

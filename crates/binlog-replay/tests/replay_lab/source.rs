@@ -57,6 +57,7 @@ impl Source {
             "--server-id=7",
             "--secure-file-priv=",
             "--sync-binlog=0",
+            "--max-allowed-packet=1073741824",
             "--innodb-flush-log-at-trx-commit=0",
         ];
         match (base.flavor, gtids) {

@@ -32,6 +32,83 @@ pub fn many(_: Flavor, _: &str) -> Vec<Phase> {
     vec![all]
 }
 
+/// A transaction of 100 MB in many rows events, one row of 40 MB, and the same compressed.
+pub fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let mut all = phase(
+        "large",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE big (id INT PRIMARY KEY, body LONGBLOB)",
+            "SET SESSION binlog_format='ROW'",
+            "BEGIN",
+            "INSERT INTO big WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) \
+             SELECT i, REPEAT(CHAR(64 + i % 60), 1000000) FROM n",
+            "UPDATE big SET body='small' WHERE id = 7",
+            "COMMIT",
+            "INSERT INTO big VALUES (1000, REPEAT('wide', 10000000))",
+        ],
+    );
+    all.statements.push(match flavor {
+        Flavor::MySql => "SET SESSION binlog_transaction_compression=ON".to_owned(),
+        Flavor::MariaDb => "SET GLOBAL log_bin_compress=ON".to_owned(),
+    });
+    all.statements.push("UPDATE big SET body=CONCAT(body, 'x') WHERE id <= 100".to_owned());
+    vec![all]
+}
+
+/// The source goes from transactions without GTIDs to transactions with them, as an online change does (MySQL).
+pub fn mixed_gtids(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![phase(
+        "mixed",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "INSERT INTO t (a) VALUES ('without')",
+            "SET GLOBAL enforce_gtid_consistency=ON",
+            "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+            "INSERT INTO t (a) VALUES ('still without')",
+            "SET GLOBAL gtid_mode=ON_PERMISSIVE",
+            "INSERT INTO t (a) VALUES ('with')",
+            "SET gtid_next='ANONYMOUS'",
+            "INSERT INTO t (a) VALUES ('without, among those with')",
+            "SET gtid_next='AUTOMATIC'",
+            "UPDATE t SET a=CONCAT(a, '!')",
+            "ALTER TABLE t ADD COLUMN b INT DEFAULT 3",
+        ],
+    )]
+}
+
+/// One column of every character set that both families have, and a statement under each that a client may use.
+fn charsets() -> Vec<String> {
+    const CLIENTS: &str = "armscii8 ascii big5 binary cp1250 cp1251 cp1256 cp1257 cp850 cp852 cp866 cp932 dec8 \
+                           eucjpms euckr gb2312 gbk geostd8 greek hebrew hp8 keybcs2 koi8r koi8u latin1 latin2 \
+                           latin5 latin7 macce macroman sjis swe7 tis620 ujis utf8mb3 utf8mb4";
+    const WIDE: &str = "ucs2 utf16 utf16le utf32";
+    let all = || CLIENTS.split_whitespace().chain(WIDE.split_whitespace());
+    let columns: Vec<_> = all().map(|c| format!("c_{c} VARCHAR(20) CHARACTER SET {c}")).collect();
+    let names: Vec<_> = all().map(|c| format!("c_{c}")).collect();
+    let values = vec!["'plain text'"; names.len()];
+    let mut statements =
+        vec![format!("CREATE TABLE charsets (id INT PRIMARY KEY AUTO_INCREMENT, {})", columns.join(", "))];
+    for format in ["STATEMENT", "ROW"] {
+        statements.push(format!("SET SESSION binlog_format='{format}'"));
+        statements.push(format!(
+            "INSERT INTO charsets ({}) VALUES ({})",
+            names.join(", "),
+            values.join(", ")
+        ));
+    }
+    statements.push("SET SESSION binlog_format='STATEMENT'".to_owned());
+    for client in CLIENTS.split_whitespace() {
+        statements.push(format!("SET NAMES {client}"));
+        statements.push(format!("INSERT INTO charsets (c_{client}) VALUES ('by a {client} client')"));
+    }
+    statements.push("SET NAMES utf8mb4".to_owned());
+    statements
+}
+
 /// Everything that a binlog can say; `infile` is a file that the server may read.
 pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
@@ -128,6 +205,7 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('ends in a comment') -- here",
         ],
     );
+    statements.statements.extend(charsets());
     statements
         .statements
         .push(format!("LOAD DATA INFILE '{infile}' INTO TABLE shop.wide FIELDS TERMINATED BY ',' (id, pad)"));

@@ -135,9 +135,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
-/// The failure class of an error about binlogs.
-pub(crate) fn failure(error: Error) -> Failure {
-    let exit = match &error {
+/// The exit code of an error about binlogs.
+pub(crate) fn exit_of(error: &Error) -> Exit {
+    match error {
         Error::Truncated { .. }
         | Error::Checksum { .. }
         | Error::EventSize { .. }
@@ -154,13 +154,21 @@ pub(crate) fn failure(error: Error) -> Failure {
         | Error::TargetNotReached { .. }
         | Error::Gap { .. }
         | Error::StartsTooLate { .. }
+        | Error::MixedFlavors { .. }
+        | Error::SkipHeld { .. }
         | Error::Incident { .. } => Exit::Nothing,
         Error::InsideTransaction { .. }
+        | Error::AmbiguousFile { .. }
         | Error::NoGtids { .. }
         | Error::WrongFlavor { .. }
         | Error::Parse(_) => Exit::Usage,
         _ => Exit::Failed,
-    };
+    }
+}
+
+/// An error about binlogs with its exit code and a hint.
+pub(crate) fn failure(error: Error) -> Failure {
+    let exit = exit_of(&error);
     let hint = match &error {
         Error::InsideTransaction { before, after, .. } => {
             Some(format!("use {before} to stop before the transaction, {after} to stop after it"))
@@ -462,7 +470,17 @@ fn run_find(args: Find) -> Outcome {
             writeln!(out, "    {}", one_line(statement))?;
         }
         let time = found.mark.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
-        writeln!(out, "    to stop before it: --stop-datetime {time}, or position {}", found.mark.start)?;
+        match &found.mark.gtid {
+            Some(gtid) => writeln!(
+                out,
+                "    to stop before it: --before-gtid {gtid}, or --stop-datetime {time}; to leave it out: --skip-gtid {gtid}"
+            )?,
+            None => writeln!(
+                out,
+                "    to stop before it: --until-position {}, or --stop-datetime {time}",
+                found.mark.start
+            )?,
+        }
     }
     if more {
         eprintln!("dbrecover: there are more; see --limit");

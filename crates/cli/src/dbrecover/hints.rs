@@ -32,6 +32,9 @@ fn hint(error: &Error) -> Option<String> {
             "2026-02-03 04:05:06 is a time of the backup machine (time-zone in [misc]); 2026-02-03T04:05:06+08:00 is exact"
                 .to_owned()
         }
+        Error::BadTarget { .. } => {
+            "`dbrecover binlog find` prints GTIDs and positions; several GTIDs are separated by commas".to_owned()
+        }
         Error::Catalog(backup_catalog::Error::Outside { .. } | backup_catalog::Error::NoSuchBackup { .. }) => {
             "dbrecover list shows the backups and the times that can be reached".to_owned()
         }

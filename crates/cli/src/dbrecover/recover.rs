@@ -33,18 +33,21 @@ pub(crate) struct RecoverArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "password")]
     password_file: Option<PathBuf>,
 
-    /// Recover to the consistent point of this backup, whatever [recover-to] says
-    #[arg(long, value_name = "BACKUP", conflicts_with = "stop_datetime")]
-    dir: Option<String>,
+    #[command(flatten)]
+    target: TargetArgs,
 
-    /// Recover to this moment, whatever [recover-to] says: YYYY-MM-DD HH:MM:SS in the zone of the backup
-    /// machine, or RFC 3339
-    #[arg(long, value_name = "TIME")]
-    stop_datetime: Option<String>,
+    /// Leave these transactions out on the way there; each server leaves out those of its own binlogs
+    #[arg(long, value_name = "GTIDS")]
+    skip_gtid: Option<String>,
 
     /// Go on with a recovery that was cut off, where its journal ends
     #[arg(long)]
     resume: bool,
+
+    /// Take over the finished recovery of this name below the work directory and replay only what is behind it; the
+    /// new one takes its place. Needs GTIDs and a later target
+    #[arg(long, value_name = "NAME", conflicts_with = "resume")]
+    extend: Option<String>,
 
     /// Decide everything, print the plan, touch nothing
     #[arg(long)]
@@ -67,6 +70,48 @@ pub(crate) struct RecoverArgs {
     log_format: LogFormat,
 }
 
+/// Where to recover to, whatever [recover-to] says.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct TargetArgs {
+    /// Recover to the consistent point of this backup
+    #[arg(long, value_name = "BACKUP")]
+    dir: Option<String>,
+
+    /// Recover to this moment: YYYY-MM-DD HH:MM:SS in the zone of the backup machine, or RFC 3339
+    #[arg(long, value_name = "TIME")]
+    stop_datetime: Option<String>,
+
+    /// Recover up to and including these transactions: the servers whose binlogs hold them stop right after the
+    /// last one, the other servers before what was committed at or after its commit time
+    #[arg(long, value_name = "GTIDS")]
+    until_gtid: Option<String>,
+
+    /// Recover to just before these transactions: the servers whose binlogs hold them stop before the first
+    /// one, the other servers before what was committed at or after its commit time
+    #[arg(long, value_name = "GTIDS")]
+    before_gtid: Option<String>,
+
+    /// Recover to this place between two transactions. Positions are per server, so a file name that several
+    /// servers have needs the server (or group) in front; the other servers stop before what was
+    /// committed at or after the commit time of the transaction behind it
+    #[arg(long, value_name = "[SERVER/]FILE:POS")]
+    until_position: Option<String>,
+}
+
+impl TargetArgs {
+    fn recover_to(self) -> Option<RecoverTo> {
+        let targets = [
+            self.dir.map(RecoverTo::Backup),
+            self.stop_datetime.map(RecoverTo::Time),
+            self.until_gtid.map(RecoverTo::UntilGtid),
+            self.before_gtid.map(RecoverTo::BeforeGtid),
+            self.until_position.map(RecoverTo::UntilPosition),
+        ];
+        targets.into_iter().flatten().next()
+    }
+}
+
 impl RecoverArgs {
     /// Runs the recovery, or only plans it.
     pub(crate) fn run(self, only_plan: bool) -> Outcome {
@@ -74,13 +119,17 @@ impl RecoverArgs {
         if let Some(parallel) = self.parallel {
             config.misc.parallel = Some(parallel.into());
         }
-        let recover_to = self.dir.map(RecoverTo::Backup).or_else(|| self.stop_datetime.map(RecoverTo::Time));
         let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
         let told = progress.clone();
         dbrecover_cli::log::to(Level::DEBUG, move |level, line| told.logged(level, line));
         let mut request = Request::new(config, progress.clone());
-        request.recover_to = recover_to;
-        request.earlier = if self.resume { Earlier::Resume } else { Earlier::Replace };
+        request.recover_to = self.target.recover_to();
+        request.skip_gtid = self.skip_gtid;
+        request.earlier = match self.extend {
+            Some(finished) => Earlier::Extend(finished),
+            None if self.resume => Earlier::Resume,
+            None => Earlier::Replace,
+        };
         request.read_only_store = self.read_only_store;
         request.program = std::env::current_exe().ok();
         let sources = Sources {
@@ -173,11 +222,18 @@ fn goal(goal: &Goal) -> String {
     match goal {
         Goal::Backup { backup } => format!("the consistent point of {backup}"),
         Goal::Time { text, instant } => format!("{text} ({})", instant.to_rfc3339()),
+        Goal::Gtid { set, inclusive: true } => format!("GTID {set}, included"),
+        Goal::Gtid { set, inclusive: false } => format!("just before GTID {set}"),
+        Goal::Position { server: Some(server), position } => format!("{position} of {server}"),
+        Goal::Position { server: None, position } => position.clone(),
     }
 }
 
 fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "recover to   {}", goal(&plan.goal))?;
+    if let Some(finished) = &plan.extends {
+        writeln!(out, "extends      {finished}")?;
+    }
     writeln!(out, "store        {} {}", plan.store, plan.store_dir.display())?;
     writeln!(out, "job server   {} {}", plan.job_server, plan.work_dir.display())?;
     writeln!(out, "transfer     {}", plan.transfer)?;

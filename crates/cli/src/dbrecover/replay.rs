@@ -4,10 +4,13 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
-use binlog_replay::replay::{self, Error, Progress, Request};
+use binlog_replay::replay::{self, Error, Progress, Request, WhereRequest};
 use clap::ValueEnum;
 use dbrecover_cli::{Exit, Failure, Outcome};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::binlog::exit_of;
 
 /// Longest request in bytes: GTID sets of long-lived clusters are large, but not that large.
 const MAX_REQUEST: u64 = 64 << 20;
@@ -40,6 +43,9 @@ struct Step {
     /// Replay into the running server, and prove it.
     #[arg(long)]
     run: bool,
+    /// Say which of several servers' binlogs hold a target; touch nothing. Takes a request of its own.
+    #[arg(long)]
+    locate: bool,
     /// Remove what a replay left in the data directory; the server is stopped.
     #[arg(long)]
     clean: bool,
@@ -54,7 +60,11 @@ enum Tell {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
-    let request = read(&args.request)?;
+    if args.step.locate {
+        let request: WhereRequest = read(&args.request)?;
+        return print(&replay::whereabouts(&request).map_err(failure)?);
+    }
+    let request: Request = read(&args.request)?;
     if args.step.plan {
         print(&replay::plan(&request).map_err(failure)?)
     } else if args.step.prepare {
@@ -74,7 +84,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Request, Failure> {
+fn read<T: DeserializeOwned>(path: &PathBuf) -> Result<T, Failure> {
     let mut text = Vec::new();
     if path.as_os_str() == "-" {
         std::io::stdin()
@@ -104,28 +114,10 @@ fn failure(error: Error) -> Failure {
         Error::Schema { .. } | Error::Parse(_) | Error::Method { .. } | Error::NoAccount => Exit::Usage,
         Error::OtherFlavor { .. } => Exit::Usage,
         Error::Server { .. } | Error::Setting { .. } => Exit::Unusable,
-        Error::Binlog(error) => of_binlogs(error),
+        Error::Binlog(error) => exit_of(error),
         Error::Event { .. } => Exit::Damaged,
         Error::Unproven { .. } => Exit::Unproven,
         _ => Exit::Failed,
     };
     Failure::new(exit, error)
-}
-
-fn of_binlogs(error: &binlog_replay::Error) -> Exit {
-    use binlog_replay::Error;
-    match error {
-        Error::Read { .. } => Exit::Failed,
-        Error::NotABinlog { .. }
-        | Error::Truncated { .. }
-        | Error::Checksum { .. }
-        | Error::EventSize { .. }
-        | Error::Displaced { .. }
-        | Error::Malformed { .. }
-        | Error::UnknownEvent { .. }
-        | Error::Order { .. }
-        | Error::Conflict { .. } => Exit::Damaged,
-        Error::Encrypted { .. } => Exit::Unusable,
-        _ => Exit::Nothing,
-    }
 }

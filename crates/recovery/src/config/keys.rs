@@ -28,6 +28,10 @@ const fn key(
 pub const KEYS: &[Key] = &[
     key("recover-to", "dir", None, "name of the backup to recover to its consistent point"),
     key("recover-to", "stop-datetime", None, "moment to recover to, YYYY-MM-DD HH:MM:SS or RFC 3339"),
+    key("recover-to", "until-gtid", None, "GTIDs up to and including which to recover"),
+    key("recover-to", "before-gtid", None, "GTIDs before the first of which to stop"),
+    key("recover-to", "until-position", None, "binlog position to recover to, [SERVER/]FILE:POS"),
+    key("recover-to", "skip-gtid", None, "GTIDs of transactions to leave out"),
     key("backup-store", "ip", None, "address of the backup store"),
     key("backup-store", "port", Some("22"), "ssh port"),
     key("backup-store", "user", None, "login user"),

@@ -18,6 +18,8 @@ use crate::time::Zone;
 pub struct Config {
     /// Where to recover to; the command line may say it instead.
     pub recover_to: Option<RecoverTo>,
+    /// `skip-gtid`: transactions to leave out on the way there.
+    pub skip_gtid: Option<String>,
     /// The machine with the backups.
     pub store: Machine,
     /// Base directory of the backups.
@@ -32,13 +34,19 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// `[recover-to]`: one of the two, never both.
+/// `[recover-to]`: one of them, as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecoverTo {
     /// `dir`: the consistent point of a backup.
     Backup(String),
-    /// `stop-datetime`, as written.
+    /// `stop-datetime`.
     Time(String),
+    /// `until-gtid`: up to and including these GTIDs.
+    UntilGtid(String),
+    /// `before-gtid`: before the first of these GTIDs.
+    BeforeGtid(String),
+    /// `until-position`: `FILE:POS`, or `SERVER/FILE:POS`.
+    UntilPosition(String),
 }
 
 /// A machine and how to log in to it.
@@ -197,23 +205,12 @@ impl Config {
         let read = Reader { ini: &ini, file };
         let connect = read.connect()?;
         let local = connect == Connect::Local;
-        let recover_to = match (read.get("recover-to", "dir"), read.get("recover-to", "stop-datetime")) {
-            (Some(_), Some(_)) => {
-                return Err(read.error(
-                    "recover-to",
-                    "stop-datetime",
-                    "and dir exclude each other: give one",
-                ));
-            }
-            (Some(dir), None) => Some(RecoverTo::Backup(dir.to_owned())),
-            (None, Some(time)) => Some(RecoverTo::Time(time.to_owned())),
-            (None, None) => None,
-        };
         if connect == Connect::RabbitAgent && read.get("rabbit-agent", "rabbitmq-uri").is_none() {
             return Err(read.error("rabbit-agent", "rabbitmq-uri", "connect-method = rabbit-agent needs it"));
         }
         Ok(Self {
-            recover_to,
+            recover_to: read.recover_to()?,
+            skip_gtid: read.get("recover-to", "skip-gtid").map(str::to_owned),
             store: read.machine("backup-store", local)?,
             store_dir: read.absolute("backup-store", "dir")?,
             job: read.machine("recovery-job-server", local)?,
@@ -314,6 +311,26 @@ impl<'a> Reader<'a> {
             password: self.get(section, "password").map(SecretString::from),
             identity_file: self.path(section, "identity-file"),
         })
+    }
+
+    /// The one target of `[recover-to]`.
+    fn recover_to(&self) -> Result<Option<RecoverTo>, Error> {
+        type Make = fn(String) -> RecoverTo;
+        let targets: [(&'static str, Make); 5] = [
+            ("dir", RecoverTo::Backup),
+            ("stop-datetime", RecoverTo::Time),
+            ("until-gtid", RecoverTo::UntilGtid),
+            ("before-gtid", RecoverTo::BeforeGtid),
+            ("until-position", RecoverTo::UntilPosition),
+        ];
+        let mut given =
+            targets.iter().filter_map(|(key, make)| Some((*key, make, self.get("recover-to", key)?)));
+        let Some((first, make, value)) = given.next() else { return Ok(None) };
+        if let Some((second, ..)) = given.next() {
+            let reason = format!("and {first} exclude each other: give one");
+            return Err(self.error("recover-to", second, reason));
+        }
+        Ok(Some(make(value.to_owned())))
     }
 
     fn connect(&self) -> Result<Connect, Error> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::settings::quote_name;
-use crate::event::{UserValue, UserValueKind, UserVar, Xid};
+use crate::event::{UserValue, UserValueKind, UserVar, Xid, packed_decimal};
 use crate::replay::session::hex;
 
 /// Names of collations and of their character sets, by number, as the server has them.
@@ -40,46 +40,9 @@ fn user_value(value: &UserValue<'_>, collations: &Collations) -> Result<String, 
 }
 
 /// A packed decimal, with precision and scale in the first two bytes, as text.
-///
-/// Source: MySQL `strings/decimal.cc` (`decimal2bin`): groups of nine digits in four bytes big-endian, the
-/// incomplete groups at both ends in fewer; the first bit is inverted, a negative number is inverted whole.
-pub(super) fn decimal(packed: &[u8]) -> Result<String, String> {
-    const BYTES: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
+fn decimal(packed: &[u8]) -> Result<String, String> {
     let [precision, scale, digits @ ..] = packed else { return Err("a decimal without its size".into()) };
-    let (precision, scale) = (usize::from(*precision), usize::from(*scale));
-    let whole = precision.checked_sub(scale).ok_or("a decimal with more scale than precision")?;
-    let size = |n: usize| (n / 9) * 4 + BYTES[n % 9];
-    if digits.len() != size(whole) + size(scale) || digits.is_empty() {
-        return Err(format!("a decimal({precision},{scale}) of {} bytes", digits.len()));
-    }
-    let mut bytes = digits.to_vec();
-    bytes[0] ^= 0x80;
-    let negative = bytes[0] & 0x80 != 0;
-    if negative {
-        bytes.iter_mut().for_each(|b| *b ^= 0xff);
-    }
-    let groups = |n: usize, leading: bool| -> Vec<usize> {
-        let (full, rest) = (vec![9; n / 9], n % 9);
-        let rest = (rest > 0).then_some(rest);
-        if leading { rest.into_iter().chain(full).collect() } else { full.into_iter().chain(rest).collect() }
-    };
-    let mut at = 0;
-    let mut part = |groups: Vec<usize>| {
-        let mut text = String::new();
-        for width in groups {
-            let n = BYTES[width];
-            let value = bytes[at..at + n].iter().fold(0u32, |v, b| v << 8 | u32::from(*b));
-            at += n;
-            text.push_str(&format!("{value:0width$}"));
-        }
-        text
-    };
-    let before = part(groups(whole, true));
-    let after = part(groups(scale, false));
-    let before = before.trim_start_matches('0');
-    let sign = if negative { "-" } else { "" };
-    let before = if before.is_empty() { "0" } else { before };
-    Ok(if after.is_empty() { format!("{sign}{before}") } else { format!("{sign}{before}.{after}") })
+    packed_decimal(digits, *precision, *scale).map_err(|error| error.to_string())
 }
 
 /// The identifier of a distributed transaction as `XA` statements take it.

@@ -1,0 +1,154 @@
+//! Whether the binlogs of a server hold a target, and which transaction is at it.
+//!
+//! A cluster has many servers, and a GTID or a position is of one of them. [`locate`] is asked of each.
+
+use crate::choose::{check_flavor, damage};
+use crate::error::Error;
+use crate::gtid::GtidSet;
+use crate::range::TransactionMark;
+use crate::reader::Reader;
+use crate::scan::{FileInfo, Index};
+use crate::target::{Position, Target};
+use crate::transaction::{Transaction, Walked, Walker};
+
+/// What the binlogs of one server hold of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The GTIDs of the target that these binlogs have or come after; `None` for a position.
+    pub part: Option<GtidSet>,
+    /// The transaction at the target: the last one of an inclusive set, the first one of an exclusive set, the
+    /// first one behind a position (the last one before it where none follows). `None` if all of the
+    /// set lies before the first file.
+    pub transaction: Option<TransactionMark>,
+}
+
+/// Looks for the transaction at a target; `None` if these binlogs have nothing of it.
+///
+/// Sets are matched exactly: a MariaDB GTID with its domain, server and number, so that servers which share a
+/// domain are told apart. A time and the end are in no binlog.
+///
+/// # Errors
+///
+/// [`Error::InsideTransaction`], [`Error::BehindEnd`], [`Error::AmbiguousFile`], [`Error::WrongFlavor`], and what
+/// is wrong with a file that has to be read.
+pub fn locate(index: &Index, target: &Target) -> Result<Option<Located>, Error> {
+    match target {
+        Target::UntilGtid { set, inclusive } => locate_set(index, set, *inclusive),
+        Target::Position(position) => locate_position(index, position),
+        Target::Time(_) | Target::End => Ok(None),
+    }
+}
+
+/// The transactions of `set` that are in these binlogs, matched as [`locate`] does.
+///
+/// # Errors
+///
+/// As [`locate`].
+pub fn named(index: &Index, set: &GtidSet) -> Result<GtidSet, Error> {
+    let mut found = GtidSet::new(set.flavor());
+    each_of(index, set, |_, transaction| {
+        if let Some(gtid) = &transaction.gtid {
+            found.insert(gtid);
+        }
+    })?;
+    Ok(found)
+}
+
+fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Located>, Error> {
+    let mut part = GtidSet::new(set.flavor());
+    // A MySQL set names its servers; numbers of a MariaDB domain may be of another group's server.
+    if let GtidSet::MySql(_) = set {
+        for before in index.files.iter().filter_map(|file| file.gtids_before.as_ref()) {
+            part = part.union(&set.intersection(before));
+        }
+    }
+    let mut at: Option<TransactionMark> = None;
+    each_of(index, set, |file, transaction| {
+        if let Some(gtid) = &transaction.gtid {
+            part.insert(gtid);
+        }
+        let better = at.as_ref().is_none_or(|at| match inclusive {
+            true => transaction.time >= at.time,
+            false => transaction.time < at.time,
+        });
+        if better {
+            at = Some(mark(file, &transaction));
+        }
+    })?;
+    Ok((!part.is_empty()).then_some(Located { part: Some(part), transaction: at }))
+}
+
+/// Calls `look` for every transaction that `set` names.
+fn each_of(index: &Index, set: &GtidSet, mut look: impl FnMut(&FileInfo, Transaction)) -> Result<(), Error> {
+    for file in &index.files {
+        if let Some(version) = &file.version {
+            check_flavor("the set", Some(set), version.flavor)?;
+        }
+        if file.gtids_added.as_ref().is_none_or(|added| added.is_disjoint(set)) {
+            continue;
+        }
+        if file.damage.is_some() {
+            return Err(damage(file));
+        }
+        let mut walker = Walker::new(Reader::skim(&file.path)?);
+        while let Some(next) = walker.next_with(|_, _| Ok(()))? {
+            if let Walked::Transaction(transaction) = next
+                && transaction.gtid.as_ref().is_some_and(|gtid| set.names(gtid))
+            {
+                look(file, transaction);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>, Error> {
+    let mut named = index.files.iter().enumerate().filter(|(_, file)| file.name == position.file);
+    let Some((at, file)) = named.next() else { return Ok(None) };
+    if let Some((_, other)) = named.next() {
+        let (first, second) = (file.path.clone(), other.path.clone());
+        return Err(Error::AmbiguousFile { file: position.file.clone(), first, second });
+    }
+    if file.damage.is_some() {
+        return Err(damage(file));
+    }
+    if position.pos > file.end {
+        let end = Position::new(&*file.name, file.end);
+        return Err(Error::BehindEnd { position: position.clone(), end });
+    }
+    // The files of one server follow each other in the index.
+    let same_server = index.files[at..].iter().take_while(|other| other.server_id == file.server_id);
+    let mut before = None;
+    for (i, file) in same_server.enumerate() {
+        let pos = if i == 0 { position.pos } else { Position::FIRST };
+        let mut walker = Walker::new(Reader::skim(&file.path)?);
+        let mut boundary = Position::FIRST;
+        while let Some(next) = walker.next_with(|_, _| Ok(()))? {
+            let reached = walker.boundary();
+            if boundary < pos && pos < reached {
+                return Err(Error::InsideTransaction {
+                    position: position.clone(),
+                    before: Position::new(&*file.name, boundary),
+                    after: Position::new(&*file.name, reached),
+                });
+            }
+            boundary = reached;
+            let Walked::Transaction(transaction) = next else { continue };
+            let mark = mark(file, &transaction);
+            if transaction.start >= pos {
+                return Ok(Some(Located { part: None, transaction: Some(mark) }));
+            }
+            before = Some(mark);
+        }
+    }
+    Ok(Some(Located { part: None, transaction: before }))
+}
+
+fn mark(file: &FileInfo, transaction: &Transaction) -> TransactionMark {
+    TransactionMark {
+        gtid: transaction.gtid.clone(),
+        time: transaction.time,
+        start: Position::new(&*file.name, transaction.start),
+        end: Position::new(&*file.name, transaction.end),
+    }
+}

@@ -1,0 +1,155 @@
+//! Makes a finished recovery longer: its servers are taken over, and only what lies behind them is replayed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use backup_catalog::{BackupName, Catalog};
+use remote_exec::Host;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::plan::{Plan, UsedFor, planned_backup};
+use crate::run::REPORT;
+use crate::workdir::{Earlier, WorkDir};
+
+/// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
+const MAX_REPORT: u64 = 256 << 20;
+
+/// A finished recovery that is taken over, as its report tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Finished {
+    /// Its name below the work directory.
+    #[serde(skip)]
+    pub name: String,
+    plan: FinishedPlan,
+    servers: Vec<FinishedServer>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct FinishedPlan {
+    for_testing: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct FinishedServer {
+    folder: String,
+    chain: Vec<String>,
+    gtid_state: String,
+    proved: bool,
+}
+
+impl Finished {
+    /// What a recovery called `name` takes over: the one that the user names, or the one that a cut-off run took
+    /// over already. `None` if it takes over none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotExtendable`] if there is no such finished recovery, or it cannot be made longer.
+    pub(crate) async fn find(
+        host: &Host,
+        parent: &Path,
+        name: &str,
+        earlier: &Earlier,
+    ) -> Result<Option<Self>, Error> {
+        let (dir, from) = match earlier {
+            Earlier::Replace => return Ok(None),
+            Earlier::Extend(from) => (parent.join(from), from.clone()),
+            Earlier::Resume => {
+                let dir = WorkDir::incomplete(parent, name);
+                match crate::journal::Journal::read(host, &dir).await?.extends() {
+                    None => return Ok(None),
+                    Some(from) => (dir, from.to_owned()),
+                }
+            }
+        };
+        let refuse = |reason: &str| Error::NotExtendable { name: from.clone(), reason: reason.to_owned() };
+        if from == name {
+            return Err(refuse("it is at this target already"));
+        }
+        if from.is_empty() || from.starts_with('.') || from.contains('/') {
+            return Err(refuse("that is not the name of a finished recovery below work-dir"));
+        }
+        let report = match host.files().read(dir.join(REPORT), MAX_REPORT).await {
+            Ok(report) => report,
+            Err(error) if error.is_missing_file() => {
+                return Err(refuse("there is no finished recovery of that name below work-dir"));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut finished: Self = serde_json::from_slice(&report)
+            .map_err(|e| refuse(&format!("its report is not understood ({e}); recover anew")))?;
+        finished.name = from.clone();
+        finished.check().map_err(|reason| refuse(&reason))?;
+        Ok(Some(finished))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.plan.for_testing {
+            return Err(
+                "its servers were left running (for-testing) and may hold other data by now".to_owned()
+            );
+        }
+        for server in &self.servers {
+            if server.gtid_state.is_empty() {
+                let folder = &server.folder;
+                return Err(format!("without GTIDs nothing in {folder} says where it stands; recover anew"));
+            }
+            if !server.proved {
+                return Err(format!("where {} stands was never proved; recover anew", server.folder));
+            }
+        }
+        Ok(())
+    }
+
+    /// The GTID state in which a server was left.
+    pub(crate) fn state(&self, folder: &str) -> Option<&str> {
+        self.servers.iter().find(|s| s.folder == folder).map(|s| s.gtid_state.as_str())
+    }
+
+    /// Makes of the plan of a recovery one that starts where this one ended: its chain is prepared already, of all
+    /// later backups only the binlogs are used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotExtendable`] if its servers or backups are others.
+    pub(crate) fn extend(&self, plan: &mut Plan, catalog: &Catalog) -> Result<(), Error> {
+        let refuse = |reason: String| Error::NotExtendable { name: self.name.clone(), reason };
+        if plan.tools.worker.is_none() {
+            return Err(refuse("the stock tools cannot prove where it stands".to_owned()));
+        }
+        let theirs: BTreeMap<_, _> = self.servers.iter().map(|s| (s.folder.as_str(), s)).collect();
+        if !plan.servers.iter().map(|s| s.folder.as_str()).eq(theirs.keys().copied()) {
+            let other = theirs.keys().copied().collect::<Vec<_>>().join(", ");
+            return Err(refuse(format!("it has other servers: {other}")));
+        }
+        let Some(first) = self.servers.first() else { return Err(refuse("it has no servers".to_owned())) };
+        let chain: Vec<BackupName> = first.chain.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        let (Some(last), Some(end)) = (chain.last(), plan.selection.backups().last().cloned()) else {
+            return Err(refuse("its report names no backup".to_owned()));
+        };
+        if end < *last {
+            return Err(refuse(format!("it starts from {last}, which is behind the target")));
+        }
+        let later: Vec<_> = catalog.backups().filter(|b| b.name > *last && b.name <= end).collect();
+        let mut backups = Vec::new();
+        for name in &chain {
+            let backup = catalog.get(name)?;
+            let used_for = if name == &chain[0] { UsedFor::Full } else { UsedFor::Incremental };
+            backups.push(planned_backup(backup, used_for));
+        }
+        backups.extend(later.iter().map(|backup| planned_backup(backup, UsedFor::Binlogs)));
+        plan.selection.chain.clone_from(&chain);
+        plan.selection.next = later.last().map(|backup| backup.name.clone());
+        plan.backups = backups;
+        plan.extends = Some(self.name.clone());
+        let choices = catalog.recoverable(&plan.selection)?;
+        for server in &mut plan.servers {
+            let choice = choices.iter().find(|choice| choice.folder == server.folder);
+            let Some(choice) = choice else {
+                return Err(refuse(format!("its backups have no {}", server.folder)));
+            };
+            server.take_over(choice.clone(), &self.name, later.iter().map(|backup| &backup.name));
+        }
+        Ok(())
+    }
+}

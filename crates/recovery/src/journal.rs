@@ -1,0 +1,184 @@
+//! What a recovery has finished: one line per step in `journal.jsonl`, on disk before the next step begins.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use remote_exec::Host;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::Error;
+
+/// Name of the file.
+const FILE: &str = "journal.jsonl";
+/// Largest journal that is read, in bytes.
+const MAX_JOURNAL: u64 = 64 << 20;
+/// The step with which a finished recovery was taken over; its name follows.
+pub(crate) const EXTEND: &str = "extend ";
+/// The server is about to be started: its data directory may be another one from here on.
+pub(crate) const REPLAY_BEGUN: &str = "replay begun";
+/// The server is recovered, proved and stopped; the entry holds its part of the report.
+pub(crate) const DONE: &str = "done";
+
+/// One finished step of one server, or of the whole recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// The server's folder; empty for a step of the whole recovery.
+    server: String,
+    /// The step, such as `unpack UTC…-full`.
+    step: String,
+    /// What came of it, where a run that goes on needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result: Option<serde_json::Value>,
+}
+
+impl Entry {
+    pub(crate) fn new(server: &str, step: &str, result: Option<serde_json::Value>) -> Self {
+        Self { server: server.to_owned(), step: step.to_owned(), result }
+    }
+}
+
+/// The journal of a work directory.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    /// What earlier runs finished.
+    entries: Vec<Entry>,
+    /// The finished recovery that was taken over.
+    extends: Option<String>,
+    /// This run or an earlier one was about to start a server.
+    replay_begun: AtomicBool,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Journal {
+    /// Reads the journal in `dir`; an empty one if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or understood.
+    pub(crate) async fn read(host: &Host, dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        if !host.files().exists(&path).await? {
+            return Ok(Self::default());
+        }
+        let text = host.files().read(&path, MAX_JOURNAL).await?;
+        Self::parse(&text).map_err(|line| Error::Unexpected { what: path.display().to_string(), text: line })
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let mut journal = Self::default();
+        // A last line without its end was being written when the recovery was cut off.
+        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+        for line in text[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            let entry: Entry =
+                serde_json::from_slice(line).map_err(|_| String::from_utf8_lossy(line).into_owned())?;
+            match entry.step.strip_prefix(EXTEND) {
+                Some(from) => journal.take_over(from),
+                None => {
+                    *journal.replay_begun.get_mut() |= entry.step == REPLAY_BEGUN;
+                    journal.entries.push(entry);
+                }
+            }
+        }
+        Ok(journal)
+    }
+
+    /// What was replayed belongs to the finished recovery `from`; what was unpacked and prepared counts.
+    pub(crate) fn take_over(&mut self, from: &str) {
+        self.entries.retain(|entry| ![REPLAY_BEGUN, DONE].contains(&entry.step.as_str()));
+        *self.replay_begun.get_mut() = false;
+        self.extends = Some(from.to_owned());
+    }
+
+    /// The finished recovery that was taken over.
+    pub(crate) fn extends(&self) -> Option<&str> {
+        self.extends.as_deref()
+    }
+
+    /// Whether an earlier run finished this step.
+    pub(crate) fn is_finished(&self, server: &str, step: &str) -> bool {
+        self.entry(server, step).is_some()
+    }
+
+    /// What came of a step that an earlier run finished.
+    pub(crate) fn result(&self, server: &str, step: &str) -> Option<&serde_json::Value> {
+        self.entry(server, step)?.result.as_ref()
+    }
+
+    fn entry(&self, server: &str, step: &str) -> Option<&Entry> {
+        self.entries.iter().rfind(|entry| entry.server == server && entry.step == step)
+    }
+
+    /// Whether any server was about to be started.
+    pub(crate) fn any_replay_begun(&self) -> bool {
+        self.replay_begun.load(Ordering::SeqCst)
+    }
+
+    /// Appends an entry to the file in `dir`; on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot write it.
+    pub(crate) async fn write(&self, host: &Host, dir: &Path, entry: Entry) -> Result<(), Error> {
+        self.replay_begun.fetch_or(entry.step == REPLAY_BEGUN, Ordering::SeqCst);
+        let mut line = serde_json::to_vec(&entry).unwrap_or_default();
+        line.push(b'\n');
+        let _one_at_a_time = self.one_at_a_time.lock().await;
+        host.command("dd")
+            .arg(os_arg("of=", &dir.join(FILE)))
+            .args(["oflag=append", "conv=notrunc,fsync", "status=none"])
+            .stdin_bytes(line)
+            .run()
+            .await?;
+        Ok(())
+    }
+}
+
+/// `PREFIX` and a path as one argument.
+pub(crate) fn os_arg(prefix: &str, path: &Path) -> std::ffi::OsString {
+    let mut arg = std::ffi::OsString::from(prefix);
+    arg.push(path);
+    arg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINISHED: &str = concat!(
+        r#"{"server":"","step":"unpack UTC20210205092650.735-full"}"#,
+        "\n",
+        r#"{"server":"a","step":"prepare"}"#,
+        "\n",
+        r#"{"server":"a","step":"replay begun"}"#,
+        "\n",
+        r#"{"server":"a","step":"done","result":{"proved":true}}"#,
+        "\n"
+    );
+
+    #[test]
+    fn a_line_that_was_being_written_does_not_count() {
+        let cut = format!("{FINISHED}{}", r#"{"server":"b","step":"done"#);
+        let journal = Journal::parse(cut.as_bytes()).unwrap();
+        assert!(journal.is_finished("a", DONE) && !journal.is_finished("b", DONE));
+        assert_eq!(journal.result("a", DONE).unwrap()["proved"], true);
+        assert!(journal.any_replay_begun());
+    }
+
+    #[test]
+    fn what_was_replayed_before_a_take_over_is_not_done_for_the_new_target() {
+        let taken = format!("{FINISHED}{}\n", r#"{"server":"","step":"extend old"}"#);
+        let journal = Journal::parse(taken.as_bytes()).unwrap();
+        assert_eq!(journal.extends(), Some("old"));
+        assert!(journal.is_finished("a", "prepare"));
+        assert!(!journal.is_finished("a", DONE) && !journal.is_finished("a", REPLAY_BEGUN));
+        assert!(!journal.any_replay_begun());
+        let again = format!("{taken}{}\n", r#"{"server":"a","step":"replay begun"}"#);
+        assert!(Journal::parse(again.as_bytes()).unwrap().any_replay_begun());
+    }
+
+    #[test]
+    fn a_line_that_is_no_entry_is_an_error() {
+        assert!(Journal::parse(b"not a line of ours\n").is_err());
+    }
+}

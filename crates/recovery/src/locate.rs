@@ -1,0 +1,400 @@
+//! Finds the server that a GTID or a position is of, and the time that the other servers are recovered to.
+//!
+//! GTIDs and positions are of one replication group. The group that has the transaction is recovered exactly to
+//! it, the others to its commit time, as with a stop time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use backup_catalog::{Backup, BinlogName, Catalog, Master, Selection, recoverable};
+use binlog_replay::Position;
+use binlog_replay::replay::{Mark, SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts, whereabouts};
+use chrono::{DateTime, Utc};
+use remote_exec::{Host, Kind};
+
+use crate::Error;
+use crate::config::{Config, Toolchain};
+use crate::goal::{Goal, Wanted, gtids};
+use crate::hosts::Hosts;
+use crate::unpack::run_worker;
+use crate::worker::Worker;
+
+/// Where a target lies in the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Located {
+    /// The groups that have it, by name.
+    pub groups: BTreeMap<String, AtTarget>,
+    /// What the groups leave out, by name, as [`binlog_replay::replay::Request::skip`] takes it.
+    pub skip: BTreeMap<String, String>,
+    /// When the target was committed: where the other groups end. `None` if only transactions to leave out
+    /// were looked for.
+    pub time: Option<DateTime<Utc>>,
+}
+
+/// A group that has the target in its binlogs.
+#[derive(Debug, Clone)]
+pub struct AtTarget {
+    /// The target, as far as it is of this group.
+    pub target: TargetAt,
+    /// Where the replay will end.
+    pub stop: Position,
+}
+
+impl std::fmt::Display for AtTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.target {
+            TargetAt::UntilGtid(set) => write!(f, "up to and including GTID {set}, at {}", self.stop),
+            TargetAt::BeforeGtid(set) => write!(f, "before GTID {set}, at {}", self.stop),
+            _ => write!(f, "{}", self.stop),
+        }
+    }
+}
+
+impl Located {
+    /// Whether a selection's binlogs hold the targets: each between the consistent points around it.
+    pub(crate) fn is_in(&self, catalog: &Catalog, selection: &Selection) -> bool {
+        let (Some(first), Some(next)) = (selection.last(), &selection.next) else { return false };
+        let line = |backup: &str, group: &str| {
+            let backup = catalog.backups().find(|b| b.name.as_str() == backup)?;
+            let line = backup.consistence.iter().find(|line| line.group == group)?;
+            Some(Position::new(&*line.consistent.file, line.consistent.offset))
+        };
+        self.groups.iter().all(|(group, at)| {
+            let from = line(first.as_str(), group).and_then(|from| is_behind(&at.stop, &from));
+            let to = line(next.as_str(), group).and_then(|to| is_behind(&to, &at.stop));
+            // Files of another base name are of another server: the chain of GTIDs decides then.
+            from.unwrap_or(true) && to.unwrap_or(true)
+        })
+    }
+}
+
+/// Whether `place` is at or behind `other`, if both are of one server.
+fn is_behind(place: &Position, other: &Position) -> Option<bool> {
+    let (a, b) = (BinlogName::parse(&place.file)?, BinlogName::parse(&other.file)?);
+    (a.base == b.base).then_some((a.number, place.pos) >= (b.number, other.pos))
+}
+
+/// Looks for the target, and for what is to be left out, in the binlogs of the store.
+///
+/// # Errors
+///
+/// [`Error::Tool`] if no `dbrecover` can read the binlogs where they are, [`Error::Incomplete`] or
+/// [`Error::BadTarget`] if the target is in none of them, or in those of several servers.
+pub(crate) async fn locate(
+    config: &Config,
+    hosts: &Hosts,
+    catalog: &Catalog,
+    wanted: &Wanted,
+    program: Option<&std::path::Path>,
+) -> Result<Located, Error> {
+    let (binlogs, unread) = folders(catalog, config);
+    let nowhere = |what: &str| {
+        let unread = match unread.is_empty() {
+            true => String::new(),
+            false => format!(
+                " (of encrypted backups they can be read only after `dbrecover unpack`: {})",
+                unread.join(", ")
+            ),
+        };
+        Error::Incomplete { what: format!("{what} is in no binlogs of the store{unread}") }
+    };
+    let binlogs = match &wanted.goal {
+        Goal::Position { server: Some(server), .. } => {
+            let of = binlogs.into_iter().filter(|(group, of)| group == server || of.servers.contains(server));
+            let of: BTreeMap<_, _> = of.collect();
+            if of.is_empty() {
+                return Err(nowhere(&format!("the server {server}")));
+            }
+            of
+        }
+        _ => binlogs,
+    };
+    let request = WhereRequest {
+        schema_version: SCHEMA_VERSION,
+        binlogs: binlogs.into_iter().map(|(group, of)| (group, of.folders)).collect(),
+        target: wanted.goal.in_binlogs(),
+        skip: wanted.skip.clone(),
+    };
+    if request.binlogs.is_empty() {
+        return Err(nowhere("the target"));
+    }
+    let answer = ask(config, hosts, program, request).await?;
+    let mut located = Located::default();
+    for (group, found) in &answer {
+        located.skip.extend(found.skip.clone().map(|skip| (group.clone(), skip)));
+    }
+    match &wanted.goal {
+        Goal::Backup { .. } | Goal::Time { .. } => {}
+        Goal::Gtid { set, inclusive } => {
+            let all = answer.values().filter_map(|found| found.part.as_deref());
+            check_whole("GTID", set, all).map_err(|missing| nowhere(&missing))?;
+            located.take_gtids(&answer, set, *inclusive)?;
+        }
+        Goal::Position { position, server } => located.take_position(&answer, position, server.is_some())?,
+    }
+    if located.groups.is_empty() && wanted.goal.in_binlogs().is_some() {
+        return Err(nowhere("the target"));
+    }
+    if let Some(skip) = &wanted.skip {
+        let all = answer.values().filter_map(|found| found.skip.as_deref());
+        check_whole("skip-gtid", skip, all).map_err(|missing| nowhere(&missing))?;
+    }
+    Ok(located)
+}
+
+impl Located {
+    fn take_gtids(
+        &mut self,
+        answer: &BTreeMap<String, Whereabouts>,
+        set: &str,
+        inclusive: bool,
+    ) -> Result<(), Error> {
+        for (group, found) in answer {
+            let Some(part) = &found.part else { continue };
+            let Some(mark) = &found.transaction else {
+                if inclusive {
+                    // All of it lies before the store's first binlog: any backup holds it.
+                    continue;
+                }
+                return Err(Error::Incomplete {
+                    what: format!("{part} lies before the first binlog of {group} in the store"),
+                });
+            };
+            let twice = self.groups.iter().find(|(_, at)| match &at.target {
+                TargetAt::UntilGtid(other) | TargetAt::BeforeGtid(other) => overlap(other, part),
+                _ => false,
+            });
+            if let Some((other, _)) = twice {
+                return Err(Error::BadTarget {
+                    what: "GTID",
+                    text: set.to_owned(),
+                    reason: format!(
+                        "the binlogs of {other} and of {group} have it; say it as --until-position SERVER/FILE:POS"
+                    ),
+                });
+            }
+            let (target, stop) = match inclusive {
+                true => (TargetAt::UntilGtid(part.clone()), &mark.end),
+                false => (TargetAt::BeforeGtid(part.clone()), &mark.start),
+            };
+            self.take(group, target, stop, mark.time, inclusive)?;
+        }
+        Ok(())
+    }
+
+    fn take_position(
+        &mut self,
+        answer: &BTreeMap<String, Whereabouts>,
+        position: &str,
+        named: bool,
+    ) -> Result<(), Error> {
+        let mut here = answer.iter().filter(|(_, found)| found.here);
+        let Some((group, found)) = here.next() else { return Ok(()) };
+        if let (false, Some((other, _))) = (named, here.next()) {
+            return Err(Error::BadTarget {
+                what: "position",
+                text: position.to_owned(),
+                reason: format!(
+                    "{group} and {other} both have a binlog of that name; write {group}/{position} or {other}/{position}"
+                ),
+            });
+        }
+        let no_transaction = || Error::Incomplete {
+            what: format!("there is no transaction near {position} in the binlogs of {group}"),
+        };
+        let mark: &Mark = found.transaction.as_ref().ok_or_else(no_transaction)?;
+        self.take(group, TargetAt::Position(position.to_owned()), position, mark.time, false)
+    }
+
+    fn take(
+        &mut self,
+        group: &str,
+        target: TargetAt,
+        stop: &str,
+        time: DateTime<Utc>,
+        latest: bool,
+    ) -> Result<(), Error> {
+        let stop = stop
+            .parse()
+            .map_err(|_| Error::Unexpected { what: "the worker".to_owned(), text: stop.to_owned() })?;
+        let better = |known: DateTime<Utc>| if latest { known.max(time) } else { known.min(time) };
+        self.time = Some(self.time.map_or(time, better));
+        self.groups.insert(group.to_owned(), AtTarget { target, stop });
+        Ok(())
+    }
+}
+
+/// The binlogs of one group.
+#[derive(Debug, Default)]
+struct Binlogs {
+    /// Folders in the store, oldest backup first.
+    folders: Vec<PathBuf>,
+    /// Names and folders of its servers.
+    servers: Vec<String>,
+}
+
+/// The folders with binlogs by group, and the names of encrypted backups, whose binlogs nobody sees.
+fn folders(catalog: &Catalog, config: &Config) -> (BTreeMap<String, Binlogs>, Vec<String>) {
+    let mut groups: BTreeMap<String, Binlogs> = BTreeMap::new();
+    let mut unread = Vec::new();
+    for backup in catalog.backups() {
+        if backup.encrypted {
+            unread.push(backup.name.to_string());
+            continue;
+        }
+        // What cannot be recovered from this backup says nothing about its binlogs' owners.
+        for choice in recoverable(&[backup]).unwrap_or_default() {
+            let folder = match &choice.master {
+                Master::Own => &choice.folder,
+                Master::Folder(folder) => folder,
+                Master::InMasterDir => continue,
+            };
+            let group = groups.entry(choice.group.clone()).or_default();
+            group.servers.extend([choice.server.clone(), choice.folder.clone(), folder.clone()]);
+            if has_binlogs(backup, folder) {
+                group.folders.push(config.store_dir.join(backup.name.as_str()).join(folder));
+            }
+        }
+    }
+    groups.retain(|_, of| !of.folders.is_empty());
+    (groups, unread)
+}
+
+fn has_binlogs(backup: &Backup, folder: &str) -> bool {
+    backup.server(folder).is_some_and(|server| !server.binlogs.is_empty())
+}
+
+/// Has a `dbrecover` read the binlogs where they are.
+async fn ask(
+    config: &Config,
+    hosts: &Hosts,
+    program: Option<&std::path::Path>,
+    request: WhereRequest,
+) -> Result<BTreeMap<String, Whereabouts>, Error> {
+    let store = &hosts.store;
+    if config.misc.toolchain == Toolchain::Stock {
+        return Err(no_reader(store, "toolchain = stock cannot look for GTIDs and positions"));
+    }
+    let mut host = store;
+    let mut worker = Worker::installed(store, program).await?;
+    if worker.is_none() && hosts.shared_store {
+        host = &hosts.job;
+        worker = Worker::installed(host, program).await?;
+    }
+    let Some((worker, _)) = worker else {
+        if store.kind() == Kind::Local {
+            return in_process(request).await;
+        }
+        let why = "no dbrecover of this version is there to read the binlogs; install it on that host, or find the \
+                   commit time elsewhere and give --stop-datetime";
+        return Err(no_reader(store, why));
+    };
+    let json = serde_json::to_string(&request)
+        .map_err(|e| Error::Unexpected { what: "the request".to_owned(), text: e.to_string() })?;
+    let command =
+        worker.command(host, "replay").args(["--locate", "--request", "-"]).secret_stdin(json.into());
+    let said =
+        run_worker(host, command, "looking for the target in the binlogs of the store", |_| ()).await?;
+    serde_json::from_slice(&said)
+        .map_err(|e| Error::Unexpected { what: "the worker".to_owned(), text: e.to_string() })
+}
+
+fn no_reader(host: &Host, why: &str) -> Error {
+    Error::Tool { host: host.name().to_owned(), tool: "dbrecover".to_owned(), reason: why.to_owned() }
+}
+
+/// For a caller that is no `dbrecover` program itself.
+async fn in_process(request: WhereRequest) -> Result<BTreeMap<String, Whereabouts>, Error> {
+    let looked = tokio::task::spawn_blocking(move || whereabouts(&request)).await;
+    let text = match looked {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    Err(Error::Incomplete { what: text })
+}
+
+/// Whether the parts make up the whole set; else words for what is missing.
+fn check_whole<'a>(
+    what: &'static str,
+    set: &str,
+    parts: impl Iterator<Item = &'a str>,
+) -> Result<(), String> {
+    let Ok(mut missing) = gtids(what, set) else { return Ok(()) };
+    for part in parts.filter_map(|part| gtids(what, part).ok()) {
+        missing = missing.minus(&part);
+    }
+    if missing.is_empty() { Ok(()) } else { Err(format!("{what} {}", missing.exact_text())) }
+}
+
+fn overlap(a: &str, b: &str) -> bool {
+    match (gtids("GTID", a), gtids("GTID", b)) {
+        (Ok(a), Ok(b)) => !a.is_disjoint(&b),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(part: Option<&str>, at: &str) -> Whereabouts {
+        let transaction = Mark {
+            gtid: part.map(str::to_owned),
+            time: at.parse().unwrap(),
+            start: "bin.000002:100".to_owned(),
+            end: "bin.000002:200".to_owned(),
+        };
+        Whereabouts { here: true, part: part.map(str::to_owned), transaction: Some(transaction), skip: None }
+    }
+
+    const EARLY: &str = "2026-02-03T04:05:06Z";
+    const LATE: &str = "2026-02-03T04:05:09Z";
+
+    #[test]
+    fn a_set_over_two_groups_ends_each_at_its_own_part() {
+        let answer: BTreeMap<_, _> = [
+            ("a".to_owned(), found(Some("0-1-5..5"), EARLY)),
+            ("b".to_owned(), found(Some("1-11-7..7"), LATE)),
+            ("c".to_owned(), Whereabouts::default()),
+        ]
+        .into();
+        let mut located = Located::default();
+        located.take_gtids(&answer, "0-1-5,1-11-7", true).unwrap();
+        assert_eq!(located.groups.keys().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(located.time, Some(LATE.parse().unwrap()), "the third group ends at the last of them");
+        assert_eq!(located.groups["a"].stop, Position::new("bin.000002", 200));
+        let mut located = Located::default();
+        located.take_gtids(&answer, "0-1-5,1-11-7", false).unwrap();
+        assert_eq!(
+            located.time,
+            Some(EARLY.parse().unwrap()),
+            "or at the first, when nothing of them is wanted"
+        );
+        assert_eq!(located.groups["a"].stop, Position::new("bin.000002", 100));
+    }
+
+    #[test]
+    fn one_gtid_in_two_groups_is_refused() {
+        let both = found(Some("0-1-5..5"), EARLY);
+        let answer: BTreeMap<_, _> = [("a".to_owned(), both.clone()), ("b".to_owned(), both)].into();
+        let error = Located::default().take_gtids(&answer, "0-1-5", true).unwrap_err();
+        assert!(error.to_string().contains("a and of b"), "{error}");
+    }
+
+    #[test]
+    fn a_file_name_of_two_groups_needs_its_server() {
+        let answer: BTreeMap<_, _> =
+            [("a".to_owned(), found(None, EARLY)), ("b".to_owned(), found(None, EARLY))].into();
+        let error = Located::default().take_position(&answer, "bin.000002:100", false).unwrap_err();
+        assert!(error.to_string().contains("write a/bin.000002:100 or b/bin.000002:100"), "{error}");
+    }
+
+    #[test]
+    fn what_is_in_no_binlogs_is_named() {
+        let parts = ["0-1-5..7", "1-11-3..3"];
+        assert_eq!(check_whole("GTID", "0-1-5,0-1-7,1-11-3", parts.into_iter()), Ok(()));
+        let missing = check_whole("GTID", "0-1-5..9,1-11-3", parts.into_iter()).unwrap_err();
+        assert_eq!(missing, "GTID 0-1-8..9");
+    }
+}

@@ -1,0 +1,190 @@
+//! Recoveries that go on: where they were cut off, and behind where they ended.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use lab::Store;
+use lab::recovery::Job;
+use lab::truth::Moment;
+use rustix::process::Signal;
+
+fn moment(store: &Store, from: usize, which: usize) -> Result<&Moment> {
+    let busy = store.truth.between(from, from + 1, true);
+    ensure!(busy.len() >= 2, "the lab saw too few busy moments");
+    Ok(busy[which.min(busy.len() - 1)])
+}
+
+fn time(moment: &Moment) -> String {
+    moment.time.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+fn says(job: &Job, line: &str) -> bool {
+    fs::read_to_string(job.dir().join("stderr")).is_ok_and(|text| text.contains(line))
+}
+
+/// The directory of a recovery that is under way.
+fn incomplete(job: &Job) -> PathBuf {
+    let done = job.work_dir();
+    done.with_file_name(format!(".incomplete-{}", done.file_name().unwrap_or_default().to_string_lossy()))
+}
+
+fn name(job: &Job) -> String {
+    job.work_dir().file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Ends a recovery in the middle and goes on with it.
+fn resumed_at(store: &Store, step: &str, method: &str) -> Result<()> {
+    let to = moment(store, 0, 1)?;
+    let mut job = Job::new(store)?;
+    job.to_time(&time(to)).set("misc", "replay-method", method).set("misc", "parallel", "1");
+    let mut running = job.start()?;
+    running.wait_until(step, || says(&job, step))?;
+    running.end(Signal::INT)?;
+    job.nothing_finished()?;
+    job.args(&["--resume"]).succeed()?;
+    job.verify(&store.truth, &to.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_goes_on_from_any_step_without_applying_anything_twice() -> Result<()> {
+    let store = Store::masters()?;
+    for step in ["] unpack ", ": prepare start", ": stop start"] {
+        resumed_at(&store, step, "auto").with_context(|| format!("cut off at {step}"))?;
+    }
+    for method in ["relay", "sql", "pipe"] {
+        resumed_at(&store, ": replay start", method).with_context(|| format!("{method} cut off"))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn resume_goes_on_with_mysql() -> Result<()> {
+    let store = Store::mysql()?;
+    resumed_at(&store, ": replay start", "auto")?;
+    resumed_at(&store, ": stop start", "auto")
+}
+
+/// A finished recovery goes on to a later moment of the same span, then behind the next backup, then to a
+/// consistent point.
+fn extended(store: &Store, method: &str) -> Result<()> {
+    let truth = &store.truth;
+    let (first, second) = (moment(store, 0, 0)?, moment(store, 0, 1)?);
+    let third = moment(store, 1, 0)?;
+    let end = truth.points.last().context("no backup")?;
+    let mut job = Job::new(store)?;
+    job.set("misc", "replay-method", method);
+    job.to_time(&time(first)).succeed()?;
+    for to in [second, third] {
+        let (from, finished) = (name(&job), job.work_dir());
+        job.to_time(&time(to)).set_args(&["--extend", &from]);
+        let outcome = job.succeed()?;
+        ensure!(!outcome.stderr.contains(": prepare start"), "{}", outcome.stderr);
+        ensure!(!finished.exists(), "the finished recovery was taken over");
+    }
+    let from = name(&job);
+    job.to_backup(&end.backup).set_args(&["--extend", &from]).succeed()?;
+    job.verify(truth, &end.groups).with_context(|| format!("{method}, extended three times"))?;
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(job.work_dir().join("recovery-report.json"))?)?;
+    assert_eq!(report["plan"]["extends"], from.as_str());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_later_target_replays_only_the_difference_by_every_method() -> Result<()> {
+    let store = Store::masters()?;
+    for method in ["relay", "sql", "pipe"] {
+        extended(&store, method)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn replicas_backups_can_be_extended() -> Result<()> {
+    extended(&Store::replicas()?, "auto")
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn mysql_can_be_extended() -> Result<()> {
+    extended(&Store::mysql()?, "auto")
+}
+
+/// At every step of an extension: nothing looks finished that is not, and what was not begun is as it was.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn an_extension_that_was_cut_off_is_seen_and_goes_on() -> Result<()> {
+    let store = Store::masters()?;
+    let (first, later) = (moment(&store, 0, 0)?, moment(&store, 1, 0)?);
+    for (step, signal) in [
+        ("] unpack ", Signal::INT),
+        (": start start", Signal::INT),
+        (": replay start", Signal::KILL),
+        (": stop start", Signal::INT),
+    ] {
+        let mut job = Job::new(&store)?;
+        job.set("misc", "parallel", "1");
+        job.to_time(&time(first)).succeed()?;
+        let (from, finished) = (name(&job), job.work_dir());
+        job.to_time(&time(later)).set_args(&["--extend", &from]);
+        let mut running = job.start()?;
+        running.wait_until(step, || says(&job, step))?;
+        running.end(signal)?;
+        ensure!(!job.work_dir().exists(), "{step}: it looks finished");
+        let begun = step != "] unpack ";
+        ensure!(finished.exists() != begun, "{step}: the finished recovery is {}", finished.exists());
+        ensure!(incomplete(&job).exists() == begun, "{step}: what is under way cannot be seen");
+        job.no_process_left()?;
+        if begun {
+            job.set_args(&["--resume"]);
+        }
+        job.succeed().with_context(|| format!("again after {step}"))?;
+        job.verify(&store.truth, &later.groups).with_context(|| format!("after {step}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn what_cannot_be_reached_by_extending_is_refused_and_the_finished_recovery_stays() -> Result<()> {
+    let store = Store::masters()?;
+    let truth = &store.truth;
+    let (earlier, finished_at) = (moment(&store, 0, 0)?, moment(&store, 0, 1)?);
+    let mut job = Job::new(&store)?;
+    job.to_time(&time(finished_at)).succeed()?;
+    let (from, finished) = (name(&job), job.work_dir());
+    job.to_time(&time(finished_at)).set_args(&["--extend", "no-such-recovery"]);
+    ensure!(job.run()?.code == 3, "there is no such recovery");
+    job.set_args(&["--extend", &from]);
+    ensure!(job.run()?.code == 3, "it is there already");
+    for (target, words) in [
+        (time(earlier), "not between start and target"),
+        (truth.points[0].time.to_string(), "not between start and target"),
+    ] {
+        job.to_time(&target);
+        let outcome = job.run()?;
+        ensure!(outcome.code != 0 && outcome.stderr.contains(words), "{target}: {}", outcome.stderr);
+        ensure!(finished.join("recovery-report.json").exists() && !incomplete(&job).exists(), "{target}");
+        job.nothing_left()?;
+    }
+    // A server that is not where its recovery left it: here the report is what says something else.
+    let report = finished.join("recovery-report.json");
+    let text = fs::read_to_string(&report)?;
+    let document: serde_json::Value = serde_json::from_str(&text)?;
+    let state = document["servers"][0]["gtid_state"].as_str().context("no state")?;
+    let domain = state.split('-').next().context("a MariaDB position")?;
+    fs::write(
+        &report,
+        text.replace(&format!("\"gtid_state\": \"{state}\""), &format!("\"gtid_state\": \"{domain}-1-1\"")),
+    )?;
+    job.to_time(&time(moment(&store, 1, 0)?));
+    let outcome = job.run()?;
+    ensure!(outcome.code == 6, "exit code {}: {}", outcome.code, outcome.stderr);
+    ensure!(!job.work_dir().exists() && !finished.exists() && incomplete(&job).exists(), "it is under way");
+    Ok(())
+}
