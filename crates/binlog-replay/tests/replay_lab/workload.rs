@@ -266,6 +266,18 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let last = phase(
         "last",
         &[
+            // The same second before and after rows of another one: applying rows sets the session's time.
+            "SET @now = UNIX_TIMESTAMP()",
+            "SET SESSION binlog_format='STATEMENT'",
+            "SET timestamp=@now",
+            "INSERT INTO t (a) VALUES (CONCAT('at ', NOW()))",
+            "SET SESSION binlog_format='ROW'",
+            "SET timestamp=@now - 5",
+            "INSERT INTO t (a) VALUES ('a row of before')",
+            "SET SESSION binlog_format='STATEMENT'",
+            "SET timestamp=@now",
+            "INSERT INTO t (a) VALUES (CONCAT('again at ', NOW()))",
+            "SET timestamp=DEFAULT",
             "SET SESSION binlog_format='ROW'",
             "FLUSH BINARY LOGS",
             "DROP TABLE copied",

@@ -511,6 +511,7 @@ impl<'a> Compiler<'a> {
         let pushed = self.push(&sql, Kind::Data, None, table, 0);
         self.pos = pos;
         pushed?;
+        self.settings.after_rows();
         // Applying events clears the flag by which a server announces more results, so nothing may follow.
         self.flush()
     }

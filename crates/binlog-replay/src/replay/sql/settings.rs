@@ -64,6 +64,12 @@ impl Settings {
         set.end();
     }
 
+    /// Row events were applied in the session: the server set its time, and the options that their flags tell, to
+    /// theirs, so both are to be said again.
+    pub(super) fn after_rows(&mut self) {
+        (self.timestamp, self.flags2) = (None, None);
+    }
+
     fn status(&mut self, status: &Status<'_>, server: &ServerVersion, maria: bool, set: &mut Setter<'_>) {
         if let Some(flags) = changed(&mut self.flags2, status.flags2) {
             let off = |bit: u32| if flags & bit == 0 { "1" } else { "0" };
