@@ -211,10 +211,21 @@ fn sandbox_of_the_guide(store: &Store) -> Result<(Sandbox, String)> {
 fn the_commands_of_the_guide_run() -> Result<()> {
     let store = Store::masters()?;
     let (sandbox, guide) = sandbox_of_the_guide(&store)?;
-    let moment = *store.truth.between(1, 2, true).first().context("no busy moment")?;
+    let between = store.truth.between(1, 2, true);
+    let [moment, .., later] = between[..] else { anyhow::bail!("too few busy moments") };
+    let time = moment.time.to_string();
+    // The last transaction before the moment: nothing that follows can need it.
+    let gtid = &moment.groups["auth"].gtid;
+    let (file, position) = &store.truth.points[1].binlog["normal_0"];
     sandbox
-        .name("2026-02-03 04:05:06", moment.time.to_string())
+        .name("2026-02-03 04:05:06", &time)
+        .name("2026_02_03_04_05_06", time.replace([' ', ':', '-'], "_"))
+        .name("2026-02-03 05:00:00", &time)
+        .name("2026-02-03 04:10:00", later.time.to_string())
         .name("UTC20260203020000.123-inc", &store.truth.points[1].backup)
+        .name("13e002d8-e514-11f1-9c7b-02fc00000001:62", gtid)
+        .name("0-1-4711", gtid)
+        .name("normal_0/binlog.000003:1289", format!("normal_0/{file}:{position}"))
         .run(&guide, &[])
 }
 
