@@ -266,6 +266,10 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let last = phase(
         "last",
         &[
+            "SET SESSION binlog_format='ROW'",
+            "FLUSH BINARY LOGS",
+            "DROP TABLE copied",
+            "TRUNCATE TABLE geo",
             // The same second before and after rows of another one: applying rows sets the session's time.
             "SET @now = UNIX_TIMESTAMP()",
             "SET SESSION binlog_format='STATEMENT'",
@@ -279,9 +283,6 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES (CONCAT('again at ', NOW()))",
             "SET timestamp=DEFAULT",
             "SET SESSION binlog_format='ROW'",
-            "FLUSH BINARY LOGS",
-            "DROP TABLE copied",
-            "TRUNCATE TABLE geo",
             "INSERT INTO t (a) VALUES ('the end')",
         ],
     );
