@@ -308,6 +308,7 @@ impl Recovery<'_> {
     }
 
     async fn act(&self, work: &WorkDir) -> Result<(Vec<Unpacked>, Vec<RecoveredServer>), Error> {
+        self.run_dirs.remove_earlier(&self.hosts.job, &work.path().join("tmp")).await?;
         let unpacked = self.unpack_all(work).await?;
         let base = BaseDir::detect(
             &self.hosts.job,

@@ -19,6 +19,8 @@ use crate::journal::os_arg;
 const START_SECONDS: u64 = 300;
 /// Longest path of a socket in bytes: the 108 of `sockaddr_un` hold a final zero.
 const SOCKET_PATH: usize = 107;
+/// How the private directories of temporary servers begin.
+const RUN_DIR: &str = ".run.";
 /// How much of a server's log an error quotes, in bytes.
 const LOG_TAIL: &str = "1500";
 /// What the client says when the server is there and refuses the account: 1044, 1045, 1130, 1698.
@@ -188,6 +190,22 @@ impl RunDirs {
         }
     }
 
+    /// Removes what the servers of a run that was killed left in its work directory.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot list or remove.
+    pub(crate) async fn remove_earlier(&self, host: &Host, tmp_dir: &Path) -> Result<(), Error> {
+        if host.files().exists(tmp_dir).await? {
+            for entry in host.files().list(tmp_dir).await? {
+                if entry.name.as_encoded_bytes().starts_with(RUN_DIR.as_bytes()) {
+                    host.files().remove_dir_all(tmp_dir.join(&entry.name)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what is left, when no server runs any more.
     pub(crate) async fn remove_all(&self, host: &Host) {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -205,7 +223,7 @@ impl Launch<'_> {
     ///
     /// If the host cannot make it.
     pub(crate) async fn run_dir(&self) -> Result<RunDir, Error> {
-        let mut template = self.tmp_dir.join("run.XXXXXXXX");
+        let mut template = self.tmp_dir.join(format!("{RUN_DIR}XXXXXXXX"));
         if (RunDir { path: template.clone() }).socket().as_os_str().len() > SOCKET_PATH {
             template = "/tmp/dbrecover.XXXXXXXX".into();
         }
