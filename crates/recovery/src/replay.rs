@@ -14,6 +14,7 @@ use remote_exec::Host;
 use crate::Error;
 use crate::config::ReplayMethod;
 use crate::events::{Event, Watch};
+use crate::journal::os_arg;
 use crate::plan::{Plan, PlannedServer};
 use crate::report::Replayed;
 use crate::server::{BaseDir, TemporaryServer};
@@ -301,6 +302,8 @@ impl Replay<'_> {
             server.sql(&set).await?;
         }
         let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
+        // It writes the files of LOAD DATA there and never removes them.
+        read = read.arg(os_arg("--local-load=", server.private_dir()));
         match flavor {
             Flavor::MySql if !self.executed.is_empty() => {
                 read = read

@@ -394,6 +394,11 @@ impl TemporaryServer {
         self.place.socket.clone()
     }
 
+    /// A directory that is gone when the server is.
+    pub(crate) fn private_dir(&self) -> &Path {
+        &self.place.run_dir.path
+    }
+
     /// The account that can log in.
     pub(crate) fn account(&self) -> &Account {
         &self.place.account

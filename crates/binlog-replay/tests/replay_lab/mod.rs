@@ -500,8 +500,10 @@ pub fn stops_where_the_stock_tool_stops(source: &source::Source) {
 fn last_event(base: &Base, path: &Path, stop: &str) -> u64 {
     let tool = ["mysqlbinlog", "mariadb-binlog"].map(|name| base.dir.join("bin").join(name));
     let tool = tool.iter().rfind(|tool| tool.is_file()).unwrap();
-    let output =
-        Command::new(tool).arg("--no-defaults").arg(stop).arg(path).env("TZ", "UTC").output().unwrap();
+    let loads = tempfile::tempdir().unwrap();
+    let mut command = Command::new(tool);
+    command.arg("--no-defaults").arg(stop).arg("--local-load").arg(loads.path()).arg(path).env("TZ", "UTC");
+    let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let ends = text.lines().filter(|line| line.starts_with('#')).filter_map(|line| {
@@ -527,7 +529,12 @@ pub async fn failover(old: &source::Source, methods: &[Method]) {
         Flavor::MariaDb => ("mariadb-binlog", "mariadb"),
     };
     let mut read = Command::new(old.base.dir.join("bin").join(reader));
-    read.arg("--no-defaults").args(files(&old.binlogs).into_keys()).stdout(Stdio::piped());
+    let loads = tempfile::tempdir().unwrap();
+    read.arg("--no-defaults")
+        .arg("--local-load")
+        .arg(loads.path())
+        .args(files(&old.binlogs).into_keys())
+        .stdout(Stdio::piped());
     let mut read = read.spawn().unwrap();
     let mut apply = Command::new(old.base.dir.join("bin").join(client));
     apply.args(["--no-defaults", "--binary-mode", "--comments", "-uroot", "--max-allowed-packet=1G"]);
