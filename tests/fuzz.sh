@@ -26,5 +26,9 @@ cargo build --release --target "$host" --bin "$target"
 mkdir -p "corpus/$target" "artifacts/$target"
 # Targets that unpack do it in memory.
 [ ! -d /dev/shm ] || export TMPDIR=/dev/shm
+seeds=()
+for dir in "../tests/corpus/$target" ../tests/fixtures/*/; do
+    [ ! -d "$dir" ] || seeds+=("$dir")
+done
 exec "${CARGO_TARGET_DIR:-target}/$host/release/$target" -artifact_prefix="artifacts/$target/" \
-    -max_total_time="${3:-60}" -rss_limit_mb=512 -timeout=10 "corpus/$target" "../tests/corpus/$target"
+    -max_total_time="${3:-60}" -rss_limit_mb=512 -timeout=10 "corpus/$target" "${seeds[@]}"
