@@ -1,21 +1,10 @@
 //! Every kept input of the fuzz targets, those that once failed included.
 
 mod common;
+#[path = "../../../tests/common/corpus.rs"]
+mod corpus;
 
-use std::fs;
-use std::path::Path;
-
-fn replay(target: &str, run: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
-    let mut inputs = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        println!("{}", path.display());
-        run(&fs::read(&path).unwrap());
-        inputs += 1;
-    }
-    assert!(inputs > 0, "no inputs in {}", folder.display());
-}
+use corpus::replay;
 
 #[test]
 fn tar() {

@@ -308,7 +308,10 @@ impl Recovery<'_> {
     }
 
     async fn act(&self, work: &WorkDir) -> Result<(Vec<Unpacked>, Vec<RecoveredServer>), Error> {
-        self.run_dirs.remove_earlier(&self.hosts.job, &work.path().join("tmp")).await?;
+        // A recovery that begins anew begins in an empty directory.
+        if !matches!(self.request.earlier, Earlier::Replace) {
+            self.run_dirs.remove_earlier(&self.hosts.job, &work.path().join("tmp")).await?;
+        }
         let unpacked = self.unpack_all(work).await?;
         let base = BaseDir::detect(
             &self.hosts.job,
