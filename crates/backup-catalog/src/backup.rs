@@ -75,6 +75,12 @@ impl Backup {
         tar_path(&self.name)
     }
 
+    /// The replication groups that it holds, as lines and folders tell.
+    pub fn groups(&self) -> BTreeSet<&str> {
+        let lines = self.consistence.iter().map(|line| line.group.as_str());
+        lines.chain(self.servers.iter().map(|server| server.group.as_str())).collect()
+    }
+
     /// The visible folder of this name.
     pub fn server(&self, folder: &str) -> Option<&ServerFolder> {
         self.servers.iter().find(|server| server.folder == folder)

@@ -1,5 +1,7 @@
 //! All backups of a store, and the chains they form.
 
+use chrono::NaiveDateTime;
+
 use crate::backup::{Backup, is_complete};
 use crate::error::{Error, Link};
 use crate::name::{BackupName, Kind};
@@ -120,6 +122,19 @@ impl Catalog {
     pub fn newest_incomplete(&self) -> Option<&BackupName> {
         let newest = self.listed.last()?;
         matches!(newest.state, State::Incomplete).then_some(&newest.name)
+    }
+
+    /// The same catalog with the consistent points on another clock, such as UTC: what is chosen by time is then chosen
+    /// by that clock. Local times repeat themselves when clocks are set back.
+    #[must_use]
+    pub fn on_clock(&self, point: impl Fn(&Backup) -> NaiveDateTime) -> Self {
+        let mut catalog = self.clone();
+        for listed in &mut catalog.listed {
+            if let State::Complete(backup) = &mut listed.state {
+                backup.consistent_point = point(backup);
+            }
+        }
+        catalog
     }
 
     /// The chain that ends at this backup, the full backup first.

@@ -86,6 +86,18 @@ pub enum Error {
         /// Path relative to the backup's folder.
         entry: String,
     },
+    /// A replication group is in a backup that is used, and not in the last one of its chain.
+    #[error(
+        "backup {backup} holds the group {group} and backup {last} does not: the recovered cluster would lack it"
+    )]
+    LostGroup {
+        /// The group.
+        group: String,
+        /// The backup that holds it.
+        backup: BackupName,
+        /// The backup that the servers to recover are read from.
+        last: BackupName,
+    },
     /// The backup describes no server that could be recovered.
     #[error("backup {backup} describes no server that can be recovered")]
     NoServers {

@@ -41,23 +41,49 @@ pub struct ServerChoice {
     pub line: ConsistenceLine,
 }
 
+impl ServerChoice {
+    /// The folder whose binlogs are replayed; `None` if only the unpacked backup says it.
+    pub fn binlogs_of(&self) -> Option<&str> {
+        match &self.master {
+            Master::Own => Some(&self.folder),
+            Master::Folder(folder) => Some(folder),
+            Master::InMasterDir => None,
+        }
+    }
+
+    /// Folders of further masters of the group in a later backup: what was committed after a failover is in their
+    /// binlogs.
+    pub fn later_masters(&self, later: &Backup) -> Vec<String> {
+        let own = self.binlogs_of();
+        let of_group = |group: &str, folder: &str| group == self.group && Some(folder) != own;
+        if later.encrypted {
+            let lines = later.consistence.iter().filter(|line| line.role() == Role::Master);
+            let of_others = lines.filter(|line| own.is_some() && of_group(&line.group, &line.folder()));
+            return of_others.map(ConsistenceLine::folder).collect();
+        }
+        let seen = later.servers.iter().filter(|s| s.role() == Role::Master && !s.binlogs.is_empty());
+        seen.filter(|s| of_group(&s.group, &s.folder)).map(|s| s.folder.clone()).collect()
+    }
+}
+
 /// The servers to recover from a chain, full backup first, in order of their folders' names.
 ///
 /// When masters were backed up they are taken and replicas passed over; otherwise one replica per group, the first one
 /// whose physical backup is in every link. What a server was is told by `master_dir` where folders can be seen, and by
-/// its consistence line in an encrypted backup.
+/// its consistence line in an encrypted backup. The groups in `without` are left out.
 ///
 /// # Errors
 ///
-/// [`Error::NoServers`], or [`Error::MissingEntry`] if a chosen server is not in every link, or the full backup has no
-/// base directory.
-pub fn recoverable(chain: &[&Backup]) -> Result<Vec<ServerChoice>, Error> {
+/// [`Error::NoServers`], [`Error::LostGroup`] if an earlier link has a group that the last one has not, or
+/// [`Error::MissingEntry`] if a chosen server is not in every link, or the full backup has no base directory.
+pub fn recoverable(chain: &[&Backup], without: &[String]) -> Result<Vec<ServerChoice>, Error> {
     let Some((full, last)) = chain.first().zip(chain.last()) else { return Ok(Vec::new()) };
     if !full.encrypted && full.kind() == Kind::Full && full.base_tarball.is_none() {
         return Err(missing(full, "datanode_base/*.tar.gz"));
     }
     let mut candidates: Vec<ServerChoice> =
         last.consistence.iter().map(|line| candidate(last, line)).collect();
+    candidates.retain(|candidate| !without.contains(&candidate.group));
     candidates.sort_by(|a, b| a.folder.cmp(&b.folder));
 
     let mut chosen: Vec<ServerChoice> = Vec::new();
@@ -82,8 +108,30 @@ pub fn recoverable(chain: &[&Backup]) -> Result<Vec<ServerChoice>, Error> {
     if chosen.is_empty() {
         return Err(Error::NoServers { backup: last.name.clone() });
     }
+    for backup in chain {
+        none_is_lost(backup, last, &chosen, without)?;
+    }
     chosen.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(chosen)
+}
+
+/// Whether every group of a backup is recovered, or left out on purpose.
+fn none_is_lost(
+    backup: &Backup,
+    last: &Backup,
+    chosen: &[ServerChoice],
+    without: &[String],
+) -> Result<(), Error> {
+    let recovered =
+        |group: &str| chosen.iter().any(|c| c.group == group) || without.iter().any(|w| w == group);
+    match backup.groups().into_iter().find(|group| !recovered(group)) {
+        None => Ok(()),
+        Some(group) => Err(Error::LostGroup {
+            group: group.to_owned(),
+            backup: backup.name.clone(),
+            last: last.name.clone(),
+        }),
+    }
 }
 
 impl Catalog {
@@ -96,21 +144,20 @@ impl Catalog {
         selection.chain.iter().map(|name| self.get(name)).collect()
     }
 
-    /// The servers to recover for a selection; as [`recoverable`], and the next backup must hold their binlogs.
+    /// The servers to recover for a selection; as [`recoverable`], and the next backup must hold their binlogs, and no
+    /// group that the chain does not have.
     ///
     /// # Errors
     ///
     /// As [`recoverable`] and [`Catalog::get`].
-    pub fn recoverable(&self, selection: &Selection) -> Result<Vec<ServerChoice>, Error> {
-        let chosen = recoverable(&self.chain_of(selection)?)?;
-        if let Some(next) = &selection.next {
+    pub fn recoverable(&self, selection: &Selection, without: &[String]) -> Result<Vec<ServerChoice>, Error> {
+        let chain = self.chain_of(selection)?;
+        let chosen = recoverable(&chain, without)?;
+        if let Some((next, last)) = selection.next.as_ref().zip(chain.last()) {
             let next = self.get(next)?;
+            none_is_lost(next, last, &chosen, without)?;
             for choice in chosen.iter().filter(|_| !next.encrypted) {
-                let folder = match &choice.master {
-                    Master::Own => &choice.folder,
-                    Master::Folder(folder) => folder,
-                    Master::InMasterDir => continue,
-                };
+                let Some(folder) = choice.binlogs_of() else { continue };
                 if next.server(folder).is_none_or(|s| s.binlogs.is_empty()) {
                     return Err(missing(next, &format!("{folder}/ with binlogs")));
                 }

@@ -168,7 +168,7 @@ fn a_file_larger_than_the_limit_is_not_read() {
 fn masters_are_recovered_when_masters_were_backed_up() {
     for backup in [Fake::full("01:00", 1..=2), Fake::full("01:00", 1..=2).encrypted()] {
         let catalog = only(backup);
-        let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap()).unwrap();
+        let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap(), &[]).unwrap();
         let folders: Vec<&str> = chosen.iter().map(|c| c.folder.as_str()).collect();
         assert_eq!(folders, ["auth-auth_m-10.0.0.0-3306", "normal_0-normal_0_m-10.0.0.1-3306"]);
         assert!(chosen.iter().all(|c| c.role == Role::Master && c.master == Master::Own));
@@ -179,12 +179,12 @@ fn masters_are_recovered_when_masters_were_backed_up() {
 fn one_replica_per_group_is_recovered_with_its_masters_binlogs() {
     let backup = || Fake::new("01:00", "full", Shape::Replicas, 1..=2);
     let catalog = only(backup());
-    let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap()).unwrap();
+    let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap(), &[]).unwrap();
     assert_eq!(chosen.len(), 2);
     assert_eq!(chosen[0].folder, "auth-auth_r-10.0.0.0-3306");
     assert_eq!(chosen[0].master, Master::Folder("auth-auth_m-10.0.0.0-3307".into()));
     let catalog = only(backup().encrypted());
-    let hidden = catalog.recoverable(&catalog.select(&Target::Latest).unwrap()).unwrap();
+    let hidden = catalog.recoverable(&catalog.select(&Target::Latest).unwrap(), &[]).unwrap();
     assert!(hidden.iter().all(|c| c.role == Role::Replica && c.master == Master::InMasterDir));
     assert_eq!(hidden.len(), 2);
 }
@@ -205,7 +205,7 @@ fn the_first_replica_that_is_in_every_link_is_taken() {
     let inc = || Fake::new("02:00", "inc", Shape::Replicas, 2..=3);
     let folders = |full: Fake, inc: Fake| {
         let catalog = Catalog::read(&snapshot(&[full, inc])).unwrap();
-        let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap()).unwrap();
+        let chosen = catalog.recoverable(&catalog.select(&Target::Latest).unwrap(), &[]).unwrap();
         chosen.into_iter().map(|c| c.folder).collect::<Vec<_>>()
     };
     let both = folders(with_second_replica(full.clone()), with_second_replica(inc()));
@@ -219,7 +219,7 @@ fn the_first_replica_that_is_in_every_link_is_taken() {
 fn what_a_chosen_server_lacks_is_named() {
     let error = |backups: &[Fake]| {
         let catalog = Catalog::read(&snapshot(backups)).unwrap();
-        catalog.recoverable(&catalog.select(&Target::Latest).unwrap()).unwrap_err().to_string()
+        catalog.recoverable(&catalog.select(&Target::Latest).unwrap(), &[]).unwrap_err().to_string()
     };
     let full = || Fake::full("01:00", 1..=2);
     assert_eq!(
@@ -247,7 +247,7 @@ fn a_group_that_only_has_replicas_is_not_left_out_when_masters_were_backed_up() 
     let backup =
         Fake::new("01:00", "full", Shape::Replicas, 1..=2).with("backup.conf", "[a]\nbackup-master = 1\n");
     let catalog = only(backup);
-    let chosen = recoverable(&catalog.backups().collect::<Vec<_>>()).unwrap();
+    let chosen = recoverable(&catalog.backups().collect::<Vec<_>>(), &[]).unwrap();
     assert_eq!(chosen.len(), 2);
 }
 
@@ -256,11 +256,75 @@ fn the_next_backup_must_hold_the_binlogs() {
     let next = Fake::inc("02:00", 2..=3).without("auth-auth_m-10.0.0.0-3306");
     let catalog = Catalog::read(&snapshot(&[Fake::full("01:00", 1..=2), next])).unwrap();
     let selection = catalog.select(&Target::Time(common::time("01:30"))).unwrap();
-    let error = catalog.recoverable(&selection).unwrap_err();
+    let error = catalog.recoverable(&selection, &[]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "backup UTC20210205020000.000-inc has no auth-auth_m-10.0.0.0-3306/ with binlogs"
     );
+}
+
+/// The lines about one group taken away, and its folders.
+fn without_group(backup: Fake, group: &str) -> Fake {
+    let lines = backup.files.iter().find(|(p, _)| p == "cluster_consistence_info").unwrap().1.clone();
+    let kept: String = lines.split_inclusive('\n').filter(|line| !line.contains(group)).collect();
+    let mut backup = backup.with("cluster_consistence_info", &kept);
+    backup.files.retain(|(path, _)| !path.starts_with(&format!("{group}-")));
+    backup
+}
+
+#[test]
+fn a_group_that_is_lost_on_the_way_is_named_unless_it_is_left_out() {
+    let (full, inc) = (Fake::full("01:00", 1..=2), Fake::inc("02:00", 2..=3));
+    let recover = |backups: &[Fake], target: &Target, without: &[String]| {
+        let catalog = Catalog::read(&snapshot(backups)).unwrap();
+        let chosen = catalog.recoverable(&catalog.select(target).unwrap(), without);
+        chosen
+            .map(|chosen| chosen.into_iter().map(|c| c.group).collect::<Vec<_>>())
+            .map_err(|e| e.to_string())
+    };
+    let lost = "backup UTC20210205010000.000-full holds the group normal_0 and backup UTC20210205020000.000-inc does \
+                not: the recovered cluster would lack it";
+    let gone = [full.clone(), without_group(inc.clone(), "normal_0")];
+    assert_eq!(recover(&gone, &Target::Latest, &[]), Err(lost.to_owned()));
+    assert_eq!(recover(&gone, &Target::Latest, &["normal_0".to_owned()]), Ok(vec!["auth".to_owned()]));
+    // A line that is missing beside the folder.
+    let lines = inc.files.iter().find(|(p, _)| p == "cluster_consistence_info").unwrap().1.clone();
+    let cut = inc.clone().with("cluster_consistence_info", lines.split_inclusive('\n').next().unwrap());
+    assert!(recover(&[full.clone(), cut], &Target::Latest, &[]).unwrap_err().contains("the group normal_0"));
+    // A group that came later than the chain's last backup may have been there at the stop time.
+    let new = [without_group(full, "normal_0"), inc.encrypted()];
+    let time = Target::Time(common::time("01:30"));
+    assert!(
+        recover(&new, &time, &[])
+            .unwrap_err()
+            .starts_with("backup UTC20210205020000.000-inc holds the group")
+    );
+    assert_eq!(recover(&new, &time, &["normal_0".to_owned()]), Ok(vec!["auth".to_owned()]));
+    assert_eq!(recover(&new[..1], &Target::Latest, &[]), Ok(vec!["auth".to_owned()]));
+}
+
+#[test]
+fn a_master_that_became_one_later_is_found() {
+    let (old, new) = ("auth-auth_m-10.0.0.0-3306", "auth-auth_n-10.0.0.9-3306");
+    let later = Fake::inc("02:00", 2..=3);
+    let after_failover = later
+        .clone()
+        .with(&format!("{old}/master_dir"), &format!("{new}\n"))
+        .with(&format!("{new}/bin.000001"), "binlog");
+    let later_masters = |later: Fake| {
+        let catalog = Catalog::read(&snapshot(&[Fake::full("01:00", 1..=2), later])).unwrap();
+        let mut backups = catalog.backups();
+        let chosen = recoverable(&[backups.next().unwrap()], &[]).unwrap();
+        let auth = chosen.iter().find(|choice| choice.group == "auth").unwrap();
+        auth.later_masters(backups.next().unwrap())
+    };
+    assert_eq!(later_masters(later.clone()), Vec::<String>::new());
+    assert_eq!(later_masters(after_failover), [new]);
+    assert_eq!(later_masters(later.clone().encrypted()), Vec::<String>::new());
+    let lines = later.files.iter().find(|(p, _)| p == "cluster_consistence_info").unwrap().1.clone();
+    let hidden = later
+        .with("cluster_consistence_info", &lines.replace("auth_m", "auth_n").replace("10.0.0.0", "10.0.0.9"));
+    assert_eq!(later_masters(hidden.encrypted()), [new]);
 }
 
 #[test]

@@ -28,6 +28,22 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// The class in JSON documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Nothing => "nothing",
+            Self::Unusable => "unusable",
+            Self::Damaged => "damaged",
+            Self::Unproven => "unproven",
+            Self::Interrupted => "interrupted",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
 /// An error on its way to the terminal.
 #[derive(Debug)]
 pub struct Failure {
@@ -37,12 +53,14 @@ pub struct Failure {
     pub error: anyhow::Error,
     /// What would make it work.
     pub hint: Option<String>,
+    /// The user was told already, in another form; only the exit code is left.
+    pub told: bool,
 }
 
 impl Failure {
     /// A failure of class `exit`.
     pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit, error: error.into(), hint: None }
+        Self { exit, error: error.into(), hint: None, told: false }
     }
 
     /// The same failure with a hint for the user.
@@ -50,6 +68,16 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// The failure for programs: `class` (see [`Exit::name`]), `exit_code`, `message`, `hint`.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "class": self.exit.name(),
+            "exit_code": self.exit as u8,
+            "message": format!("{:#}", self.error),
+            "hint": self.hint,
+        })
     }
 
     /// Wrong usage, said in one line.
@@ -74,6 +102,9 @@ pub fn finish(program: &str, outcome: Outcome) -> ExitCode {
     });
     if broken_pipe && failure.exit == Exit::Failed {
         return ExitCode::SUCCESS;
+    }
+    if failure.told {
+        return ExitCode::from(failure.exit as u8);
     }
     eprintln!("{program}: {:#}", failure.error);
     if let Some(hint) = &failure.hint {

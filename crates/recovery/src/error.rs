@@ -145,6 +145,16 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// What was cut off is another recovery than the one that is asked for.
+    #[error("{host}: the recovery in {} cannot be gone on with: {reason}", .path.display())]
+    NotResumable {
+        /// The job server.
+        host: String,
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A finished recovery cannot be made longer.
     #[error("{name} cannot be extended: {reason}")]
     NotExtendable {
@@ -177,6 +187,20 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// A physical backup is of another moment than the store says.
+    #[error("{server}: the {what} is {said} by backup {backup}, but its physical backup says {found}")]
+    Unlike {
+        /// The server's folder.
+        server: String,
+        /// The backup.
+        backup: String,
+        /// What was compared.
+        what: &'static str,
+        /// As the store says.
+        said: String,
+        /// As the physical backup says.
+        found: String,
+    },
     /// The recovered server is not in the planned state.
     #[error("{server}: {what}: planned {planned}, found {found}")]
     Unproven {
@@ -208,12 +232,13 @@ impl Error {
         match self {
             Self::ConfigFile { .. } | Self::ConfigSyntax(_) | Self::Config { .. } => Class::Usage,
             Self::BadTime { .. } | Self::BadTarget { .. } | Self::ForeignDirectory { .. } => Class::Usage,
+            Self::NotResumable { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
             Self::Catalog(error) => of_catalog(error),
             Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } => Class::Unusable,
-            Self::WrongPassword { .. } => Class::Damaged,
+            Self::WrongPassword { .. } | Self::Unlike { .. } => Class::Damaged,
             Self::Unproven { .. } => Class::Unproven,
             Self::Cancelled => Class::Cancelled,
             Self::Worker { class, .. } => *class,
@@ -245,7 +270,10 @@ fn of_driver(error: &xtra_driver::Error) -> Class {
         | Driver::TooOld { .. }
         | Driver::NoDecompressor { .. }
         | Driver::Incompatible { .. } => Class::Unusable,
-        Driver::MissingMember { .. } => Class::Damaged,
+        Driver::MissingMember { .. }
+        | Driver::Chain { .. }
+        | Driver::Metadata { .. }
+        | Driver::AlreadyPrepared { .. } => Class::Damaged,
         _ => Class::Failed,
     }
 }

@@ -8,8 +8,8 @@ use remote_exec::Host;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::plan::{Plan, UsedFor, planned_backup};
-use crate::run::REPORT;
+use crate::plan::{Plan, UsedFor, further_binlogs, planned_backup};
+use crate::report::REPORT;
 use crate::workdir::{Earlier, WorkDir};
 
 /// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
@@ -115,7 +115,9 @@ impl Finished {
     pub(crate) fn extend(&self, plan: &mut Plan, catalog: &Catalog) -> Result<(), Error> {
         let refuse = |reason: String| Error::NotExtendable { name: self.name.clone(), reason };
         if plan.tools.worker.is_none() {
-            return Err(refuse("the stock tools cannot prove where it stands".to_owned()));
+            return Err(refuse(
+                "the stock tools cannot go on in a server that holds what came before".to_owned(),
+            ));
         }
         let theirs: BTreeMap<_, _> = self.servers.iter().map(|s| (s.folder.as_str(), s)).collect();
         if !plan.servers.iter().map(|s| s.folder.as_str()).eq(theirs.keys().copied()) {
@@ -142,13 +144,15 @@ impl Finished {
         plan.selection.next = later.last().map(|backup| backup.name.clone());
         plan.backups = backups;
         plan.extends = Some(self.name.clone());
-        let choices = catalog.recoverable(&plan.selection)?;
+        let choices = catalog.recoverable(&plan.selection, &plan.without_groups)?;
         for server in &mut plan.servers {
             let choice = choices.iter().find(|choice| choice.folder == server.folder);
             let Some(choice) = choice else {
                 return Err(refuse(format!("its backups have no {}", server.folder)));
             };
-            server.take_over(choice.clone(), &self.name, later.iter().map(|backup| &backup.name));
+            let later = || later.iter().map(|backup| &backup.name);
+            server.further_binlogs = further_binlogs(catalog, choice, later())?;
+            server.take_over(choice.clone(), &self.name, later());
         }
         Ok(())
     }

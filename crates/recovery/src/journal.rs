@@ -15,6 +15,10 @@ const FILE: &str = "journal.jsonl";
 const MAX_JOURNAL: u64 = 64 << 20;
 /// The step with which a finished recovery was taken over; its name follows.
 pub(crate) const EXTEND: &str = "extend ";
+/// The datadir is about to be changed by what is laid over it: that cannot be done twice.
+pub(crate) const PREPARE_BEGUN: &str = "prepare begun";
+/// The datadir is prepared.
+pub(crate) const PREPARE: &str = "prepare";
 /// The server is about to be started: its data directory may be another one from here on.
 pub(crate) const REPLAY_BEGUN: &str = "replay begun";
 /// The server is recovered, proved and stopped; the entry holds its part of the report.
@@ -62,14 +66,33 @@ impl Journal {
             return Ok(Self::default());
         }
         let text = host.files().read(&path, MAX_JOURNAL).await?;
-        Self::parse(&text).map_err(|line| Error::Unexpected { what: path.display().to_string(), text: line })
+        let whole = &text[..whole_lines(&text)];
+        let unexpected = |line| Error::Unexpected { what: path.display().to_string(), text: line };
+        Self::parse(whole).map_err(unexpected)
+    }
+
+    /// Takes away a last line that was being written when a recovery was cut off: what is appended to it would be
+    /// lost with it. The directory must be locked.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read or cut.
+    pub(crate) async fn mend(host: &Host, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(FILE);
+        if !host.files().exists(&path).await? {
+            return Ok(());
+        }
+        let text = host.files().read(&path, MAX_JOURNAL).await?;
+        let whole = whole_lines(&text);
+        if whole < text.len() {
+            host.command("truncate").arg(format!("--size={whole}")).arg("--").arg(&path).run().await?;
+        }
+        Ok(())
     }
 
     fn parse(text: &[u8]) -> Result<Self, String> {
         let mut journal = Self::default();
-        // A last line without its end was being written when the recovery was cut off.
-        let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
-        for line in text[..whole].split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+        for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let entry: Entry =
                 serde_json::from_slice(line).map_err(|_| String::from_utf8_lossy(line).into_owned())?;
             match entry.step.strip_prefix(EXTEND) {
@@ -134,6 +157,11 @@ impl Journal {
     }
 }
 
+/// Bytes up to the end of the last whole line. A line without its end was being written when the recovery was cut off.
+fn whole_lines(text: &[u8]) -> usize {
+    text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1)
+}
+
 /// `PREFIX` and a path as one argument.
 pub(crate) fn os_arg(prefix: &str, path: &Path) -> std::ffi::OsString {
     let mut arg = std::ffi::OsString::from(prefix);
@@ -159,7 +187,9 @@ mod tests {
     #[test]
     fn a_line_that_was_being_written_does_not_count() {
         let cut = format!("{FINISHED}{}", r#"{"server":"b","step":"done"#);
-        let journal = Journal::parse(cut.as_bytes()).unwrap();
+        let whole = whole_lines(cut.as_bytes());
+        assert_eq!(whole, FINISHED.len());
+        let journal = Journal::parse(&cut.as_bytes()[..whole]).unwrap();
         assert!(journal.is_finished("a", DONE) && !journal.is_finished("b", DONE));
         assert_eq!(journal.result("a", DONE).unwrap()["proved"], true);
         assert!(journal.any_replay_begun());
@@ -175,6 +205,18 @@ mod tests {
         assert!(!journal.any_replay_begun());
         let again = format!("{taken}{}\n", r#"{"server":"a","step":"replay begun"}"#);
         assert!(Journal::parse(again.as_bytes()).unwrap().any_replay_begun());
+    }
+
+    #[tokio::test]
+    async fn what_is_written_behind_a_line_that_was_cut_off_is_a_line_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        std::fs::write(dir.path().join(FILE), format!("{FINISHED}{}", r#"{"server":"b","st"#)).unwrap();
+        Journal::mend(&host, dir.path()).await.unwrap();
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        journal.write(&host, dir.path(), Entry::new("b", "prepare", None)).await.unwrap();
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        assert!(journal.is_finished("a", DONE) && journal.is_finished("b", "prepare"));
     }
 
     #[test]

@@ -243,7 +243,7 @@ fn folders(catalog: &Catalog, config: &Config) -> (BTreeMap<String, Binlogs>, Ve
             continue;
         }
         // What cannot be recovered from this backup says nothing about its binlogs' owners.
-        for choice in recoverable(&[backup]).unwrap_or_default() {
+        for choice in recoverable(&[backup], &[]).unwrap_or_default() {
             let folder = match &choice.master {
                 Master::Own => &choice.folder,
                 Master::Folder(folder) => folder,

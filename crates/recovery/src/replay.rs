@@ -9,7 +9,7 @@ use binlog_replay::replay::{
     ServerNeeds, StartAt, TargetAt, server_options,
 };
 use binlog_replay::{Flavor, GtidSet};
-use remote_exec::Host;
+use remote_exec::{Command, Host};
 
 use crate::Error;
 use crate::config::ReplayMethod;
@@ -18,11 +18,9 @@ use crate::journal::os_arg;
 use crate::plan::{Plan, PlannedServer};
 use crate::report::Replayed;
 use crate::server::{BaseDir, TemporaryServer};
+use crate::stock_proof::Given;
 use crate::unpack::run_worker;
 use crate::worker::Worker;
-
-/// Buffer pool of a server that the stock tools replay into, in bytes.
-const STOCK_BUFFER_POOL: u64 = 512 << 20;
 
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -68,11 +66,26 @@ enum StockStop {
     Time(String),
 }
 
+impl StockStop {
+    fn position(&self) -> Option<u64> {
+        match self {
+            Self::Position(position) => Some(*position),
+            Self::Time(_) => None,
+        }
+    }
+}
+
 impl Replay<'_> {
-    /// Directories with the binlogs, in the order of the backups.
+    /// Directories with the binlogs of the server's own master, in the order of the backups.
     fn binlog_dirs(&self) -> Vec<PathBuf> {
         let of = |backup: &BackupName| Plan::backup_dir(self.work, backup).join(self.binlogs_of);
         self.plan.with_binlogs().map(of).collect()
+    }
+
+    /// The same, and those of masters after a failover.
+    fn all_binlog_dirs(&self) -> Vec<PathBuf> {
+        let further = self.server.further_binlogs.iter().map(|dir| self.work.join(dir));
+        self.binlog_dirs().into_iter().chain(further).collect()
     }
 
     fn is_replica(&self) -> bool {
@@ -92,7 +105,7 @@ impl Replay<'_> {
         Request {
             schema_version: SCHEMA_VERSION,
             server_version: self.base.version.text.clone(),
-            binlogs: self.binlog_dirs(),
+            binlogs: self.all_binlog_dirs(),
             start: StartAt {
                 position: format!("{}:{}", line.start.file, line.start.offset),
                 executed: Some(self.executed.to_owned()).filter(|text| !text.is_empty()),
@@ -112,7 +125,7 @@ impl Replay<'_> {
             base_dir: Some(self.base.path.clone()),
             server: None,
             workers: None,
-            buffer_pool: None,
+            buffer_pool: Some(self.plan.buffer_pool),
         }
     }
 
@@ -121,6 +134,7 @@ impl Replay<'_> {
         let doing = format!("choosing the binlogs of {}", self.server.folder);
         let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
         let prepared: Prepared = parse(&said)?;
+        self.check_failover(&prepared)?;
         for note in &prepared.plan.range.notes {
             self.watch.warning(format!("{}: {note}", self.server.folder));
         }
@@ -130,6 +144,22 @@ impl Replay<'_> {
         }
         let options = prepared.server_options.iter().map(OsString::from).collect();
         Ok((Ready::Worker(Box::new(request), Box::new(prepared)), options))
+    }
+
+    /// Without GTIDs nothing leads from one server's binlogs to another's: where the group's master changed before the
+    /// stop time, the old one's binlogs must reach past it.
+    fn check_failover(&self, prepared: &Prepared) -> Result<(), Error> {
+        let Some(first) = self.server.further_binlogs.first() else { return Ok(()) };
+        if prepared.plan.gtids != GtidUse::None || prepared.plan.range.next.is_some() {
+            return Ok(());
+        }
+        Err(Error::Incomplete {
+            what: format!(
+                "the master of {} changed before the stop time (see {first}): its old binlogs end at {}, and without \
+                 GTIDs the recovery cannot go on in the new ones. Recover to a time before that, or to a consistent point",
+                self.server.group, prepared.plan.range.stop
+            ),
+        })
     }
 
     async fn ask(
@@ -226,6 +256,17 @@ impl Replay<'_> {
 
     /// Chooses by the files' names: contiguous from the start file to the stop file.
     async fn prepare_stock(&self) -> Result<(Ready, Vec<OsString>), Error> {
+        // Only MySQL's GTIDs make a server pass over what it has.
+        if self.resume && (self.base.version.flavor == Flavor::MariaDb || self.executed.is_empty()) {
+            return Err(Error::NotResumable {
+                host: self.host.name().to_owned(),
+                path: self.work.to_owned(),
+                reason: format!(
+                    "the stock tools had begun to replay into {}, and would apply transactions twice",
+                    self.server.folder
+                ),
+            });
+        }
         let line = &self.server.choice.line;
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for dir in self.binlog_dirs() {
@@ -266,7 +307,7 @@ impl Replay<'_> {
             gtids: if self.executed.is_empty() { GtidUse::None } else { GtidUse::All },
             server_id: self.server_id,
             workers: 1,
-            buffer_pool: STOCK_BUFFER_POOL,
+            buffer_pool: self.plan.buffer_pool,
         };
         let options = server_options(&self.base.version, &needs).into_iter().map(OsString::from).collect();
         let files = chosen.iter().map(|(_, path)| path.clone()).collect();
@@ -301,10 +342,44 @@ impl Replay<'_> {
             server.sql(words.reset_gtids()).await?;
             server.sql(&set).await?;
         }
+        let read = self.read_binlogs(range, server, &executed);
+        self.host.pipeline(vec![read, server.client()]).run().await?;
+        let given = Given::read(self.host, self.read_binlogs(range, server, &executed), flavor).await?;
+        let proved = !self.executed.is_empty() || given.has_gtids();
+        if proved {
+            given.prove(server, &self.server.folder, &executed, range.stop.position()).await?;
+        } else {
+            let folder = &self.server.folder;
+            self.watch.warning(format!(
+                "{folder}: without GTIDs the stock tools cannot prove where the replay ended"
+            ));
+        }
+        let state = match flavor {
+            Flavor::MySql => server.sql("SELECT @@GLOBAL.gtid_executed").await?,
+            Flavor::MariaDb => server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+        };
+        let replayed = Replayed {
+            method: "pipe".to_owned(),
+            reason: "stock tools".to_owned(),
+            files: range
+                .files
+                .iter()
+                .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
+                .collect(),
+            from: self.server.start.clone(),
+            to: self.server.stop.clone(),
+            transactions: given.has_gtids().then_some(given.transactions),
+            ..Replayed::default()
+        };
+        Ok((replayed, state.replace('\n', ""), proved))
+    }
+
+    /// The binlog program with the files and the range.
+    fn read_binlogs(&self, range: &StockRange, server: &TemporaryServer, executed: &GtidSet) -> Command {
         let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
         // It writes the files of LOAD DATA there and never removes them.
         read = read.arg(os_arg("--local-load=", server.private_dir()));
-        match flavor {
+        match executed.flavor() {
             Flavor::MySql if !self.executed.is_empty() => {
                 read = read
                     .arg(format!("--exclude-gtids={executed}"))
@@ -318,30 +393,7 @@ impl Replay<'_> {
             StockStop::Position(position) => read.arg(format!("--stop-position={position}")),
             StockStop::Time(time) => read.arg(format!("--stop-datetime={time}")),
         };
-        read = read.args(range.files.iter().map(|path| path.as_os_str()));
-        self.host.pipeline(vec![read, server.client()]).run().await?;
-        let (variable, state) = match flavor {
-            Flavor::MySql => ("gtid_executed", server.sql("SELECT @@GLOBAL.gtid_executed").await?),
-            Flavor::MariaDb => ("gtid_binlog_pos", server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?),
-        };
-        let state = state.replace('\n', "");
-        self.watch.warning(format!(
-            "{}: the stock tools cannot prove where the replay ended; {variable} is {state}",
-            self.server.folder
-        ));
-        let replayed = Replayed {
-            method: "pipe".to_owned(),
-            reason: "stock tools".to_owned(),
-            files: range
-                .files
-                .iter()
-                .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
-                .collect(),
-            from: self.server.start.clone(),
-            to: self.server.stop.clone(),
-            ..Replayed::default()
-        };
-        Ok((replayed, state, false))
+        read.args(range.files.iter().map(|path| path.as_os_str()))
     }
 
     /// Puts the next backup's binlogs beside the last one's, where the companion tool looks for them, and

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
 
+/// Name of the report in the work directory.
+pub(crate) const REPORT: &str = "recovery-report.json";
+
 /// A finished recovery.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {

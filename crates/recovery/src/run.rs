@@ -1,88 +1,30 @@
 //! A recovery from its first look at the store to its report.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
+use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
-use backup_catalog::{Catalog, Master};
 use chrono::{Local, SecondsFormat};
 use futures_util::stream::{StreamExt, TryStreamExt};
-use remote_exec::Host;
-use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, RecoverTo};
 use crate::ds_info;
-use crate::events::{Observer, Watch};
+use crate::events::Watch;
+use crate::facts::{compressed, facts};
 use crate::hosts::Hosts;
-use crate::journal::{DONE, REPLAY_BEGUN};
+use crate::identity::Identity;
+use crate::journal::{Journal, PREPARE, PREPARE_BEGUN};
 use crate::locate::locate;
-use crate::plan::{self, Facts, Finished, Plan, PlannedServer, UsedFor, Wanted};
-use crate::prepare;
-use crate::replay::Replay;
-use crate::report::{Again, RecoveredServer, Report, StepTime, Unpacked};
-use crate::server::{BaseDir, Launch, Network, RunDirs, TemporaryServer, free_port};
-use crate::server_options;
-use crate::store::read_catalog;
+use crate::one_server::{OneServer, Recovered};
+use crate::plan::{self, Facts, Plan, UsedFor};
+use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
+use crate::request::Request;
+use crate::server::{BaseDir, Launch, Network, RunDirs, free_port};
+use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
-use crate::worker::Tools;
 use crate::{Error, SCHEMA_VERSION};
-
-/// Name of the report in the work directory.
-pub(crate) const REPORT: &str = "recovery-report.json";
-/// Largest text file of a backup that is read, in bytes: GTID sets of old clusters can be long.
-const MAX_TEXT: u64 = 64 << 20;
-
-/// A recovery that somebody asks for.
-#[derive(Clone)]
-pub struct Request {
-    /// The configuration.
-    pub config: Config,
-    /// Where to recover to, in place of what the configuration says.
-    pub recover_to: Option<RecoverTo>,
-    /// GTIDs to leave out, in place of what the configuration says.
-    pub skip_gtid: Option<String>,
-    /// The password of encrypted backups.
-    pub password: Option<SecretString>,
-    /// The running `dbrecover` program, which can be its own worker; `None` in another program.
-    pub program: Option<PathBuf>,
-    /// What to do with what an earlier, cut-off recovery left.
-    pub earlier: Earlier,
-    /// Leave even an incomplete newest backup where it is.
-    pub read_only_store: bool,
-    /// Cancels the recovery; it then ends what it started.
-    pub cancel: CancellationToken,
-    observer: Arc<dyn Observer>,
-}
-
-impl Request {
-    /// A recovery as the configuration says it.
-    pub fn new(config: Config, observer: Arc<dyn Observer>) -> Self {
-        Self {
-            config,
-            recover_to: None,
-            skip_gtid: None,
-            password: None,
-            program: None,
-            earlier: Earlier::Replace,
-            read_only_store: false,
-            cancel: CancellationToken::new(),
-            observer,
-        }
-    }
-
-    fn wanted(&self) -> Result<Wanted, Error> {
-        Wanted::read(&self.config, self.recover_to.as_ref(), self.skip_gtid.as_deref())
-    }
-}
-
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Request").field("recover_to", &self.recover_to).finish_non_exhaustive()
-    }
-}
 
 /// Decides everything and touches nothing.
 ///
@@ -104,7 +46,7 @@ async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalo
     let (catalog, _) =
         watch.step("", "read the catalog", read_catalog(&hosts.store, &config.store_dir)).await?;
     let wanted = request.wanted()?;
-    let mut facts = facts(request, hosts, &wanted.name).await?;
+    let mut facts = facts(request, hosts, &catalog, &wanted.name).await?;
     if wanted.needs_binlogs() {
         let looking = locate(config, hosts, &catalog, &wanted, request.program.as_deref());
         facts.located = Some(watch.step("", "look for the target in the binlogs", looking).await?.0);
@@ -113,69 +55,11 @@ async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalo
     if request.read_only_store {
         plan.to_trash = None;
     }
+    plan.compressed = compressed(&hosts.store, &plan).await?;
     for warning in &plan.warnings {
         watch.warning(warning.clone());
     }
     Ok((catalog, facts, plan))
-}
-
-async fn facts(request: &Request, hosts: &Hosts, name: &str) -> Result<Facts, Error> {
-    let config = &request.config;
-    let job = &hosts.job;
-    let work = WorkDir::incomplete(&config.work_dir, name);
-    let cores = job.command("nproc").output().await?;
-    Ok(Facts {
-        prepare: prepare::detect(config, job).await?,
-        tools: Tools::find(config, job, &work, request.program.as_deref()).await?,
-        free: free_bytes(job, &config.work_dir).await?,
-        cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
-        mysqld_user: mysqld_user(config, job).await?,
-        located: None,
-        extends: Finished::find(job, &config.work_dir, name, &request.earlier).await?,
-    })
-}
-
-/// Bytes free where `dir` is, or will be made.
-async fn free_bytes(host: &Host, dir: &Path) -> Result<u64, Error> {
-    let mut dir = dir;
-    while !host.files().exists(dir).await? {
-        match dir.parent() {
-            Some(parent) => dir = parent,
-            None => break,
-        }
-    }
-    Ok(host.files().free_bytes(dir).await?)
-}
-
-/// The user of the temporary servers. They never run as root.
-async fn mysqld_user(config: &Config, job: &Host) -> Result<Option<String>, Error> {
-    let login = job.command("id").arg("-u").run().await?;
-    let is_root = String::from_utf8_lossy(&login.stdout).trim() == "0";
-    let refuse = |reason: String| Error::Config {
-        place: "configuration".to_owned(),
-        section: "misc",
-        key: "mysqld-user",
-        reason,
-    };
-    let user = config.misc.mysqld_user.as_deref();
-    if !is_root {
-        let name = job.command("id").arg("-un").run().await?;
-        let name = String::from_utf8_lossy(&name.stdout).trim().to_owned();
-        return match user {
-            Some(user) if user != name => {
-                Err(refuse(format!("{} logs in as {name}, which cannot start servers as {user}", job.name())))
-            }
-            _ => Ok(None),
-        };
-    }
-    let user = user.unwrap_or("mysql");
-    if user == "root" {
-        return Err(refuse("must not be root".to_owned()));
-    }
-    if !job.command("id").arg("-u").arg("--").arg(user).output().await?.status.success() {
-        return Err(refuse(format!("{} has no user {user}, and servers are not run as root", job.name())));
-    }
-    Ok(Some(user.to_owned()))
 }
 
 /// Recovers the cluster and proves it.
@@ -213,14 +97,14 @@ async fn unless_cancelled<T>(
 
 /// One recovery while it runs.
 #[derive(Clone, Copy)]
-struct Recovery<'a> {
-    request: &'a Request,
-    hosts: &'a Hosts,
-    catalog: &'a Catalog,
-    facts: &'a Facts,
-    plan: &'a Plan,
-    watch: &'a Watch,
-    run_dirs: &'a RunDirs,
+pub(crate) struct Recovery<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) hosts: &'a Hosts,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) facts: &'a Facts,
+    pub(crate) plan: &'a Plan,
+    pub(crate) watch: &'a Watch,
+    pub(crate) run_dirs: &'a RunDirs,
 }
 
 impl Recovery<'_> {
@@ -231,8 +115,14 @@ impl Recovery<'_> {
         let outside = self.unpack(Path::new(""));
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         self.move_to_trash().await?;
-        let work =
-            WorkDir::open(&self.hosts.job, &config.work_dir, &self.plan.name, &self.request.earlier).await?;
+        let work = WorkDir::open(
+            &self.hosts.job,
+            &config.work_dir,
+            &self.plan.name,
+            &self.request.earlier,
+            Identity::of(self.plan),
+        )
+        .await?;
         let done = unless_cancelled(&self.request.cancel, self.act(&work)).await;
         let (unpacked, mut servers) = match done {
             Ok(done) => done,
@@ -295,6 +185,11 @@ impl Recovery<'_> {
     async fn move_to_trash(&self) -> Result<(), Error> {
         let Some(name) = &self.plan.to_trash else { return Ok(()) };
         let (store, dir) = (&self.hosts.store, &self.plan.store_dir);
+        // It may have been finished since the catalog was read.
+        match store.files().read(dir.join(name.as_str()).join("ok"), MAX_TEXT).await {
+            Ok(ok) if ok == b"ok\n" => return Ok(()),
+            _ => {}
+        }
         let trash = dir.join("trash");
         store.files().create_dir_all(&trash).await?;
         store.files().rename(dir.join(name.as_str()), trash.join(name.as_str())).await?;
@@ -323,11 +218,16 @@ impl Recovery<'_> {
         self.calcnode_base(work).await?;
         let jobs = self.plan.servers.iter().enumerate();
         let servers: Vec<_> = futures_util::stream::iter(jobs)
-            .map(|(index, server)| ServerRun { recovery: *self, work, base: &base, index, server }.run())
+            .map(|(index, server)| OneServer { recovery: *self, work, base: &base, index, server }.run())
             .buffered(self.plan.parallel)
             .try_collect()
             .await?;
-        self.ds_info(work, &servers).await?;
+        // What is recovered is recovered; somebody else's file in /tmp must not undo it.
+        if let Err(error) = self.ds_info(work, &servers).await {
+            let dir = self.request.config.misc.ds_info_dir.display();
+            self.watch
+                .warning(format!("the ds_info files could not be written to {dir}: {}", chain_of(&error)));
+        }
         Ok((unpacked, servers.into_iter().map(|(server, _)| server).collect()))
     }
 
@@ -341,7 +241,8 @@ impl Recovery<'_> {
         for (index, planned) in self.plan.backups.iter().enumerate() {
             let step = format!("unpack {}", planned.name);
             // Servers whose incrementals were begun need their streams again.
-            let again: Vec<_> = folders.iter().copied().filter(|f| half_prepared(work, f)).collect();
+            let again: Vec<_> =
+                folders.iter().copied().filter(|f| half_prepared(work.journal(), f)).collect();
             let folders = match (work.journal().is_finished("", &step), again.is_empty()) {
                 (true, true) => continue,
                 (true, false) if planned.used_for == UsedFor::Binlogs => continue,
@@ -371,7 +272,7 @@ impl Recovery<'_> {
     }
 
     /// The account of a server: of the last backup that names it.
-    async fn account(&self, work: &WorkDir, server: &str) -> Result<Account, Error> {
+    pub(crate) async fn account(&self, work: &WorkDir, server: &str) -> Result<Account, Error> {
         let mut missing = None;
         for name in self.plan.selection.chain.iter().rev() {
             let path = Plan::backup_dir(work.path(), name).join("calcnode_base/dbscale.conf");
@@ -391,11 +292,7 @@ impl Recovery<'_> {
         ))
     }
 
-    async fn ds_info(
-        &self,
-        work: &WorkDir,
-        servers: &[(RecoveredServer, Option<String>)],
-    ) -> Result<(), Error> {
+    async fn ds_info(&self, work: &WorkDir, servers: &[Recovered]) -> Result<(), Error> {
         let Some(stop) = &self.plan.stop else { return Ok(()) };
         let time = if self.plan.for_testing { stop.text.clone() } else { String::new() };
         let lines: Vec<_> = servers
@@ -460,254 +357,17 @@ fn written_bytes(unpacked: &Unpacked) -> u64 {
     io.and_then(serde_json::Value::as_u64).unwrap_or(0)
 }
 
+/// An error with its causes, in one line.
+fn chain_of(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn now() -> String {
     Local::now().to_rfc3339_opts(SecondsFormat::Millis, false)
 }
 
 /// Whether an earlier run was cut off while it laid incrementals over a datadir: that cannot be done twice.
-fn half_prepared(work: &WorkDir, folder: &str) -> bool {
-    work.journal().is_finished(folder, "prepare begun") && !work.journal().is_finished(folder, "prepare")
-}
-
-/// One server of a recovery while it runs.
-struct ServerRun<'a> {
-    recovery: Recovery<'a>,
-    work: &'a WorkDir,
-    base: &'a BaseDir,
-    index: usize,
-    server: &'a PlannedServer,
-}
-
-impl ServerRun<'_> {
-    fn host(&self) -> &Host {
-        &self.recovery.hosts.job
-    }
-
-    fn datadir(&self) -> PathBuf {
-        self.work.path().join("datadir").join(&self.server.folder)
-    }
-
-    fn server_dir(&self) -> PathBuf {
-        Plan::backup_dir(self.work.path(), self.recovery.plan.last()).join(&self.server.folder)
-    }
-
-    async fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        match self.host().files().read(self.server_dir().join(name), MAX_TEXT).await {
-            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
-            Err(error) if error.is_missing_file() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The folder whose binlogs are replayed, checked against what the backup itself says.
-    async fn binlogs_of(&self) -> Result<String, Error> {
-        let said = self.text("master_dir").await?;
-        let unlike = |planned: &str, found: &str| Error::Incomplete {
-            what: format!(
-                "{}: planned as a backup of {planned}, but its folder says {found}",
-                self.server.folder
-            ),
-        };
-        match (&self.server.choice.master, said) {
-            (Master::Own, None) => Ok(self.server.folder.clone()),
-            (Master::Own, Some(master)) => Err(unlike("a master", &format!("its master is {master}"))),
-            (Master::Folder(planned), Some(master)) if *planned != master => Err(unlike(planned, &master)),
-            (Master::Folder(planned), _) => Ok(planned.clone()),
-            (Master::InMasterDir, Some(master)) => Ok(master),
-            (Master::InMasterDir, None) => Err(unlike("a replica", "nothing of a master")),
-        }
-    }
-
-    /// `executed_gtids`: it must be there. It may be empty for a master, whose replay starts where its backup
-    /// ends; a replica's starts before that, and only GTIDs say what not to apply twice.
-    async fn executed(&self) -> Result<String, Error> {
-        let file = format!("{}/executed_gtids", self.server.folder);
-        let incomplete = |what: String| Error::Incomplete { what };
-        let backup = self.recovery.plan.last();
-        match self.text("executed_gtids").await? {
-            None => Err(incomplete(format!("backup {backup} has no {file}"))),
-            Some(text) if text.is_empty() && !matches!(self.server.choice.master, Master::Own) => {
-                Err(incomplete(format!(
-                    "{file} of backup {backup} is empty: the binlogs of a replica's master start before its \
-                     backup, and without GTIDs transactions would be applied twice"
-                )))
-            }
-            Some(text) => Ok(text),
-        }
-    }
-
-    async fn run(self) -> Result<(RecoveredServer, Option<String>), Error> {
-        let (plan, watch) = (self.recovery.plan, self.recovery.watch);
-        let folder = self.server.folder.as_str();
-        let mut steps = Vec::new();
-        let mut note = |step: &str, seconds: f64| steps.push(StepTime { step: step.to_owned(), seconds });
-        let binlogs_of = self.binlogs_of().await?;
-        let executed = self.executed().await?;
-        let account = self.recovery.account(self.work, &self.server.server).await?;
-        if let Some(done) = self.work.journal().result(folder, DONE) {
-            return self.done_before(done, &binlogs_of, &executed, account).await;
-        }
-        if !self.work.journal().is_finished(folder, "prepare") {
-            self.work.record(folder, "prepare begun").await?;
-            let chain = prepare::Chain {
-                host: self.host(),
-                tool: &self.recovery.facts.prepare,
-                config: &self.recovery.request.config,
-                catalog: self.recovery.catalog,
-                plan,
-                work: self.work.path(),
-                server: self.server,
-                watch,
-            };
-            let ((), seconds) = watch.step(folder, "prepare", chain.prepare()).await?;
-            note("prepare", seconds);
-            self.work.record(folder, "prepare").await?;
-        }
-        let datadir = self.datadir();
-        self.give_away(&datadir).await?;
-        let replay = self.replay(&binlogs_of, &executed, &datadir);
-        let ((ready, mut options), seconds) =
-            watch.step(folder, "choose the binlogs", replay.prepare()).await?;
-        note("choose the binlogs", seconds);
-        let of_backup = self.options_of_backup(&datadir).await?;
-        let mut all = of_backup.clone();
-        all.append(&mut options);
-        self.work.record(folder, REPLAY_BEGUN).await?;
-        let (server, seconds) = watch.step(folder, "start", self.start(&datadir, all, &account)).await?;
-        note("start", seconds);
-        let replayed = watch.step(folder, "replay", replay.run(ready, &server)).await;
-        let ((replayed, gtid_state, proved), seconds) = match replayed {
-            Ok(done) => done,
-            Err(error) => {
-                server.kill().await;
-                return Err(error);
-            }
-        };
-        note("replay", seconds);
-        let timeout = self.recovery.request.config.misc.conn_timeout;
-        let ((), seconds) = watch.step(folder, "stop", server.shutdown(timeout)).await?;
-        note("stop", seconds);
-        replay.clean().await?;
-        // A new identity is made at the next start.
-        self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
-        let first = self.first_binlog(&replay).await?;
-        let recovered = RecoveredServer {
-            group: self.server.group.clone(),
-            server: self.server.server.clone(),
-            folder: folder.to_owned(),
-            datadir,
-            version: self.base.version.to_string(),
-            base: plan.selection.chain[0].to_string(),
-            chain: plan.selection.chain.iter().map(ToString::to_string).collect(),
-            replay: replayed,
-            gtid_state,
-            proved,
-            steps,
-            port: None,
-            socket: None,
-            again: Some(Again { options: of_backup, account, server_id: self.server_id() }),
-        };
-        self.work.record_with(folder, DONE, serde_json::to_value(&recovered).ok()).await?;
-        Ok((recovered, first))
-    }
-
-    fn replay<'a>(&'a self, binlogs_of: &'a str, executed: &'a str, datadir: &'a Path) -> Replay<'a> {
-        let folder = self.server.folder.as_str();
-        let begun = self.work.journal().is_finished(folder, REPLAY_BEGUN);
-        let extends = self.recovery.facts.extends.as_ref();
-        Replay {
-            host: self.host(),
-            plan: self.recovery.plan,
-            server: self.server,
-            binlogs_of,
-            executed,
-            base: self.base,
-            datadir,
-            work: self.work.path(),
-            resume: begun || extends.is_some(),
-            held: extends.filter(|_| !begun).and_then(|finished| finished.state(folder)),
-            server_id: self.server_id(),
-            watch: self.recovery.watch,
-        }
-    }
-
-    /// With a stop time: the first binlog, for the companion tool, and all of them in one place.
-    async fn first_binlog(&self, replay: &Replay<'_>) -> Result<Option<String>, Error> {
-        if self.recovery.plan.stop.is_none() {
-            return Ok(None);
-        }
-        let first = replay.join_binlogs().await?;
-        Ok(first.map(|first| format!("{}/{first}", replay.binlogs_of)))
-    }
-
-    /// A server that an earlier run finished: what that run reported of it.
-    async fn done_before(
-        &self,
-        done: &serde_json::Value,
-        binlogs_of: &str,
-        executed: &str,
-        account: Account,
-    ) -> Result<(RecoveredServer, Option<String>), Error> {
-        let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
-            .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
-        let datadir = self.datadir();
-        let options = self.options_of_backup(&datadir).await?;
-        recovered.again = Some(Again { options, account, server_id: self.server_id() });
-        let first = self.first_binlog(&self.replay(binlogs_of, executed, &datadir)).await?;
-        Ok((recovered, first))
-    }
-
-    /// Servers run as another user: the datadir is theirs.
-    async fn give_away(&self, datadir: &Path) -> Result<(), Error> {
-        let plan = self.recovery.plan;
-        if let Some(user) = &plan.mysqld_user {
-            self.host()
-                .command("chown")
-                .arg("-R")
-                .arg(format!("{user}:"))
-                .arg("--")
-                .arg(datadir)
-                .run()
-                .await?;
-        }
-        self.host().command("chmod").arg("0700").arg("--").arg(datadir).run().await?;
-        Ok(())
-    }
-
-    /// A server id of its own: appliers pass over events that carry theirs.
-    fn server_id(&self) -> u32 {
-        u32::from(self.recovery.request.config.misc.server_tmp_port) + self.index as u32
-    }
-
-    async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<std::ffi::OsString>, Error> {
-        let layout = match self.host().files().read(datadir.join("backup-my.cnf"), MAX_TEXT).await {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.is_missing_file() => String::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let my_conf = self.text("my.conf").await?.unwrap_or_default();
-        Ok(server_options::of_backup(&layout, &my_conf, &self.base.version))
-    }
-
-    async fn start(
-        &self,
-        datadir: &Path,
-        options: Vec<std::ffi::OsString>,
-        account: &Account,
-    ) -> Result<TemporaryServer, Error> {
-        let launch = Launch {
-            host: self.host(),
-            base: self.base,
-            folder: &self.server.folder,
-            datadir,
-            tmp_dir: &self.work.path().join("tmp"),
-            options,
-            user: self.recovery.plan.mysqld_user.as_deref(),
-            account,
-            network: Network::None,
-            server_id: self.server_id(),
-            run_dirs: self.recovery.run_dirs,
-        };
-        launch.start().await
-    }
+fn half_prepared(journal: &Journal, folder: &str) -> bool {
+    journal.is_finished(folder, PREPARE_BEGUN) && !journal.is_finished(folder, PREPARE)
 }

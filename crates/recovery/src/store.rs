@@ -7,6 +7,9 @@ use remote_exec::{Host, Kind};
 
 use crate::Error;
 
+/// Largest text file of a backup that is read, in bytes: GTID sets of old clusters can be long.
+pub(crate) const MAX_TEXT: u64 = 64 << 20;
+
 /// Reads the catalog of the store below `dir` of `host`.
 ///
 /// A remote store is looked at with two commands, whatever its size: one lists it, one prints the small files.

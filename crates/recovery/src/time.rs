@@ -42,12 +42,7 @@ impl Zone {
     ///
     /// [`Error::BadTime`] for a local time that exists twice or not at all, at a change of daylight saving.
     pub fn instant(self, local: NaiveDateTime) -> Result<DateTime<Utc>, Error> {
-        let found = match self {
-            Self::Local => Local.from_local_datetime(&local).map(|t| t.to_utc()),
-            Self::Fixed(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
-            Self::Named(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
-        };
-        let reason = match found {
+        let reason = match self.found(local) {
             LocalResult::Single(instant) => return Ok(instant),
             LocalResult::Ambiguous(first, second) => format!(
                 "the clocks were set back: it was that time at {} and again at {}",
@@ -57,6 +52,23 @@ impl Zone {
             LocalResult::None => "the clocks were set forward: that time never was".to_owned(),
         };
         Err(Error::BadTime { text: local.to_string(), reason })
+    }
+
+    /// Every instant that `local` can mean in this zone: none, one, or the earlier and the later of two.
+    pub(crate) fn instants(self, local: NaiveDateTime) -> Vec<DateTime<Utc>> {
+        match self.found(local) {
+            LocalResult::None => Vec::new(),
+            LocalResult::Single(instant) => vec![instant],
+            LocalResult::Ambiguous(first, second) => vec![first, second],
+        }
+    }
+
+    fn found(self, local: NaiveDateTime) -> LocalResult<DateTime<Utc>> {
+        match self {
+            Self::Local => Local.from_local_datetime(&local).map(|t| t.to_utc()),
+            Self::Fixed(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
+            Self::Named(zone) => zone.from_local_datetime(&local).map(|t| t.to_utc()),
+        }
     }
 
     /// The local time of `instant` in this zone.

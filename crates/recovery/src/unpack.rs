@@ -16,6 +16,7 @@ use crate::hosts::Hosts;
 use crate::journal::os_arg;
 use crate::plan::{Plan, UsedFor};
 use crate::report::Unpacked;
+use crate::workdir::pass_through;
 use crate::worker::{self, Worker};
 
 /// What `encrypted_sample` holds.
@@ -27,7 +28,7 @@ const MAX_CLEAR_FILE: u64 = 16 << 20;
 /// Largest report of a worker that is read, in bytes.
 const MAX_REPORT: u64 = 64 << 20;
 /// The stream of one server. The spelling is what the backup tool writes.
-const STREAM: &str = "backup.xbsteam";
+pub(crate) const STREAM: &str = "backup.xbsteam";
 
 /// Everything that unpacking needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -77,10 +78,14 @@ impl Unpack<'_> {
         old.extend(folders.iter().map(|folder| Plan::stream_target(self.work, &backup.name, folder)));
         if backup.kind() == Kind::Full {
             old.push(self.work.join("datanode_base"));
+            // The driver's notes on how far it had prepared what is unpacked anew.
+            old.extend(folders.iter().map(|folder| crate::prepare::log_dir(self.work, folder)));
         }
         self.hosts.job.command("rm").args(["-rf", "--"]).args(&old).run().await?;
         if backup.kind() == Kind::Full {
-            self.hosts.job.files().create_dir_all(self.work.join("datanode_base")).await?;
+            let base = self.work.join("datanode_base");
+            self.hosts.job.files().create_dir_all(&base).await?;
+            pass_through(&self.hosts.job, &[base]).await?;
         }
         let mut unpacked = match &self.plan.tools.worker {
             Some(worker) => self.by_worker(worker, backup, folders).await?,

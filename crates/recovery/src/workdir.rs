@@ -19,10 +19,13 @@ use remote_exec::{Child, Host};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
+/// Largest marker that is read, in bytes: it has a line per server.
+const MAX_MARKER: u64 = 16 << 20;
 /// Exit status of `flock` when somebody else holds the lock, as a number and as an argument.
 const LOCKED_STATUS: u8 = 75;
 const LOCKED: &str = "75";
@@ -33,6 +36,45 @@ struct Marker {
     schema_version: u32,
     made_by: String,
     target: String,
+    /// Of a recovery that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recovery: Option<Identity>,
+}
+
+/// Version of the marker's shape.
+const MARKER_VERSION: u32 = 1;
+
+impl Marker {
+    fn new(target: &str, recovery: Option<Identity>) -> Self {
+        let made_by = format!("dbrecover {}", env!("CARGO_PKG_VERSION"));
+        Self { schema_version: MARKER_VERSION, made_by, target: target.to_owned(), recovery }
+    }
+
+    async fn write(&self, host: &Host, dir: &Path) -> Result<(), Error> {
+        let json = serde_json::to_vec_pretty(self).unwrap_or_default();
+        Ok(host.files().write(dir.join(MARKER), json, 0o644).await?)
+    }
+
+    /// Whether this recovery was begun in `dir`, by a program whose journal means the same; else why not.
+    async fn check(&self, host: &Host, dir: &Path) -> Result<(), Error> {
+        let refuse = |reason: String| {
+            Err(Error::NotResumable { host: host.name().to_owned(), path: dir.to_owned(), reason })
+        };
+        let text = host.files().read(dir.join(MARKER), MAX_MARKER).await?;
+        let Ok(begun) = serde_json::from_slice::<Self>(&text) else {
+            return refuse(format!("its {MARKER} is not understood"));
+        };
+        if begun.schema_version != self.schema_version || begun.made_by != self.made_by {
+            return refuse(format!("it was begun by {}, and this is {}", begun.made_by, self.made_by));
+        }
+        match (&self.recovery, &begun.recovery) {
+            (Some(now), Some(begun)) => match now.differs_from(begun) {
+                None => Ok(()),
+                Some(difference) => refuse(difference),
+            },
+            _ => refuse("it does not say what was begun".to_owned()),
+        }
+    }
 }
 
 /// What to do with what an earlier recovery left.
@@ -76,9 +118,11 @@ impl WorkDir {
         parent: &Path,
         name: &str,
         earlier: &Earlier,
+        recovery: Identity,
     ) -> Result<Self, Error> {
+        let marker = Marker::new(name, Some(recovery));
         if let Earlier::Extend(from) = earlier {
-            return Self::take_over(host, parent, name, from).await;
+            return Self::take_over(host, parent, name, from, &marker).await;
         }
         let files = host.files();
         let done = parent.join(name);
@@ -88,25 +132,36 @@ impl WorkDir {
                 return Err(Error::ForeignDirectory { host: host.name().to_owned(), path: existing.clone() });
             }
         }
-        files.create_dir_all(parent).await?;
+        if !files.exists(parent).await? {
+            files.create_dir_all(parent).await?;
+            pass_through(host, &[parent.to_owned()]).await?;
+        }
         let new = !files.exists(&path).await?;
         if new {
             files.create_dir_all(&path).await?;
         }
         let lock = lock(host, &path).await?;
         let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default() };
-        if !new {
-            match earlier {
-                Earlier::Resume => work.journal = Journal::read(host, &work.path).await?,
-                _ => work.empty().await?,
+        // A directory without a marker was made, and nothing else.
+        if !new && files.exists(work.path.join(MARKER)).await? {
+            if *earlier == Earlier::Resume {
+                if let Err(error) = marker.check(host, &work.path).await {
+                    work.unlock().await;
+                    return Err(error);
+                }
+                Journal::mend(host, &work.path).await?;
+                work.journal = Journal::read(host, &work.path).await?;
+            } else {
+                work.empty().await?;
             }
         }
-        work.mark(name).await?;
-        // Servers run as another user: they pass through, but do not list.
-        host.command("chmod").arg("0711").arg(&work.path).run().await?;
-        for dir in ["datadir", "tmp", "datanode_base"] {
-            files.create_dir_all(work.path.join(dir)).await?;
+        marker.write(host, &work.path).await?;
+        let mut dirs = vec![work.path.clone()];
+        dirs.extend(["datadir", "tmp", "datanode_base"].map(|dir| work.path.join(dir)));
+        for dir in &dirs {
+            files.create_dir_all(dir).await?;
         }
+        pass_through(host, &dirs).await?;
         Ok(work)
     }
 
@@ -149,7 +204,13 @@ impl WorkDir {
     }
 
     /// Takes over the finished recovery `from` under a new name. It does not look finished from here on.
-    async fn take_over(host: &Host, parent: &Path, name: &str, from: &str) -> Result<Self, Error> {
+    async fn take_over(
+        host: &Host,
+        parent: &Path,
+        name: &str,
+        from: &str,
+        marker: &Marker,
+    ) -> Result<Self, Error> {
         let files = host.files();
         let finished = parent.join(from);
         let path = Self::incomplete(parent, name);
@@ -176,22 +237,10 @@ impl WorkDir {
         // First the line, then the name: a directory that is under way always says what it came from.
         journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
         journal.take_over(from);
+        marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
         let done = parent.join(name);
-        let work = Self { host: host.clone(), done, path, lock: Some(held), journal };
-        work.mark(name).await?;
-        Ok(work)
-    }
-
-    /// Writes the marker.
-    async fn mark(&self, name: &str) -> Result<(), Error> {
-        let marker = Marker {
-            schema_version: 1,
-            made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
-            target: name.to_owned(),
-        };
-        let marker = serde_json::to_vec_pretty(&marker).unwrap_or_default();
-        Ok(self.host.files().write(self.path.join(MARKER), marker, 0o644).await?)
+        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal })
     }
 
     /// Removes what an earlier run left; the directory itself stays, its lock is on it.
@@ -235,7 +284,7 @@ impl WorkDir {
             && let Some(finished) = self.done.parent().map(|parent| parent.join(from))
         {
             // If this fails, the directory stays under way and --resume goes on with it.
-            if self.mark(from).await.is_ok() {
+            if Marker::new(from, None).write(&self.host, &self.path).await.is_ok() {
                 let _ = self.host.files().rename(&self.path, &finished).await;
             }
         }
@@ -245,6 +294,12 @@ impl WorkDir {
     async fn unlock(&mut self) {
         release(self.lock.take()).await;
     }
+}
+
+/// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.
+pub(crate) async fn pass_through(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
+    host.command("chmod").args(["0711", "--"]).args(dirs).run().await?;
+    Ok(())
 }
 
 /// Ends the process that holds a lock.

@@ -59,6 +59,75 @@ fn resume_goes_on_from_any_step_without_applying_anything_twice() -> Result<()> 
     Ok(())
 }
 
+/// The driver had prepared everything, and the power went before the journal said so.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_prepares_again_what_the_journal_does_not_know_to_be_prepared() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup).set("misc", "parallel", "1");
+    let mut running = job.start()?;
+    running.wait_until("prepared", || says(&job, ": choose the binlogs start"))?;
+    running.end(Signal::INT)?;
+    let journal = incomplete(&job).join("journal.jsonl");
+    let text = fs::read_to_string(&journal)?;
+    let cut = text.find(r#""step":"prepare"}"#).context("no prepared server in the journal")?;
+    let cut = text[..cut].rfind('\n').context("more than one line")?;
+    // And the next line was being written.
+    fs::write(&journal, &text[..cut + 9])?;
+    job.args(&["--resume"]).succeed()?;
+    job.verify(&store.truth, &last.groups)
+}
+
+/// The name of a work directory says only what the user wrote.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_goes_on_with_the_same_recovery_only() -> Result<()> {
+    let store = Store::masters()?;
+    let to = moment(&store, 0, 1)?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&time(to)).set("misc", "parallel", "1");
+    let mut running = job.start()?;
+    running.wait_until("replay", || says(&job, ": replay start"))?;
+    running.end(Signal::INT)?;
+    job.args(&["--resume"]);
+    // A minute to the west: the same words are another instant.
+    let offset = chrono::Local::now().offset().local_minus_utc() / 60 - 1;
+    let sign = if offset < 0 { '-' } else { '+' };
+    job.set("misc", "time-zone", format!("{sign}{:02}:{:02}", offset.abs() / 60, offset.abs() % 60));
+    job.refuse(2, &["stop time: it was", "without --resume"])?;
+    job.unset("misc", "time-zone");
+    // Another store with the same backups.
+    let other = lab::recovery::Damaged::copy(&store)?;
+    job.set("backup-store", "dir", other.store.dir.to_string_lossy());
+    job.refuse(2, &["store: it was", "without --resume"])?;
+    job.set("backup-store", "dir", store.dir.to_string_lossy());
+    // Another version of the program.
+    let marker = incomplete(&job).join(".dbrecover");
+    let text = fs::read_to_string(&marker)?;
+    fs::write(&marker, text.replacen("dbrecover 0", "dbrecover 99", 1))?;
+    job.refuse(2, &["dbrecover 99", "without --resume"])?;
+    fs::write(&marker, text)?;
+    job.succeed()?;
+    job.verify(&store.truth, &to.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
+    let store = Store::masters()?;
+    let to = moment(&store, 0, 1)?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&time(to)).set("misc", "parallel", "1").with_stock_tools()?;
+    let mut running = job.start()?;
+    running.wait_until("replay", || says(&job, ": replay start"))?;
+    running.end(Signal::INT)?;
+    job.args(&["--resume"]).refuse(2, &["would apply transactions twice", "without --resume"])?;
+    job.set_args(&[]).succeed()?;
+    job.verify(&store.truth, &to.groups)
+}
+
 #[test]
 #[ignore = "needs MySQL; run: ./test"]
 fn resume_goes_on_with_mysql() -> Result<()> {

@@ -111,7 +111,39 @@ fn every_replay_method_gives_the_same() -> Result<()> {
 #[ignore = "needs mariadbd; run: ./test"]
 fn the_stock_tools_give_the_same() -> Result<()> {
     let store = Store::masters()?;
-    Job::new(&store)?.with_stock_tools()?.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)
+    proved_by_stock_tools(&store)
+}
+
+/// The GTID state is proved without the worker too.
+fn proved_by_stock_tools(store: &Store) -> Result<()> {
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(store)?;
+    job.with_stock_tools()?;
+    for to_moment in [true, false] {
+        match to_moment {
+            true => job.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?,
+            false => job.recovers_point(&store.truth, last)?,
+        }
+        let report = std::fs::read(job.work_dir().join("recovery-report.json"))?;
+        let report: serde_json::Value = serde_json::from_slice(&report)?;
+        for server in report["servers"].as_array().context("no servers")? {
+            assert_eq!(server["proved"], true, "{server}");
+            assert!(server["replay"]["transactions"].as_u64().is_some_and(|n| n > 0), "{server}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_stock_tools_prove_the_state_of_replicas() -> Result<()> {
+    proved_by_stock_tools(&Store::replicas()?)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn the_stock_tools_prove_the_state_of_mysql() -> Result<()> {
+    proved_by_stock_tools(&Store::mysql()?)
 }
 
 #[test]
@@ -204,6 +236,18 @@ fn the_files_of_the_companion_tool_are_written_for_a_stop_time() -> Result<()> {
     let binlog = std::path::Path::new(fields[2]);
     assert!(binlog.starts_with(job.work_dir()) && binlog.exists(), "{lines:?}");
     Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_recovery_does_not_fail_over_files_that_it_makes_for_another_tool() -> Result<()> {
+    let store = Store::masters()?;
+    let moment = moment(&store.truth, 0, false)?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&moment.time.to_string()).set("misc", "ds-info-dir", "/nonexistent/ds_info");
+    let outcome = job.succeed()?;
+    assert!(outcome.stderr.contains("ds_info files could not be written"), "{}", outcome.stderr);
+    job.verify(&store.truth, &moment.groups)
 }
 
 #[test]

@@ -86,6 +86,43 @@ fn no_target_at_all_is_refused() -> Result<()> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn a_work_directory_in_the_store_is_refused_whatever_way_it_is_said() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = last(&store)?;
+    let link = job.dir().join("link");
+    std::os::unix::fs::symlink(&store.dir, &link)?;
+    for dir in [store.dir.join("recovered"), store.dir.clone(), link.join("a/../recovered")] {
+        job.set("recovery-job-server", "work-dir", dir.to_string_lossy());
+        job.refuse(2, &["work-dir", "lies in the backup store"])?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_failure_is_a_document_for_programs_too() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = Job::new(&store)?;
+    job.to_time("2101-02-03 04:05:06").args(&["--json", "--log-format", "json"]);
+    let outcome = job.refuse(3, &[])?;
+    let document: serde_json::Value = serde_json::from_str(&outcome.stdout)?;
+    let lines: Vec<serde_json::Value> =
+        outcome.stderr.lines().map(serde_json::from_str).collect::<Result<_, _>>().context(outcome.stderr)?;
+    let last = lines.last().context("no line")?;
+    assert!(lines.iter().all(|line| line["schema_version"] == 1 && line["at"].is_string()), "{lines:?}");
+    for error in [&document["error"], &last["error"]] {
+        assert_eq!((&error["class"], &error["exit_code"]), (&"nothing".into(), &3.into()), "{error}");
+        assert!(
+            error["message"].as_str().is_some_and(|text| text.contains("2101-02-03 04:05:06")),
+            "{error}"
+        );
+        assert!(error["hint"].as_str().is_some_and(|text| text.contains("dbrecover list")), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn a_work_directory_of_somebody_else_is_left_alone() -> Result<()> {
     let job = last(&Store::masters()?)?;
     let precious = job.work_dir().join("precious");
@@ -333,12 +370,13 @@ fn a_disk_that_fills_up_ends_in_an_error_and_leaves_nothing_running() -> Result<
     let small = job.dir().join("small");
     fs::create_dir(&small)?;
     // Enough for the look before the start, then eaten by somebody else.
-    let mount = Mount::tmpfs(&small, "1g")?;
+    let mount = Mount::tmpfs(&small, "4g")?;
     job.set("recovery-job-server", "work-dir", small.to_string_lossy());
     let mut running = job.start()?;
     running
         .wait_until("it works", || fs::read_dir(&small).is_ok_and(|mut entries| entries.next().is_some()))?;
-    let _ = fs::write(small.join("hog"), vec![1; 1 << 30]);
+    let mut hog = fs::File::create(small.join("hog"))?;
+    while std::io::Write::write_all(&mut hog, &[1; 1 << 20]).is_ok() {}
     let outcome = running.finish()?;
     assert!(matches!(outcome.code, 1 | 4), "{}: {}", outcome.code, outcome.stderr);
     job.nothing_finished()?;
@@ -399,6 +437,38 @@ fn a_second_recovery_in_the_same_work_directory_is_refused() -> Result<()> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn an_incomplete_backup_that_is_being_written_stays_where_it_is() -> Result<()> {
+    let copy = Damaged::copy(&Store::masters()?)?;
+    let before = &copy.store.truth.points[1];
+    fs::remove_file(copy.backup(2).join("ok"))?;
+    age(&copy.backup(2))?;
+    // One of its streams grows.
+    change(&copy.server(2, "auth").join("backup.xbsteam"), |_| {})?;
+    let fingerprint = lab::recovery::fingerprint(&copy.store.dir)?;
+    let mut job = Job::new(&copy.store)?;
+    let outcome = job.to_backup(&before.backup).succeed()?;
+    assert!(outcome.stderr.contains("may be being taken right now"), "{}", outcome.stderr);
+    assert_eq!(lab::recovery::fingerprint(&copy.store.dir)?, fingerprint, "the store was changed");
+    job.verify(&copy.store.truth, &before.groups)
+}
+
+/// Makes everything below `dir` two hours old. Files are replaced: their inodes may be shared with the kept store.
+fn age(dir: &std::path::Path) -> Result<()> {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 3600);
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            age(&path)?;
+        } else {
+            change(&path, |_| {})?;
+            fs::File::options().append(true).open(&path)?.set_modified(then)?;
+        }
+    }
+    Ok(fs::File::open(dir)?.set_modified(then)?)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn an_incomplete_newest_backup_goes_to_trash_unless_told_otherwise() -> Result<()> {
     let store = Store::masters()?;
     let newest = &store.truth.points[2].backup;
@@ -406,6 +476,7 @@ fn an_incomplete_newest_backup_goes_to_trash_unless_told_otherwise() -> Result<(
 
     let copy = Damaged::copy(&store)?;
     fs::remove_file(copy.backup(2).join("ok"))?;
+    age(&copy.backup(2))?;
     Job::new(&copy.store)?.to_backup(&before.backup).args(&["--read-only-store"]).succeed()?;
     assert!(copy.backup(2).exists());
 

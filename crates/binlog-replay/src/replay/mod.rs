@@ -38,7 +38,7 @@ mod whereabouts;
 pub use dialect::Dialect;
 pub use error::Error;
 pub use method::{Choice, Method};
-pub use options::{GtidUse, ServerNeeds, server_options};
+pub use options::{GtidUse, ServerNeeds, redo_bytes, server_options};
 pub use outcome::{LeftOut, Mark, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 pub use request::{Account, OnError, Request, SCHEMA_VERSION, StartAt, TargetAt};
 pub use run::{clean, plan, prepare, run};

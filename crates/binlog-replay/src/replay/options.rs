@@ -72,7 +72,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
     set("relay-log-recovery", "OFF");
     set("sync-relay-log", "0");
     set(&format!("{replica}-sql-verify-checksum"), "ON");
-    let redo = (needs.buffer_pool / 2).clamp(128 << 20, 1 << 30);
+    let redo = redo_bytes(needs.buffer_pool);
     if maria {
         set("innodb-log-file-size", &redo.to_string());
         set("innodb-io-capacity", "2000");
@@ -106,6 +106,11 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         options.push(format!("--skip-log-{}-updates", if mysql(8, 0, 26) { "replica" } else { "slave" }));
     }
     options
+}
+
+/// Bytes of redo log that a server with this buffer pool has, from its start on and after its end.
+pub fn redo_bytes(buffer_pool: u64) -> u64 {
+    (buffer_pool / 2).clamp(128 << 20, 1 << 30)
 }
 
 fn gtid_mode(gtids: GtidUse, set: &mut impl FnMut(&str, &str)) {

@@ -41,11 +41,20 @@ fn hint(error: &Error) -> Option<String> {
         Error::Catalog(backup_catalog::Error::NoBackups) => {
             "is [backup-store] dir the directory that holds the UTC…-full and UTC…-inc folders?".to_owned()
         }
+        Error::Catalog(backup_catalog::Error::LostGroup { group, .. }) => {
+            format!("--without-group {group} says that it is meant to be left out; an earlier backup may hold it")
+        }
+        Error::Unlike { .. } => {
+            "the backup is not what it says; recover to one before it, whose binlogs may reach as far".to_owned()
+        }
         Error::NeedPassword { .. } => "give it by --password-file FILE or in DBRECOVER_PASSWORD".to_owned(),
         Error::WrongPassword { .. } => "nothing was touched; try again with another --password-file".to_owned(),
         Error::NoSpace { .. } => "free some, or name another work-dir in [recovery-job-server]".to_owned(),
         Error::ForeignDirectory { path, .. } => {
             format!("move {} away, or name another work-dir in [recovery-job-server]", path.display())
+        }
+        Error::NotResumable { .. } => {
+            "begin anew without --resume, or ask for what was begun".to_owned()
         }
         Error::Busy { .. } => "wait for the other recovery, or name another work-dir".to_owned(),
         Error::Login { .. } => {

@@ -47,6 +47,20 @@ pub(crate) struct Format {
 }
 
 pub(crate) fn run(args: Args) -> Outcome {
+    let json = args.format.json;
+    list(args).or_else(|failure| match failure.exit {
+        // The document about a store of which nothing can be recovered was printed.
+        Exit::Nothing => Err(failure),
+        _ if json => {
+            let document = serde_json::json!({"schema_version": SCHEMA_VERSION, "error": failure.json()});
+            writeln!(io::stdout().lock(), "{document:#}").context("cannot write to standard output")?;
+            Err(failure)
+        }
+        _ => Err(failure),
+    })
+}
+
+fn list(args: Args) -> Outcome {
     let Some(store) = args.store else { return configured(&args.config_file, args.format) };
     let catalog = Catalog::read(&DirStore::new(&store))
         .with_context(|| format!("the store {}", store.display()))
@@ -79,7 +93,7 @@ pub(crate) fn print(catalog: &Catalog, store: &str, format: Format) -> Outcome {
     stdout.lock().write_all(text.as_bytes()).context("cannot write to standard output")?;
     if catalog.windows().is_empty() {
         let error = anyhow::anyhow!("nothing can be recovered from {store}");
-        return Err(Failure { exit: Exit::Nothing, error, hint: None });
+        return Err(Failure::new(Exit::Nothing, error));
     }
     Ok(())
 }

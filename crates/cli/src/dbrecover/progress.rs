@@ -149,8 +149,15 @@ impl Progress {
             Event::Debug(text) => serde_json::json!({"event": "debug", "text": text}),
             _ => return,
         };
-        self.line(&value.to_string());
+        json_line(value);
     }
+}
+
+/// Writes an object as one line to standard error, with its version and the time.
+pub(crate) fn json_line(mut object: serde_json::Value) {
+    object["schema_version"] = recovery::SCHEMA_VERSION.into();
+    object["at"] = chrono::Local::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, false).into();
+    let _ = writeln!(std::io::stderr().lock(), "{object}");
 }
 
 fn style(template: &str) -> ProgressStyle {

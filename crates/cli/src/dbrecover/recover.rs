@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use crate::hints;
-use crate::progress::{LogFormat, Progress};
+use crate::progress::{self, LogFormat, Progress};
 
 /// What a recovery and its plan are asked with. The first two are those of older versions.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "recovery.conf", global = true)]
+    #[arg(long, value_name = "FILE", default_value = "recovery.conf")]
     pub(crate) config_file: PathBuf,
 
     /// Password of encrypted backups; every user of this machine can read it there, so prefer --password-file,
@@ -39,6 +39,11 @@ pub(crate) struct RecoverArgs {
     /// Leave these transactions out on the way there; each server leaves out those of its own binlogs
     #[arg(long, value_name = "GTIDS")]
     skip_gtid: Option<String>,
+
+    /// Do not recover this replication group; may be given several times. Needed for a group that was taken out of the
+    /// cluster between the backups
+    #[arg(long, value_name = "GROUP")]
+    without_group: Vec<String>,
 
     /// Go on with a recovery that was cut off, where its journal ends
     #[arg(long)]
@@ -66,7 +71,7 @@ pub(crate) struct RecoverArgs {
     json: bool,
 
     /// Form of the messages on standard error
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 }
 
@@ -115,9 +120,31 @@ impl TargetArgs {
 impl RecoverArgs {
     /// Runs the recovery, or only plans it.
     pub(crate) fn run(self, only_plan: bool) -> Outcome {
+        let (json, format) = (self.json, self.log_format);
+        let mut failure = match self.go(only_plan) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if json {
+            let document = serde_json::json!({
+                "schema_version": recovery::SCHEMA_VERSION, "error": failure.json()
+            });
+            writeln!(io::stdout().lock(), "{document:#}")?;
+        }
+        if format == LogFormat::Json {
+            progress::json_line(serde_json::json!({"event": "error", "error": failure.json()}));
+            failure.told = true;
+        }
+        Err(failure)
+    }
+
+    fn go(self, only_plan: bool) -> Outcome {
         let mut config = Config::read(&self.config_file).map_err(hints::failure)?;
         if let Some(parallel) = self.parallel {
             config.misc.parallel = Some(parallel.into());
+        }
+        if !self.without_group.is_empty() {
+            config.without_groups = self.without_group;
         }
         let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
         let told = progress.clone();
@@ -242,12 +269,13 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     if let Some(user) = &plan.mysqld_user {
         writeln!(out, "servers run  as {user}")?;
     }
-    writeln!(
-        out,
-        "disk         at least {} needed, {} free",
-        bytes(plan.bytes_needed),
-        bytes(plan.bytes_free)
-    )?;
+    let more = if plan.compressed { ", and what compressed streams grow to" } else { "" };
+    let (needed, free) = (bytes(plan.bytes_needed), bytes(plan.bytes_free));
+    writeln!(out, "disk         at least {needed} needed{more}; {free} free")?;
+    writeln!(out, "memory       {} for each of {} servers at once", bytes(plan.buffer_pool), plan.parallel)?;
+    for group in &plan.without_groups {
+        writeln!(out, "left out     the group {group}")?;
+    }
     if let Some(name) = &plan.to_trash {
         writeln!(out, "to trash     {name}, which is not complete")?;
     }

@@ -32,6 +32,7 @@ pub const KEYS: &[Key] = &[
     key("recover-to", "before-gtid", None, "GTIDs before the first of which to stop"),
     key("recover-to", "until-position", None, "binlog position to recover to, [SERVER/]FILE:POS"),
     key("recover-to", "skip-gtid", None, "GTIDs of transactions to leave out"),
+    key("recover-to", "without-group", None, "replication groups to leave out, separated by commas"),
     key("backup-store", "ip", None, "address of the backup store"),
     key("backup-store", "port", Some("22"), "ssh port"),
     key("backup-store", "user", None, "login user"),

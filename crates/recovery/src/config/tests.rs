@@ -153,3 +153,17 @@ fn nothing_that_is_printed_for_debugging_holds_a_password() {
     let printed = format!("{:?}", parse(ORIGINAL).unwrap());
     assert!(!printed.contains("1%2#3;4") && !printed.contains("admin:admin"));
 }
+
+#[test]
+fn line_ends_and_a_byte_order_mark_of_another_system_change_nothing() {
+    let config = parse(&format!("\u{feff}{}", MINIMAL.replace('\n', "\r\n"))).unwrap();
+    assert_eq!(config.store_dir, Path::new("/b"));
+    assert_eq!(config.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn groups_to_leave_out_are_separated_by_commas() {
+    let config = parse(&MINIMAL.replace("-inc\n", "-inc\nwithout-group = normal_0 , normal_1,\n")).unwrap();
+    assert_eq!(config.without_groups, ["normal_0", "normal_1"]);
+    assert!(parse(MINIMAL).unwrap().without_groups.is_empty());
+}

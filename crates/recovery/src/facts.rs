@@ -1,0 +1,176 @@
+//! What a plan needs to know of the hosts.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use backup_catalog::{BackupName, Catalog};
+use remote_exec::Host;
+use xtra_driver::Tool;
+
+use crate::Error;
+use crate::config::Config;
+use crate::hosts::Hosts;
+use crate::plan::{Finished, Located, Plan};
+use crate::prepare;
+use crate::request::Request;
+use crate::unpack::STREAM;
+use crate::workdir::WorkDir;
+use crate::worker::Tools;
+
+/// How much of a stream tells the name of its first member, in bytes: a header is 26 and the name 512 at most.
+const STREAM_HEAD: &str = "1024";
+/// Endings of compressed members.
+const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
+
+/// An incomplete backup in which something changed as lately as this may be being taken right now: a backup tool writes
+/// its stream all the time, and waits minutes at most for a lock.
+pub(crate) const LEFT_ALONE: Duration = Duration::from_secs(3600);
+
+/// What was found on the hosts.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// The xtrabackup or mariabackup program.
+    pub prepare: Tool,
+    /// Who unpacks and replays.
+    pub tools: Tools,
+    /// Bytes free for the work directory.
+    pub free: u64,
+    /// Cores of the job server.
+    pub cores: usize,
+    /// Memory of the job server, in bytes.
+    pub memory: u64,
+    /// The newest backup of the store is not complete, and something in it changed lately.
+    pub newest_is_written: bool,
+    /// The work directory lies in the store's directory.
+    pub work_dir_in_store: bool,
+    /// The user of the temporary servers; `None`: the login user.
+    pub mysqld_user: Option<String>,
+    /// Where the target and what is left out lie, if they are GTIDs or a position.
+    pub located: Option<Located>,
+    /// The finished recovery to start from.
+    pub extends: Option<Finished>,
+}
+
+pub(crate) async fn facts(
+    request: &Request,
+    hosts: &Hosts,
+    catalog: &Catalog,
+    name: &str,
+) -> Result<Facts, Error> {
+    let config = &request.config;
+    let job = &hosts.job;
+    let work = WorkDir::incomplete(&config.work_dir, name);
+    let cores = job.command("nproc").output().await?;
+    Ok(Facts {
+        prepare: prepare::detect(config, job).await?,
+        tools: Tools::find(config, job, &work, request.program.as_deref()).await?,
+        free: free_bytes(job, &config.work_dir).await?,
+        cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
+        memory: memory(job).await?,
+        newest_is_written: match catalog.newest_incomplete() {
+            Some(newest) => is_written(&hosts.store, &config.store_dir, newest).await?,
+            None => false,
+        },
+        work_dir_in_store: hosts.shared_store && is_below(job, &config.work_dir, &config.store_dir).await?,
+        mysqld_user: mysqld_user(config, job).await?,
+        located: None,
+        extends: Finished::find(job, &config.work_dir, name, &request.earlier).await?,
+    })
+}
+
+/// Whether something in an incomplete backup changed lately, by the store's own clock.
+async fn is_written(store: &Host, dir: &Path, name: &BackupName) -> Result<bool, Error> {
+    let lately = format!("-{}", LEFT_ALONE.as_secs() / 60);
+    let mut find = store.command("find").arg(dir.join(name.as_str()));
+    let tar = dir.join("encrypted").join(format!("{name}.tar.encrypted"));
+    if store.files().exists(&tar).await? {
+        find = find.arg(tar);
+    }
+    let found = find.args(["-mmin", &lately, "-print", "-quit"]).output().await?;
+    // What cannot be looked at is nothing to be moved.
+    Ok(!found.status.success() || !found.stdout.is_empty())
+}
+
+/// Whether `path` is `dir` or lies below it, links followed; neither needs to exist.
+async fn is_below(host: &Host, path: &Path, dir: &Path) -> Result<bool, Error> {
+    let real = host.command("realpath").args(["-mz", "--"]).arg(path).arg(dir).run().await?;
+    let mut real = real.stdout.split(|byte| *byte == 0).map(|path| Path::new(OsStr::from_bytes(path)));
+    Ok(matches!((real.next(), real.next()), (Some(path), Some(dir)) if path.starts_with(dir)))
+}
+
+/// Bytes of memory of a machine; 0 where it does not say.
+async fn memory(host: &Host) -> Result<u64, Error> {
+    let text = host.command("cat").arg("/proc/meminfo").output().await?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    Ok(kib.map_or(0, |kib: u64| kib * 1024))
+}
+
+/// Whether the streams of a planned recovery are compressed; encrypted ones may be.
+pub(crate) async fn compressed(store: &Host, plan: &Plan) -> Result<bool, Error> {
+    let Some(full) = plan.backups.first() else { return Ok(false) };
+    if full.encrypted {
+        return Ok(true);
+    }
+    // An agent's answer is text.
+    if !store.streams() {
+        return Ok(false);
+    }
+    for server in &plan.servers {
+        let stream = Plan::backup_dir(&plan.store_dir, &full.name).join(&server.folder).join(STREAM);
+        let head = store.command("head").args(["-c", STREAM_HEAD, "--"]).arg(stream).output().await?;
+        let mut reader = xbstream::Reader::new(head.stdout.as_slice());
+        // What is wrong with it is found when it is unpacked.
+        if let Ok(Some(chunk)) = reader.next_chunk() {
+            let name = chunk.header().path().as_os_str().as_bytes().to_vec();
+            return Ok(COMPRESSED.iter().any(|ending| name.ends_with(ending.as_bytes())));
+        }
+    }
+    Ok(false)
+}
+
+/// Bytes free where `dir` is, or will be made.
+async fn free_bytes(host: &Host, dir: &Path) -> Result<u64, Error> {
+    let mut dir = dir;
+    while !host.files().exists(dir).await? {
+        match dir.parent() {
+            Some(parent) => dir = parent,
+            None => break,
+        }
+    }
+    Ok(host.files().free_bytes(dir).await?)
+}
+
+/// The user of the temporary servers. They never run as root.
+async fn mysqld_user(config: &Config, job: &Host) -> Result<Option<String>, Error> {
+    let login = job.command("id").arg("-u").run().await?;
+    let is_root = String::from_utf8_lossy(&login.stdout).trim() == "0";
+    let refuse = |reason: String| Error::Config {
+        place: "configuration".to_owned(),
+        section: "misc",
+        key: "mysqld-user",
+        reason,
+    };
+    let user = config.misc.mysqld_user.as_deref();
+    if !is_root {
+        let name = job.command("id").arg("-un").run().await?;
+        let name = String::from_utf8_lossy(&name.stdout).trim().to_owned();
+        return match user {
+            Some(user) if user != name => {
+                Err(refuse(format!("{} logs in as {name}, which cannot start servers as {user}", job.name())))
+            }
+            _ => Ok(None),
+        };
+    }
+    let user = user.unwrap_or("mysql");
+    if user == "root" {
+        return Err(refuse("must not be root".to_owned()));
+    }
+    if !job.command("id").arg("-u").arg("--").arg(user).output().await?.status.success() {
+        return Err(refuse(format!("{} has no user {user}, and servers are not run as root", job.name())));
+    }
+    Ok(Some(user.to_owned()))
+}

@@ -1,0 +1,352 @@
+//! The recovery of one server, from its unpacked backups to a stopped server that was proved.
+//!
+//! Each stage is a value that only the stage before it makes: [`Unpacked`] → [`Prepared`] → [`Chosen`] →
+//! [`Running`] → [`RecoveredServer`].
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use backup_catalog::Master;
+use backup_catalog::dbscale::Account;
+use remote_exec::Host;
+
+use crate::Error;
+use crate::journal::{DONE, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
+use crate::physical::Physical;
+use crate::plan::{Plan, PlannedServer};
+use crate::prepare;
+use crate::replay::{Ready, Replay};
+use crate::report::{Again, RecoveredServer, Replayed, StepTime};
+use crate::run::Recovery;
+use crate::server::{BaseDir, Launch, Network, TemporaryServer};
+use crate::server_options;
+use crate::store::MAX_TEXT;
+use crate::workdir::WorkDir;
+
+/// One server of a recovery while it runs.
+#[derive(Clone, Copy)]
+pub(crate) struct OneServer<'a> {
+    pub(crate) recovery: Recovery<'a>,
+    pub(crate) work: &'a WorkDir,
+    pub(crate) base: &'a BaseDir,
+    pub(crate) index: usize,
+    pub(crate) server: &'a PlannedServer,
+}
+
+/// What a server became, and its first binlog for the companion tool.
+pub(crate) type Recovered = (RecoveredServer, Option<String>);
+
+/// What the last backup of the chain says about the server.
+struct Facts {
+    /// The folder whose binlogs are replayed.
+    binlogs_of: String,
+    /// `executed_gtids`; may be empty.
+    executed: String,
+    account: Account,
+}
+
+/// Its streams are unpacked.
+struct Unpacked<'a> {
+    one: OneServer<'a>,
+    steps: Vec<StepTime>,
+}
+
+/// Its datadir is prepared, and says of itself what the store says of it.
+struct Prepared<'a> {
+    one: OneServer<'a>,
+    datadir: PathBuf,
+    steps: Vec<StepTime>,
+}
+
+/// What will be replayed is chosen, and read once.
+struct Chosen<'a> {
+    one: OneServer<'a>,
+    datadir: PathBuf,
+    /// Options that the backup and the replay ask for.
+    options: Vec<OsString>,
+    ready: Ready,
+    steps: Vec<StepTime>,
+}
+
+/// Its temporary server answers.
+struct Running<'a> {
+    one: OneServer<'a>,
+    server: TemporaryServer,
+    ready: Ready,
+    steps: Vec<StepTime>,
+}
+
+/// Everything was replayed and proved; its server is stopped.
+struct Stopped {
+    replayed: Replayed,
+    gtid_state: String,
+    proved: bool,
+    steps: Vec<StepTime>,
+}
+
+fn note(steps: &mut Vec<StepTime>, step: &str, seconds: f64) {
+    steps.push(StepTime { step: step.to_owned(), seconds });
+}
+
+impl<'a> OneServer<'a> {
+    /// Recovers the server, from where the journal says it is.
+    pub(crate) async fn run(self) -> Result<Recovered, Error> {
+        let facts = self.facts().await?;
+        let datadir = self.datadir();
+        let replay = self.replay(&facts, &datadir);
+        if let Some(done) = self.work.journal().result(self.folder(), DONE) {
+            return self.done_before(done, facts.account.clone(), &replay).await;
+        }
+        let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&facts).await?;
+        let running = prepared.choose(&replay).await?.start(&facts.account).await?;
+        let stopped = running.replay(&replay).await?;
+        replay.clean().await?;
+        // A new identity is made at the next start.
+        self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
+        let first = self.first_binlog(&replay).await?;
+        let options = self.options_of_backup(&datadir).await?;
+        let chain = &self.recovery.plan.selection.chain;
+        let recovered = RecoveredServer {
+            group: self.server.group.clone(),
+            server: self.server.server.clone(),
+            folder: self.folder().to_owned(),
+            datadir,
+            version: self.base.version.to_string(),
+            base: chain[0].to_string(),
+            chain: chain.iter().map(ToString::to_string).collect(),
+            replay: stopped.replayed,
+            gtid_state: stopped.gtid_state,
+            proved: stopped.proved,
+            steps: stopped.steps,
+            port: None,
+            socket: None,
+            again: Some(Again { options, account: facts.account, server_id: self.server_id() }),
+        };
+        self.work.record_with(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
+        Ok((recovered, first))
+    }
+
+    fn host(&self) -> &'a Host {
+        &self.recovery.hosts.job
+    }
+
+    fn folder(&self) -> &'a str {
+        &self.server.folder
+    }
+
+    fn datadir(&self) -> PathBuf {
+        self.work.path().join("datadir").join(self.folder())
+    }
+
+    /// A server id of its own: appliers pass over events that carry theirs.
+    fn server_id(&self) -> u32 {
+        u32::from(self.recovery.request.config.misc.server_tmp_port) + self.index as u32
+    }
+
+    /// A small file of the server's folder in the last backup, without blanks around it; `None` if it is not there.
+    async fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last()).join(self.folder());
+        match self.host().files().read(dir.join(name), MAX_TEXT).await {
+            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
+            Err(error) if error.is_missing_file() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn facts(&self) -> Result<Facts, Error> {
+        Ok(Facts {
+            binlogs_of: self.binlogs_of().await?,
+            executed: self.executed().await?,
+            account: self.recovery.account(self.work, &self.server.server).await?,
+        })
+    }
+
+    /// The folder whose binlogs are replayed, checked against what the backup itself says.
+    async fn binlogs_of(&self) -> Result<String, Error> {
+        let said = self.text("master_dir").await?;
+        let unlike = |planned: &str, found: &str| Error::Incomplete {
+            what: format!("{}: planned as a backup of {planned}, but its folder says {found}", self.folder()),
+        };
+        match (&self.server.choice.master, said) {
+            (Master::Own, None) => Ok(self.folder().to_owned()),
+            (Master::Own, Some(master)) => Err(unlike("a master", &format!("its master is {master}"))),
+            (Master::Folder(planned), Some(master)) if *planned != master => Err(unlike(planned, &master)),
+            (Master::Folder(planned), _) => Ok(planned.clone()),
+            (Master::InMasterDir, Some(master)) => Ok(master),
+            (Master::InMasterDir, None) => Err(unlike("a replica", "nothing of a master")),
+        }
+    }
+
+    /// `executed_gtids`: it must be there. It may be empty for a master, whose replay starts where its backup
+    /// ends; a replica's starts before that, and only GTIDs say what not to apply twice.
+    async fn executed(&self) -> Result<String, Error> {
+        let file = format!("{}/executed_gtids", self.folder());
+        let incomplete = |what: String| Error::Incomplete { what };
+        let backup = self.recovery.plan.last();
+        match self.text("executed_gtids").await? {
+            None => Err(incomplete(format!("backup {backup} has no {file}"))),
+            Some(text) if text.is_empty() && !matches!(self.server.choice.master, Master::Own) => {
+                Err(incomplete(format!(
+                    "{file} of backup {backup} is empty: the binlogs of a replica's master start before its \
+                     backup, and without GTIDs transactions would be applied twice"
+                )))
+            }
+            Some(text) => Ok(text),
+        }
+    }
+
+    fn replay<'r>(&'r self, facts: &'r Facts, datadir: &'r Path) -> Replay<'r> {
+        let begun = self.work.journal().is_finished(self.folder(), REPLAY_BEGUN);
+        let extends = self.recovery.facts.extends.as_ref();
+        Replay {
+            host: self.host(),
+            plan: self.recovery.plan,
+            server: self.server,
+            binlogs_of: &facts.binlogs_of,
+            executed: &facts.executed,
+            base: self.base,
+            datadir,
+            work: self.work.path(),
+            resume: begun || extends.is_some(),
+            held: extends.filter(|_| !begun).and_then(|finished| finished.state(self.folder())),
+            server_id: self.server_id(),
+            watch: self.recovery.watch,
+        }
+    }
+
+    /// With a stop time: the first binlog, for the companion tool, and all of them in one place.
+    async fn first_binlog(&self, replay: &Replay<'_>) -> Result<Option<String>, Error> {
+        if self.recovery.plan.stop.is_none() {
+            return Ok(None);
+        }
+        let first = replay.join_binlogs().await?;
+        Ok(first.map(|first| format!("{}/{first}", replay.binlogs_of)))
+    }
+
+    /// A server that an earlier run finished: what that run reported of it.
+    async fn done_before(
+        &self,
+        done: &serde_json::Value,
+        account: Account,
+        replay: &Replay<'_>,
+    ) -> Result<Recovered, Error> {
+        let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
+            .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+        let options = self.options_of_backup(&self.datadir()).await?;
+        recovered.again = Some(Again { options, account, server_id: self.server_id() });
+        Ok((recovered, self.first_binlog(replay).await?))
+    }
+
+    async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {
+        let layout = match self.host().files().read(datadir.join("backup-my.cnf"), MAX_TEXT).await {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) if error.is_missing_file() => String::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let my_conf = self.text("my.conf").await?.unwrap_or_default();
+        Ok(server_options::of_backup(&layout, &my_conf, &self.base.version))
+    }
+}
+
+impl<'a> Unpacked<'a> {
+    /// Prepares the datadir, unless an earlier run did, and looks at what it says about itself.
+    async fn prepare(mut self, facts: &Facts) -> Result<Prepared<'a>, Error> {
+        let one = self.one;
+        let Recovery { plan, watch, .. } = one.recovery;
+        let datadir = one.datadir();
+        let chain = prepare::Chain {
+            host: one.host(),
+            tool: &one.recovery.facts.prepare,
+            config: &one.recovery.request.config,
+            catalog: one.recovery.catalog,
+            plan,
+            work: one.work.path(),
+            server: one.server,
+            watch,
+        };
+        if !one.work.journal().is_finished(one.folder(), PREPARE) {
+            one.work.record(one.folder(), PREPARE_BEGUN).await?;
+            let ((), seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
+            note(&mut self.steps, "prepare", seconds);
+            one.work.record(one.folder(), PREPARE).await?;
+        }
+        // A server that was started on it, or taken over, has gone on from there.
+        if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {
+            let physical = Physical::read(one.host(), &datadir).await?;
+            physical.check(one.server, plan.last(), &facts.executed, one.base.version.flavor)?;
+        }
+        one.give_away(&datadir).await?;
+        Ok(Prepared { one, datadir, steps: self.steps })
+    }
+}
+
+impl OneServer<'_> {
+    /// Servers run as another user: the datadir is theirs.
+    async fn give_away(&self, datadir: &Path) -> Result<(), Error> {
+        if let Some(user) = &self.recovery.plan.mysqld_user {
+            let owner = format!("{user}:");
+            self.host().command("chown").arg("-R").arg(owner).arg("--").arg(datadir).run().await?;
+        }
+        self.host().command("chmod").arg("0700").arg("--").arg(datadir).run().await?;
+        Ok(())
+    }
+}
+
+impl<'a> Prepared<'a> {
+    /// Chooses the binlogs.
+    async fn choose(mut self, replay: &Replay<'_>) -> Result<Chosen<'a>, Error> {
+        let one = self.one;
+        let choosing = replay.prepare();
+        let ((ready, mut of_replay), seconds) =
+            one.recovery.watch.step(one.folder(), "choose the binlogs", choosing).await?;
+        note(&mut self.steps, "choose the binlogs", seconds);
+        let mut options = one.options_of_backup(&self.datadir).await?;
+        options.append(&mut of_replay);
+        Ok(Chosen { one, datadir: self.datadir, options, ready, steps: self.steps })
+    }
+}
+
+impl<'a> Chosen<'a> {
+    /// Starts the temporary server. From here on the datadir is another one.
+    async fn start(mut self, account: &Account) -> Result<Running<'a>, Error> {
+        let one = self.one;
+        let launch = Launch {
+            host: one.host(),
+            base: one.base,
+            folder: one.folder(),
+            datadir: &self.datadir,
+            tmp_dir: &one.work.path().join("tmp"),
+            options: self.options,
+            user: one.recovery.plan.mysqld_user.as_deref(),
+            account,
+            network: Network::None,
+            server_id: one.server_id(),
+            run_dirs: one.recovery.run_dirs,
+        };
+        one.work.record(one.folder(), REPLAY_BEGUN).await?;
+        let (server, seconds) = one.recovery.watch.step(one.folder(), "start", launch.start()).await?;
+        note(&mut self.steps, "start", seconds);
+        Ok(Running { one, server, ready: self.ready, steps: self.steps })
+    }
+}
+
+impl Running<'_> {
+    /// Replays, proves, and stops the server.
+    async fn replay(mut self, replay: &Replay<'_>) -> Result<Stopped, Error> {
+        let Recovery { watch, request, .. } = self.one.recovery;
+        let folder = self.one.folder();
+        let ran = watch.step(folder, "replay", replay.run(self.ready, &self.server)).await;
+        let ((replayed, gtid_state, proved), seconds) = match ran {
+            Ok(done) => done,
+            Err(error) => {
+                self.server.kill().await;
+                return Err(error);
+            }
+        };
+        note(&mut self.steps, "replay", seconds);
+        let stopping = self.server.shutdown(request.config.misc.conn_timeout);
+        let ((), seconds) = watch.step(folder, "stop", stopping).await?;
+        note(&mut self.steps, "stop", seconds);
+        Ok(Stopped { replayed, gtid_state, proved, steps: self.steps })
+    }
+}

@@ -1,0 +1,297 @@
+//! From catalog, configuration, target and facts to a plan, or to the reason why there is none.
+
+use std::collections::BTreeSet;
+
+use backup_catalog::{Backup, BackupName, Catalog, Kind, Selection, ServerChoice, Target};
+use binlog_replay::replay::TargetAt;
+
+use super::room;
+use super::{Facts, Goal, Located, Plan, PlannedBackup, PlannedServer, UsedFor, Wanted};
+use crate::config::{Config, Connect, ReplayMethod};
+use crate::facts::LEFT_ALONE;
+use crate::hosts::Hosts;
+use crate::points::Points;
+use crate::time::{StopTime, Zone};
+use crate::{Error, SCHEMA_VERSION};
+
+/// Decides everything about a recovery.
+///
+/// # Errors
+///
+/// Whatever can be known beforehand: no such backup, a time outside every window, a missing link, a missing
+/// entry, a gap in the binlogs, a tool that does not fit, too little room.
+pub fn make(
+    catalog: &Catalog,
+    config: &Config,
+    wanted: &Wanted,
+    hosts: &Hosts,
+    facts: &Facts,
+) -> Result<Plan, Error> {
+    let Wanted { goal, name, .. } = wanted.clone();
+    let zone = config.misc.zone;
+    let located = facts.located.as_ref();
+    let stop = match located.and_then(|located| located.time) {
+        Some(time) => Some(StopTime::at(time, zone)),
+        None => wanted.stop.clone(),
+    };
+    let selection = select(catalog, &goal, stop.as_ref(), located, zone)?;
+    let without = known_groups(catalog, &selection, &config.without_groups)?;
+    let choices = catalog.recoverable(&selection, without)?;
+    let mut backups = Vec::new();
+    for backup_name in selection.backups() {
+        let backup = catalog.get(backup_name)?;
+        let used_for = if Some(backup_name) == selection.next.as_ref() {
+            UsedFor::Binlogs
+        } else if backup.kind() == Kind::Full {
+            UsedFor::Full
+        } else {
+            UsedFor::Incremental
+        };
+        backups.push(planned_backup(backup, used_for));
+    }
+    let stock = facts.tools.worker.is_none();
+    if stock && located.is_some() {
+        return Err(Error::Tool {
+            host: hosts.job.name().to_owned(),
+            tool: "stock tools".to_owned(),
+            reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
+        });
+    }
+    let parallel = config.misc.parallel.unwrap_or(facts.cores).clamp(1, choices.len().max(1));
+    let buffer_pool = room::buffer_pool(facts.memory, parallel);
+    let used = backups.iter().map(|backup: &PlannedBackup| (&backup.name, backup.used_for));
+    let needed = room::needed(catalog, used, &choices, stock, buffer_pool)?;
+    if facts.work_dir_in_store {
+        return Err(Error::Config {
+            place: "configuration".to_owned(),
+            section: "recovery-job-server",
+            key: "work-dir",
+            reason: format!("lies in the backup store {}", config.store_dir.display()),
+        });
+    }
+    let work_dir = config.work_dir.join(&name);
+    // What a finished recovery needs is there already.
+    if facts.free < needed && facts.extends.is_none() {
+        return Err(Error::NoSpace {
+            host: hosts.job.name().to_owned(),
+            path: config.work_dir.clone(),
+            needed,
+            free: facts.free,
+        });
+    }
+    let mut warnings = config.warnings.clone();
+    for doubt in &selection.doubts {
+        warnings.push(format!(
+            "the binlogs of {} and {} do not meet on {}; the recovery goes by the physical backups there",
+            doubt.earlier,
+            doubt.later,
+            doubt.servers.join(", ")
+        ));
+    }
+    let mut to_trash = catalog.newest_incomplete().cloned();
+    if let Some(name) = to_trash.take_if(|_| facts.newest_is_written) {
+        warnings.push(format!(
+            "backup {name} is not complete, and was written to within the last {} minutes: it may be being taken right \
+             now. It is not used, and left where it is",
+            LEFT_ALONE.as_secs() / 60
+        ));
+    }
+    let mut servers = Vec::new();
+    for choice in choices {
+        let further = further_binlogs(catalog, &choice, selection.next.iter())?;
+        if let (Some(first), true) = (further.first(), stock) {
+            return Err(Error::Incomplete {
+                what: format!(
+                    "the master of {} changed before the stop time (see {first}), and the stock tools cannot go on with \
+                     another server's binlogs; recover with a worker, or to a consistent point",
+                    choice.group
+                ),
+            });
+        }
+        servers.push(PlannedServer {
+            further_binlogs: further,
+            ..planned_server(choice, &selection, stop.as_ref(), facts, config)
+        });
+    }
+    let transfer = if hosts.shared_store {
+        "none: the job server reads the store itself".to_owned()
+    } else {
+        format!("{:?} over {}", config.misc.transfer, connect_name(config.misc.connect)).to_lowercase()
+    };
+    let mut plan = Plan {
+        schema_version: SCHEMA_VERSION,
+        goal,
+        backups,
+        store: hosts.store.name().to_owned(),
+        store_dir: config.store_dir.clone(),
+        job_server: hosts.job.name().to_owned(),
+        work_dir,
+        transfer,
+        tools: facts.tools.clone(),
+        prepare: format!(
+            "{} ({} {})",
+            facts.prepare.program(),
+            facts.prepare.kind(),
+            facts.prepare.version()
+        ),
+        replay_method: if stock { ReplayMethod::Pipe } else { config.misc.replay },
+        parallel,
+        buffer_pool,
+        bytes_needed: needed,
+        bytes_free: facts.free,
+        compressed: false,
+        mysqld_user: facts.mysqld_user.clone(),
+        for_testing: config.misc.for_testing,
+        servers,
+        without_groups: without.to_vec(),
+        to_trash,
+        warnings,
+        extends: None,
+        name,
+        selection,
+        stop,
+    };
+    if let Some(finished) = &facts.extends {
+        finished.extend(&mut plan, catalog)?;
+    }
+    Ok(plan)
+}
+
+/// The backups for a goal.
+fn select(
+    catalog: &Catalog,
+    goal: &Goal,
+    stop: Option<&StopTime>,
+    located: Option<&Located>,
+    zone: Zone,
+) -> Result<Selection, Error> {
+    let stop = match (goal, stop) {
+        (Goal::Backup { backup }, _) => return Ok(catalog.select(&Target::Backup(backup.clone()))?),
+        (_, Some(stop)) => stop,
+        (_, None) => return Err(Error::Incomplete { what: "nothing says when the target was".to_owned() }),
+    };
+    let outside = || backup_catalog::Error::Outside { time: stop.local, windows: catalog.windows() };
+    // Local times of the backup machine are there twice when its clocks are set back; instants are not.
+    let points = Points::of(catalog, zone);
+    let (in_utc, time) = (points.in_utc(catalog), stop.instant.naive_utc());
+    let mut selection = match (goal, located) {
+        (Goal::Gtid { .. } | Goal::Position { .. }, Some(located)) => {
+            let mut around = in_utc.around(time).into_iter();
+            around.find(|selection| located.is_in(catalog, selection)).ok_or_else(outside)?
+        }
+        _ => in_utc.select(&Target::Time(time)).map_err(|error| match error {
+            backup_catalog::Error::Outside { .. } => outside(),
+            error => error,
+        })?,
+    };
+    points.check(catalog, &selection, stop)?;
+    selection.stop = selection.stop.and(Some(stop.local));
+    Ok(selection)
+}
+
+/// The groups that are to be left out, each of which some backup of the selection must hold.
+fn known_groups<'a>(
+    catalog: &Catalog,
+    selection: &Selection,
+    without: &'a [String],
+) -> Result<&'a [String], Error> {
+    let mut known = BTreeSet::new();
+    for name in selection.backups() {
+        known.extend(catalog.get(name)?.groups());
+    }
+    match without.iter().find(|group| !known.contains(group.as_str())) {
+        None => Ok(without),
+        Some(group) => Err(Error::BadTarget {
+            what: "without-group",
+            text: group.clone(),
+            reason: format!("the groups are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        }),
+    }
+}
+
+/// `BACKUP/FOLDER` of further masters whose binlogs go on where those of the server's own master end.
+pub(crate) fn further_binlogs<'a>(
+    catalog: &Catalog,
+    choice: &ServerChoice,
+    later: impl Iterator<Item = &'a BackupName>,
+) -> Result<Vec<String>, Error> {
+    let mut further = Vec::new();
+    for name in later {
+        let folders = choice.later_masters(catalog.get(name)?);
+        further.extend(folders.into_iter().map(|folder| format!("{name}/{folder}")));
+    }
+    Ok(further)
+}
+
+fn connect_name(connect: Connect) -> &'static str {
+    match connect {
+        Connect::Local => "local",
+        Connect::Ssh => "ssh",
+        Connect::RabbitAgent => "rabbit-agent",
+        Connect::AdmAgent => "adm-agent",
+    }
+}
+
+/// One backup, as it takes part.
+pub(crate) fn planned_backup(backup: &Backup, used_for: UsedFor) -> PlannedBackup {
+    PlannedBackup {
+        name: backup.name.clone(),
+        used_for,
+        encrypted: backup.encrypted,
+        bytes: backup.bytes,
+        consistent_point: backup.consistent_point.to_string(),
+    }
+}
+
+fn planned_server(
+    choice: ServerChoice,
+    selection: &Selection,
+    stop: Option<&StopTime>,
+    facts: &Facts,
+    config: &Config,
+) -> PlannedServer {
+    let line = &choice.line;
+    let located = facts.located.as_ref();
+    let at_target = located.and_then(|located| located.groups.get(&choice.group));
+    let skip = located.and_then(|located| located.skip.get(&choice.group)).cloned();
+    let (target, mut stop_text) = match (at_target, stop, &selection.next) {
+        (Some(at), ..) => (at.target.clone(), at.to_string()),
+        (None, Some(stop), Some(_)) => {
+            let text = format!("before the first transaction committed at or after {}", stop.text);
+            (TargetAt::Time(stop.instant), text)
+        }
+        _ => {
+            let position = format!("{}:{}", line.consistent.file, line.consistent.offset);
+            (TargetAt::Position(position.clone()), position)
+        }
+    };
+    if let Some(skip) = &skip {
+        stop_text.push_str(&format!(", without {skip}"));
+    }
+    let mut steps = Vec::new();
+    for backup in &selection.chain {
+        steps.push(format!("unpack {backup}"));
+    }
+    for backup in &selection.chain {
+        steps.push(format!("prepare {backup}"));
+    }
+    steps.push("start the temporary server".to_owned());
+    let method = if facts.tools.worker.is_none() { ReplayMethod::Pipe } else { config.misc.replay };
+    steps.push(format!("replay ({}) to {stop_text}", format!("{method:?}").to_lowercase()));
+    steps.push("prove the GTID state".to_owned());
+    steps.push(if config.misc.for_testing { "leave it running" } else { "shut it down" }.to_owned());
+    PlannedServer {
+        group: choice.group.clone(),
+        server: choice.server.clone(),
+        folder: choice.folder.clone(),
+        role: choice.role,
+        binlogs_of: choice.binlogs_of().map(str::to_owned),
+        start: format!("{}:{}", line.start.file, line.start.offset),
+        further_binlogs: Vec::new(),
+        stop: stop_text,
+        skip,
+        steps,
+        target,
+        choice,
+    }
+}

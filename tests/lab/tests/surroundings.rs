@@ -1,0 +1,96 @@
+//! What a recovery must not depend on: the environment it is started in, and how things are called.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use lab::Store;
+use lab::recovery::Job;
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn locale_zone_home_and_umask_of_the_shell_change_nothing() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    let long = job.dir().join("a-temporary-directory-that-is-too-long-for-the-path-of-a-socket".repeat(2));
+    fs::create_dir(&long)?;
+    job.to_backup(&last.backup);
+    let given = job.command()?;
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"umask 077; exec "$@""#, "sh"]).arg(given.get_program()).args(given.get_args());
+    command.envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(job.dir()).env_remove("HOME").env("TMPDIR", &long);
+    for name in ["LANG", "LC_ALL", "LC_NUMERIC"] {
+        command.env(name, "de_DE.UTF-8");
+    }
+    command.env("TZ", "Asia/Kathmandu").stdin(Stdio::null());
+    let output = command.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    job.nothing_left()?;
+    job.verify(&store.truth, &last.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn paths_hold_whatever_paths_can_hold() -> Result<()> {
+    let dir = tempfile::Builder::new().prefix("dbs $x 'é\" ").tempdir()?;
+    let store = Store::masters()?.copy_to(&dir.path().join("the store; #1"))?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    // A link, into a directory with blanks.
+    let work = job.dir().join("höchste Zeit %s");
+    let link = job.dir().join("link to it");
+    fs::create_dir(&work)?;
+    fs::set_permissions(&work, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    std::os::unix::fs::symlink(&work, &link)?;
+    job.set("recovery-job-server", "work-dir", link.to_string_lossy());
+    job.recovers_point(&store.truth, last)?;
+    ensure!(work.join(&last.backup).join("recovery-report.json").exists());
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn another_zone_than_the_backup_machines_is_found_out() -> Result<()> {
+    let store = Store::masters()?;
+    let between = store.truth.between(0, 1, false);
+    let moment = between.first().context("no moment")?;
+    let mut job = Job::new(&store)?;
+    // East of it: everything seems to have happened before it was begun.
+    job.to_time(&moment.time.to_string()).set("misc", "time-zone", "+14:00");
+    job.refuse(2, &["time-zone", "must be the zone of the machine that took the backups"]).map(drop)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_store_of_somebody_else_need_not_be_writable() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let job = &mut Job::new(&store)?;
+    let mount = job.dir().join("read-only");
+    fs::create_dir(&mount)?;
+    let mounted = ReadOnly::bind(&store.dir, &mount)?;
+    job.set("backup-store", "dir", mount.to_string_lossy());
+    job.recovers_point(&store.truth, last)?;
+    drop(mounted);
+    Ok(())
+}
+
+/// A directory mounted read-only in another place, gone with the value.
+struct ReadOnly(std::path::PathBuf);
+
+impl ReadOnly {
+    fn bind(from: &std::path::Path, at: &std::path::Path) -> Result<Self> {
+        lab::tools::run(Command::new("mount").arg("--bind").arg(from).arg(at))?;
+        let mount = Self(at.to_owned());
+        lab::tools::run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at))?;
+        Ok(mount)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
