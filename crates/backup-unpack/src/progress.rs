@@ -4,6 +4,8 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use xbstream::ReadAt;
+
 /// Shared between the one who unpacks and the one who watches.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -50,6 +52,11 @@ impl Progress {
     pub(crate) fn watch<R>(&self, input: R) -> Watched<'_, R> {
         Watched { input, progress: self }
     }
+
+    /// The same for an input that is read at several places.
+    pub(crate) fn watch_at<S>(&self, input: S) -> WatchedAt<'_, S> {
+        WatchedAt { input, progress: self, counted: AtomicU64::new(0) }
+    }
 }
 
 /// See [`Progress::watch`].
@@ -64,6 +71,33 @@ impl<R: Read> Read for Watched<'_, R> {
             return Err(io::Error::other("stopped on request"));
         }
         let read = self.input.read(buffer)?;
+        self.progress.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// Like [`Watched`], for an input whose payloads are read at their places and whose headers are read ahead.
+pub(crate) struct WatchedAt<'a, S> {
+    input: S,
+    progress: &'a Progress,
+    counted: AtomicU64,
+}
+
+impl<S> WatchedAt<'_, S> {
+    /// All of the input was read, `length` bytes: what was read twice counts once.
+    pub(crate) fn settle(self, length: u64) {
+        let twice = self.counted.into_inner().saturating_sub(length);
+        self.progress.read.fetch_sub(twice, Ordering::Relaxed);
+    }
+}
+
+impl<S: ReadAt> ReadAt for WatchedAt<'_, S> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        if self.progress.is_stopped() {
+            return Err(io::Error::other("stopped on request"));
+        }
+        let read = self.input.read_at(buffer, position)?;
+        self.counted.fetch_add(read as u64, Ordering::Relaxed);
         self.progress.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }

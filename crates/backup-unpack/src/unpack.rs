@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use aescrypt::Decryptor;
-use xbstream::{ExtractOptions, Reader};
+use xbstream::{Dialect, ExtractOptions, Extracted, ReadAt, Reader};
 
 use crate::archive::{Archive, Entry, Kind};
 use crate::base::{self, note_special};
@@ -178,7 +178,9 @@ impl Job<'_> {
                     Err(Error::refused(member.as_bytes(), Refusal::Twice))
                 }
                 Some(partial) => {
-                    let files = self.stream(&server, partial, input)?;
+                    let files = self.stream(&server, partial, |options| {
+                        xbstream::extract(Reader::new(input), partial.path(), options)
+                    })?;
                     done.result.servers.insert(server, files);
                     Ok(())
                 }
@@ -214,15 +216,19 @@ impl Job<'_> {
     }
 
     /// One server's stream into its directory.
-    fn stream(&self, server: &str, partial: &Partial, input: impl Read) -> Result<ServerFiles, Error> {
+    fn stream(
+        &self,
+        server: &str,
+        partial: &Partial,
+        extract: impl FnOnce(&ExtractOptions) -> Result<Extracted, xbstream::Error>,
+    ) -> Result<ServerFiles, Error> {
         let options = ExtractOptions::new()
             .decoding(self.options.decoding.clone())
             .threads(self.options.threads.max(1));
-        let extracted =
-            xbstream::extract(Reader::new(input), partial.path(), &options).map_err(|error| match error {
-                xbstream::Error::Read { source, .. } => Error::Read(source),
-                source => Error::Stream { server: server.to_owned(), source: Box::new(source) },
-            })?;
+        let extracted = extract(&options).map_err(|error| match error {
+            xbstream::Error::Read { source, .. } => Error::Read(source),
+            source => Error::Stream { server: server.to_owned(), source: Box::new(source) },
+        })?;
         // A stream cut behind the end of a file looks complete to its reader; this file comes last.
         if !CHECKPOINTS.iter().any(|name| has_contents(&partial.path().join(name))) {
             return Err(Error::NoCheckpoints { server: server.to_owned() });
@@ -267,8 +273,13 @@ impl Job<'_> {
             {
                 self.progress.begin(member.as_bytes());
                 let result = folder::open(path).and_then(|file| {
-                    let input = Until { input: self.progress.watch(file), failed: &failed };
-                    self.stream(server, &self.servers[server], input)
+                    let input = Until { input: self.progress.watch_at(file), failed: &failed };
+                    let partial = &self.servers[server];
+                    let files = self.stream(server, partial, |options| {
+                        xbstream::extract_at(&input, Dialect::Auto, partial.path(), options)
+                    })?;
+                    input.input.settle(files.stream_bytes);
+                    Ok(files)
                 });
                 match result {
                     Ok(done) => files.push((server.clone(), done)),
@@ -342,16 +353,16 @@ fn has_contents(path: &Path) -> bool {
 }
 
 /// An input that ends in an error once another one failed.
-struct Until<'a, R> {
-    input: R,
+struct Until<'a, S> {
+    input: S,
     failed: &'a std::sync::atomic::AtomicBool,
 }
 
-impl<R: Read> Read for Until<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+impl<S: ReadAt> ReadAt for Until<'_, S> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         if self.failed.load(Ordering::SeqCst) {
             return Err(io::Error::other("another server failed"));
         }
-        self.input.read(buffer)
+        self.input.read_at(buffer, position)
     }
 }

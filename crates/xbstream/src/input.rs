@@ -2,8 +2,13 @@
 
 use std::io::{self, Read};
 
+use crate::source::{ReadAt, Walk};
+
 /// Bytes read ahead for headers and small payloads.
 const BUFFER: usize = 128 * 1024;
+
+/// Bytes read ahead of a header behind a payload that was passed over: most likely another such payload follows.
+const HEADER: usize = 4 * 1024;
 
 /// A read of at least this many bytes with nothing buffered goes straight to the source.
 const DIRECT: usize = 32 * 1024;
@@ -15,11 +20,24 @@ pub(crate) struct Input<R> {
     start: usize,
     end: usize,
     position: u64,
+    /// Bytes to read ahead the next time.
+    ahead: usize,
+}
+
+impl<S: ReadAt + ?Sized> Input<Walk<'_, S>> {
+    /// Goes on behind the next `n` bytes without reading them.
+    pub(crate) fn pass(&mut self, n: u64) {
+        let ready = (self.end - self.start).min(usize::try_from(n).unwrap_or(usize::MAX));
+        self.start += ready;
+        self.position = self.position.saturating_add(n);
+        self.inner.pass(n - ready as u64);
+        self.ahead = HEADER;
+    }
 }
 
 impl<R: Read> Input<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, buffer: vec![0; BUFFER], start: 0, end: 0, position: 0 }
+        Self { inner, buffer: vec![0; BUFFER], start: 0, end: 0, position: 0, ahead: BUFFER }
     }
 
     /// Bytes given out so far.
@@ -36,7 +54,8 @@ impl<R: Read> Input<R> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            self.end = read_some(&mut self.inner, &mut self.buffer)?;
+            let ahead = std::mem::replace(&mut self.ahead, BUFFER);
+            self.end = read_some(&mut self.inner, &mut self.buffer[..ahead])?;
         }
         Ok(&self.buffer[self.start..self.end])
     }

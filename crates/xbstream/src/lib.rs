@@ -63,6 +63,7 @@ mod list;
 pub mod member;
 mod path;
 mod reader;
+mod source;
 mod track;
 mod writer;
 
@@ -71,8 +72,9 @@ pub use chunk::{
 };
 pub use dialect::{Dialect, UnknownDialect};
 pub use error::{Error, Part};
-pub use extract::{ExtractOptions, Extracted, extract};
+pub use extract::{ExtractOptions, Extracted, extract, extract_at};
 pub use list::{Entry, Totals, list};
 pub use path::Unsafe;
 pub use reader::{Chunk, Reader};
+pub use source::ReadAt;
 pub use writer::{CHUNK_SIZE, FileWriter, Writer};

@@ -10,6 +10,7 @@ use crate::dialect::Dialect;
 use crate::error::{Error, Part};
 use crate::input::Input;
 use crate::path::display;
+use crate::source::{ReadAt, Walk};
 
 /// Reads an archive chunk by chunk and checks every checksum.
 ///
@@ -34,6 +35,16 @@ enum State {
     /// The stream ended between two chunks.
     Ended,
     Failed,
+}
+
+/// A payload that lies where it was, for another thread to read and check.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left {
+    /// Where it begins in the source.
+    pub(crate) at: u64,
+    pub(crate) len: u64,
+    /// The CRC-32 that it must have.
+    pub(crate) crc: u32,
 }
 
 /// What is left of the current payload.
@@ -351,6 +362,17 @@ impl<R: Read> Reader<R> {
 #[derive(Debug)]
 pub struct Chunk<'a, R> {
     reader: &'a mut Reader<R>,
+}
+
+impl<S: ReadAt + ?Sized> Chunk<'_, Walk<'_, S>> {
+    /// Passes over a payload that nothing was read of and that has no sparse map; its checksum is for the caller to
+    /// compare.
+    pub(crate) fn leave(self) -> Left {
+        let Payload { left: len, expected: crc, .. } = std::mem::take(&mut self.reader.payload);
+        let at = self.reader.input.position();
+        self.reader.input.pass(len);
+        Left { at, len, crc }
+    }
 }
 
 impl<R: Read> Chunk<'_, R> {

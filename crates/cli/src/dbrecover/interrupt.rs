@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dbrecover_cli::{Exit, Failure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use xbstream::ReadAt;
 
 /// How long a waiting read takes to see a signal.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -66,6 +67,12 @@ pub(crate) struct Guarded<R> {
     interrupt: Interrupt,
 }
 
+impl<R> Guarded<R> {
+    pub(crate) fn get_mut(&mut self) -> &mut R {
+        &mut self.input
+    }
+}
+
 impl<R: Read + AsFd> Read for Guarded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -79,5 +86,14 @@ impl<R: Read + AsFd> Read for Guarded<R> {
                 Ok(_) | Err(_) => return self.input.read(buffer),
             }
         }
+    }
+}
+
+impl<R: ReadAt> ReadAt for Guarded<R> {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        if self.interrupt.came() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.input.read_at(buffer, position)
     }
 }

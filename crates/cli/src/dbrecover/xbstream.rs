@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ::xbstream::member::{Algorithm, DecodeError, Decoding, Key};
-use ::xbstream::{Dialect, Entry, Error, ExtractOptions, Reader, Writer, extract, list};
+use ::xbstream::{Dialect, Entry, Error, ExtractOptions, ReadAt, Reader, Writer, extract, extract_at, list};
 use anyhow::Context;
 use dbrecover_cli::{Exit, Failure, Outcome};
 use serde::Serialize;
 
-use crate::interrupt::Interrupt;
+use crate::interrupt::{Guarded, Interrupt};
 
 /// Bytes asked for as the size of a pipe; fewer and larger reads and writes.
 const PIPE_SIZE: usize = 1024 * 1024;
@@ -127,8 +127,12 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         options = options.on_file(|path, _| eprintln!("{}", Printable(path)));
     }
     let target = args.directory.as_deref().unwrap_or(Path::new("."));
-    let done =
-        extract(reader(args, interrupt)?, target, &options).map_err(|error| failure("extracting", error))?;
+    let done = match Rest::of(io::stdin(), interrupt)? {
+        Some(mut rest) => extract_at(&rest, args.dialect, target, &options)
+            .and_then(|done| rest.pass(done.archive).map(|()| done)),
+        None => extract(reader(args, interrupt)?, target, &options),
+    }
+    .map_err(|error| failure("extracting", error))?;
     if args.json {
         let report = Report {
             schema_version: 1,
@@ -165,6 +169,37 @@ fn list_all(args: &Args, interrupt: &Interrupt) -> Outcome {
 fn reader(args: &Args, interrupt: &Interrupt) -> Result<Reader<impl Read + use<>>, Failure> {
     let input = large_pipe(duplicate(io::stdin())?);
     Ok(Reader::with_dialect(interrupt.guard(input), args.dialect))
+}
+
+/// What a regular file holds behind the place that it stands at, as others would read it.
+struct Rest {
+    file: Guarded<File>,
+    begin: u64,
+}
+
+impl Rest {
+    /// `None` for what cannot be read at any place: pipes, terminals, sockets.
+    fn of(stream: impl AsFd, interrupt: &Interrupt) -> io::Result<Option<Self>> {
+        let mut file = duplicate(stream)?;
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
+        let begin = file.stream_position()?;
+        Ok(Some(Self { file: interrupt.guard(file), begin }))
+    }
+
+    /// Leaves the file where reading it from the front would have.
+    fn pass(&mut self, n: u64) -> Result<(), Error> {
+        let end = self.begin + n;
+        let moved = self.file.get_mut().seek(io::SeekFrom::Start(end));
+        moved.map(drop).map_err(|source| Error::Read { offset: n, source })
+    }
+}
+
+impl ReadAt for Rest {
+    fn read_at(&self, out: &mut [u8], position: u64) -> io::Result<usize> {
+        self.file.read_at(out, self.begin.saturating_add(position))
+    }
 }
 
 fn key(algorithm: Algorithm, args: &Args) -> Result<Key, Failure> {

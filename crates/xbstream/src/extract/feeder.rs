@@ -2,54 +2,68 @@
 //! it touches the disk.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use super::file::{Context, Job, OutFile};
-use super::pool::{BUFFER, FileId, Pool, SMALL};
+use super::member::Member;
+use super::pool::{BUFFER, FileId, Pool, SMALL, Slot};
 use crate::Error;
 use crate::chunk::{ChunkKind, SparseRun};
 use crate::path::{self, display};
-use crate::reader::{Chunk, Reader};
+use crate::reader::{Chunk, Left, Reader};
 use crate::track::Tracker;
 
 /// Most runs of a sparse map that one job writes.
 const MAX_PIECES: usize = 8192;
 
 /// The reading side.
-pub(super) struct Feeder<'a> {
+pub(super) struct Feeder<'a, R> {
     pool: &'a Pool<'a>,
-    context: &'a Context,
+    context: &'a Context<'a>,
+    /// How to leave a payload where it is, for a worker to read.
+    leave: Option<fn(Chunk<'_, R>) -> Left>,
     files: Tracker<Begun>,
     next_id: FileId,
     held: Option<Held>,
 }
 
 /// A file that is begun and not ended.
-#[derive(Debug)]
 struct Begun {
     id: FileId,
     /// Until the first job.
-    file: Option<Box<OutFile>>,
+    file: Option<New>,
     decoded: bool,
     /// Its length so far, and how far it was written.
     size: u64,
     written: u64,
 }
 
+/// A file that the pool does not know yet.
+struct New {
+    out: Arc<OutFile>,
+    /// If it is decoded.
+    member: Option<Box<Member>>,
+}
+
 /// A job not handed over yet, and its file if that is its first one: the only payload of a small file goes together
 /// with the file's end.
 struct Held {
     id: FileId,
-    file: Option<Box<OutFile>>,
+    file: Option<New>,
     job: Job,
 }
 
-impl<'a> Feeder<'a> {
-    pub(super) fn new(pool: &'a Pool<'a>, context: &'a Context) -> Self {
-        Self { pool, context, files: Tracker::new(), next_id: 0, held: None }
+impl<'a, R: Read> Feeder<'a, R> {
+    pub(super) fn new(
+        pool: &'a Pool<'a>,
+        context: &'a Context<'a>,
+        leave: Option<fn(Chunk<'_, R>) -> Left>,
+    ) -> Self {
+        Self { pool, context, leave, files: Tracker::new(), next_id: 0, held: None }
     }
 
     /// Reads the whole stream.
-    pub(super) fn run<R: Read>(mut self, reader: &mut Reader<R>) -> Result<(), Error> {
+    pub(super) fn run(mut self, reader: &mut Reader<R>) -> Result<(), Error> {
         while let Some(chunk) = reader.next_chunk()? {
             self.chunk(chunk)?;
         }
@@ -57,7 +71,7 @@ impl<'a> Feeder<'a> {
         self.files.check_complete()
     }
 
-    fn chunk<R: Read>(&mut self, chunk: Chunk<'_, R>) -> Result<(), Error> {
+    fn chunk(&mut self, chunk: Chunk<'_, R>) -> Result<(), Error> {
         let header = chunk.header();
         match &header.kind {
             ChunkKind::Ignorable { .. } => return Ok(()),
@@ -76,7 +90,15 @@ impl<'a> Feeder<'a> {
         if file.with.decoded && !plain {
             return Err(Error::ScatteredMember { path: display(&header.path) });
         }
+        let before = file.next;
         file.advance(header)?;
+        if let ChunkKind::Seek { offset } = header.kind
+            && offset < before
+        {
+            // What comes now replaces what may still be on its way.
+            self.hand_over()?;
+            return self.pool.drain();
+        }
         let id = file.with.id;
         let new = if header.payload_len() > 0 { file.with.file.take() } else { None };
         match &header.kind {
@@ -119,8 +141,10 @@ impl<'a> Feeder<'a> {
             self.hand_over()?;
             self.pool.drain()?;
         }
-        let file = Box::new(OutFile::new(path, name, formats, replace));
-        let (id, decoded) = (self.next_id, file.is_decoded());
+        let out = Arc::new(OutFile::new(name, replace));
+        let decoded = !formats.is_empty();
+        let member = decoded.then(|| Box::new(Member::new(path, Arc::clone(&out), formats)));
+        let (id, file) = (self.next_id, New { out, member });
         self.next_id += 1;
         self.files.begin(path, Begun { id, decoded, file: Some(file), size: 0, written: 0 });
         Ok(())
@@ -140,16 +164,16 @@ impl<'a> Feeder<'a> {
         };
         let jobs = first.into_iter().chain([end]);
         match file {
-            Some(file) if !file.is_decoded() && size <= SMALL as u64 => self.write_here(*file, jobs),
+            Some(New { out, member: None }) if size <= SMALL as u64 => self.write_here(&out, jobs),
             file => self.push(id, file, jobs),
         }
     }
 
     /// Writes a small file at once: handing it to a worker takes longer, and several workers in one directory wait for
     /// each other. 100,000 files of 512 bytes took 1.8 s by two workers.
-    fn write_here(&mut self, mut file: OutFile, jobs: impl Iterator<Item = Job>) -> Result<(), Error> {
+    fn write_here(&mut self, file: &OutFile, jobs: impl Iterator<Item = Job>) -> Result<(), Error> {
         for job in jobs {
-            let result = file.run(&job, self.context);
+            let result = file.run(&job, self.context, &mut Vec::new());
             self.pool.release(job, false);
             match result {
                 Ok(None) => {}
@@ -163,25 +187,26 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    fn push(
-        &self,
-        id: FileId,
-        file: Option<Box<OutFile>>,
-        jobs: impl IntoIterator<Item = Job>,
-    ) -> Result<(), Error> {
-        if let Some(file) = file {
-            self.pool.add(id, file);
+    fn push(&self, id: FileId, file: Option<New>, jobs: impl IntoIterator<Item = Job>) -> Result<(), Error> {
+        if let Some(New { out, member }) = file {
+            self.pool.add(id, Slot::new(out, member));
         }
         self.pool.push(id, jobs)
     }
 
-    fn payload<R: Read>(
+    fn payload(
         &mut self,
-        (id, mut file, decoded): (FileId, Option<Box<OutFile>>, bool),
+        (id, mut file, decoded): (FileId, Option<New>, bool),
         mut chunk: Chunk<'_, R>,
         offset: u64,
         len: u64,
     ) -> Result<(), Error> {
+        if let Some(leave) = self.leave
+            && len > SMALL as u64
+        {
+            self.hand_over()?;
+            return self.push(id, file.take(), [Job::Copy { offset, left: leave(chunk) }]);
+        }
         let mut done = 0;
         while done < len {
             let bytes = self.fill(&mut chunk, len - done, decoded)?;
@@ -192,9 +217,9 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    fn sparse<R: Read>(
+    fn sparse(
         &mut self,
-        (id, mut file): (FileId, Option<Box<OutFile>>),
+        (id, mut file): (FileId, Option<New>),
         mut chunk: Chunk<'_, R>,
         offset: u64,
         len: u64,
@@ -235,12 +260,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// The next bytes of a payload that has `left` more, in a buffer whose length is their number.
-    fn fill<R: Read>(
-        &mut self,
-        chunk: &mut Chunk<'_, R>,
-        left: u64,
-        decoded: bool,
-    ) -> Result<Vec<u8>, Error> {
+    fn fill(&mut self, chunk: &mut Chunk<'_, R>, left: u64, decoded: bool) -> Result<Vec<u8>, Error> {
         // What is held owns a buffer that may be the last one.
         self.hand_over()?;
         let mut buffer = self.pool.buffer(left, decoded)?;
@@ -257,7 +277,7 @@ impl<'a> Feeder<'a> {
         Ok(buffer)
     }
 
-    fn hold(&mut self, id: FileId, file: Option<Box<OutFile>>, job: Job) -> Result<(), Error> {
+    fn hold(&mut self, id: FileId, file: Option<New>, job: Job) -> Result<(), Error> {
         self.hand_over()?;
         self.held = Some(Held { id, file, job });
         Ok(())

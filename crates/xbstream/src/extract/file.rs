@@ -1,14 +1,17 @@
 //! One file on its way to disk: under an unfinished name until its end has come and everything was checked.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::target::Target;
-use crate::Error;
-use crate::member::{DecodeError, Decoder, Decoding, Format};
+use crate::error::{Error, Part};
+use crate::member::Decoding;
 use crate::path::display;
+use crate::reader::Left;
+use crate::source::ReadAt;
 
 /// Files held open at once, and members decoded at once. More of them in one stream are possible: files are closed
 /// and opened again, members are stored and decoded when they are complete.
@@ -34,20 +37,23 @@ impl Limits {
 }
 
 /// What the workers share.
-#[derive(Debug)]
-pub(super) struct Context {
+pub(super) struct Context<'a> {
     pub(super) target: Target,
     pub(super) decoding: Decoding,
     pub(super) limits: Limits,
+    /// Where payloads are that the reading side has left.
+    pub(super) source: Option<&'a dyn ReadAt>,
 }
 
-/// Something to be done to a file, in the order of the stream.
+/// Something to be done to a file.
 #[derive(Debug)]
 pub(super) enum Job {
     /// These bytes belong at this position.
     Data { offset: u64, bytes: Vec<u8> },
     /// These bytes belong at several positions, in order: position and length of each.
     Scatter { pieces: Vec<(u64, usize)>, bytes: Vec<u8> },
+    /// A payload belongs at this position that is still to be read and checked.
+    Copy { offset: u64, left: Left },
     /// The file is complete and this long. With `hole` its last part was never written.
     End { size: u64, hole: bool },
 }
@@ -56,14 +62,14 @@ impl Job {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Data { bytes, .. } | Self::Scatter { bytes, .. } => bytes.len(),
-            Self::End { .. } => 0,
+            Self::Copy { .. } | Self::End { .. } => 0,
         }
     }
 
     pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
         match self {
             Self::Data { bytes, .. } | Self::Scatter { bytes, .. } => Some(bytes),
-            Self::End { .. } => None,
+            Self::Copy { .. } | Self::End { .. } => None,
         }
     }
 }
@@ -76,55 +82,41 @@ pub(super) struct Done {
     pub(super) decoded: bool,
 }
 
-/// A file that is not finished.
+/// A file that is not finished. Several threads may write to it.
 #[derive(Debug)]
 pub(super) struct OutFile {
-    /// As in the stream.
-    member: Box<[u8]>,
-    /// The same without the endings that are undone.
     path: Box<[u8]>,
-    formats: Box<[Format]>,
     replace: bool,
-    created: bool,
-    /// The decoded form of a stored member was begun as well.
-    decoding_stored: bool,
-    state: Writing,
-    file: Option<File>,
-    /// Plain bytes written by a decoder.
-    written: u64,
+    handle: Mutex<Handle>,
 }
 
-#[derive(Debug)]
-enum Writing {
-    /// As it comes, under its final name's unfinished form.
-    Plain,
-    Decoding(Box<Decoder>),
-    /// As it comes, under the member's name, to be decoded at the end: too many members are open.
-    Stored,
+#[derive(Debug, Default)]
+struct Handle {
+    created: bool,
+    file: Option<Arc<File>>,
 }
 
 impl OutFile {
-    pub(super) fn new(member: &[u8], path: &[u8], formats: Vec<Format>, replace: bool) -> Self {
-        Self {
-            member: member.into(),
-            path: path.into(),
-            formats: formats.into(),
-            replace,
-            created: false,
-            decoding_stored: false,
-            state: Writing::Plain,
-            file: None,
-            written: 0,
-        }
+    pub(super) fn new(path: &[u8], replace: bool) -> Self {
+        Self { path: path.into(), replace, handle: Mutex::default() }
     }
 
-    pub(super) fn is_decoded(&self) -> bool {
-        !self.formats.is_empty()
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
     }
 
-    /// Does one job; the last one gives the finished file.
-    pub(super) fn run(&mut self, job: &Job, context: &Context) -> Result<Option<Done>, Error> {
-        self.make(context)?;
+    /// Another file, to be replaced if this one is.
+    pub(super) fn beside(&self, path: &[u8]) -> Self {
+        Self::new(path, self.replace)
+    }
+
+    /// Does one job of a file that is not decoded; the end gives the finished file.
+    pub(super) fn run(
+        &self,
+        job: &Job,
+        context: &Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Option<Done>, Error> {
         match job {
             Job::Data { offset, bytes } => self.write(*offset, bytes, context)?,
             Job::Scatter { pieces, bytes } => {
@@ -135,160 +127,136 @@ impl OutFile {
                     rest = after;
                 }
             }
-            Job::End { size, hole } => return self.end(*size, *hole, context).map(Some),
+            Job::Copy { offset, left } => {
+                let mut offset = *offset;
+                left.read(context.source, (&self.path, offset), buffer, |bytes| {
+                    self.write(offset, bytes, context)?;
+                    offset += bytes.len() as u64;
+                    Ok(())
+                })?;
+            }
+            Job::End { size, hole } => {
+                self.end(hole.then_some(*size), context)?;
+                return Ok(Some(Done { path: self.path.clone(), size: *size, decoded: false }));
+            }
         }
         Ok(None)
     }
 
+    pub(super) fn write(&self, offset: u64, bytes: &[u8], context: &Context<'_>) -> Result<(), Error> {
+        self.open(context)?.write_all_at(bytes, offset).map_err(|source| Error::File {
+            action: "write",
+            path: display(&self.path),
+            source,
+        })
+    }
+
+    /// The file under its unfinished name: made, or opened again if it was closed to save a descriptor.
+    pub(super) fn open(&self, context: &Context<'_>) -> Result<Arc<File>, Error> {
+        let mut handle = self.lock();
+        if let Some(file) = &handle.file {
+            return Ok(Arc::clone(file));
+        }
+        let file = if handle.created {
+            context.target.reopen(&self.path, false)?
+        } else {
+            context.target.create(&self.path, self.replace)?
+        };
+        handle.created = true;
+        context.limits.open.fetch_add(1, Ordering::Relaxed);
+        let file = Arc::new(file);
+        handle.file = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Opens the unfinished file for reading.
+    pub(super) fn read(&self, context: &Context<'_>) -> Result<File, Error> {
+        self.close(context);
+        context.target.reopen(&self.path, true)
+    }
+
     /// Called when nothing is to be done for now: gives the file descriptor back if they are scarce.
-    pub(super) fn rest(&mut self, context: &Context) {
+    pub(super) fn rest(&self, context: &Context<'_>) {
         if context.limits.open.load(Ordering::Relaxed) > context.limits.max_open {
             self.close(context);
         }
     }
 
-    /// Removes what was written.
-    pub(super) fn discard(&mut self, context: &Context) {
-        self.close(context);
-        if self.created {
-            context.target.discard(self.on_disk());
-        }
-        if self.decoding_stored {
-            context.target.discard(&self.path);
-        }
-        self.stop_decoding(context);
-    }
-
-    /// The name whose unfinished form is being written.
-    fn on_disk(&self) -> &[u8] {
-        match self.state {
-            Writing::Stored => &self.member,
-            _ => &self.path,
-        }
-    }
-
-    fn make(&mut self, context: &Context) -> Result<(), Error> {
-        if self.created {
-            return Ok(());
-        }
-        if self.is_decoded() {
-            let before = context.limits.decoders.fetch_add(1, Ordering::Relaxed);
-            if before < context.limits.max_decoders {
-                let decoder = context.decoding.decoder(&self.formats).map_err(|e| self.damaged(e))?;
-                self.state = Writing::Decoding(Box::new(decoder));
-            } else {
-                context.limits.decoders.fetch_sub(1, Ordering::Relaxed);
-                self.state = Writing::Stored;
-            }
-        }
-        let file = context.target.create(self.on_disk(), self.replace)?;
-        self.created = true;
-        self.keep(file, context);
-        Ok(())
-    }
-
-    fn keep(&mut self, file: File, context: &Context) {
-        context.limits.open.fetch_add(1, Ordering::Relaxed);
-        self.file = Some(file);
-    }
-
-    fn close(&mut self, context: &Context) {
-        if self.file.take().is_some() {
+    fn close(&self, context: &Context<'_>) {
+        if self.lock().file.take().is_some() {
             context.limits.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    fn stop_decoding(&mut self, context: &Context) {
-        if let Writing::Decoding(_) = self.state {
-            context.limits.decoders.fetch_sub(1, Ordering::Relaxed);
-            self.state = Writing::Plain;
+    /// Gives the file its name; `size` if it has to be made that long.
+    pub(super) fn end(&self, size: Option<u64>, context: &Context<'_>) -> Result<(), Error> {
+        let file = self.open(context)?;
+        if let Some(size) = size {
+            let path = || display(&self.path);
+            file.set_len(size).map_err(|source| Error::File { action: "extend", path: path(), source })?;
         }
-    }
-
-    /// The file, opened again if it was closed to save a descriptor.
-    fn open(&mut self, context: &Context) -> Result<&File, Error> {
-        if self.file.is_none() {
-            let file = context.target.reopen(self.on_disk(), false)?;
-            self.keep(file, context);
-        }
-        self.file.as_ref().ok_or(Error::Failed)
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8], context: &Context) -> Result<(), Error> {
-        self.open(context)?;
-        let Some(file) = &self.file else { return Err(Error::Failed) };
-        let result = match &mut self.state {
-            Writing::Plain | Writing::Stored => file.write_all_at(bytes, offset).map_err(DecodeError::Output),
-            Writing::Decoding(decoder) => decoder.push(bytes, &mut sink(file, &mut self.written)),
-        };
-        result.map_err(|e| self.damaged(e))
-    }
-
-    fn end(&mut self, size: u64, hole: bool, context: &Context) -> Result<Done, Error> {
-        let mut size = size;
-        match &mut self.state {
-            Writing::Plain if hole => {
-                self.open(context)?.set_len(size).map_err(|source| {
-                    let path = display(&self.path);
-                    Error::File { action: "extend", path, source }
-                })?;
-            }
-            Writing::Plain => {}
-            Writing::Decoding(decoder) => {
-                decoder.finish().map_err(|e| self.damaged(e))?;
-                size = self.written;
-            }
-            Writing::Stored => size = self.decode_stored(context)?,
-        }
+        drop(file);
         self.close(context);
         context.target.commit(&self.path, self.replace)?;
-        if let Writing::Stored = self.state {
-            context.target.discard(&self.member);
-        }
-        self.stop_decoding(context);
-        self.created = false;
-        self.decoding_stored = false;
-        Ok(Done { path: std::mem::take(&mut self.path), size, decoded: self.is_decoded() })
+        self.lock().created = false;
+        Ok(())
     }
 
-    /// Decodes a member that was stored whole.
-    fn decode_stored(&mut self, context: &Context) -> Result<u64, Error> {
+    /// Removes what was written.
+    pub(super) fn discard(&self, context: &Context<'_>) {
         self.close(context);
-        let mut input = context.target.reopen(&self.member, true)?;
-        let output = context.target.create(&self.path, self.replace)?;
-        self.decoding_stored = true;
-        let mut decoder = context.decoding.decoder(&self.formats).map_err(|e| self.damaged(e))?;
-        let mut written = 0;
-        let mut buffer = vec![0; 128 * 1024];
-        let result = loop {
-            match input.read(&mut buffer) {
-                Ok(0) => break decoder.finish(),
-                Ok(n) => {
-                    if let Err(e) = decoder.push(&buffer[..n], &mut sink(&output, &mut written)) {
-                        break Err(e);
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => break Err(DecodeError::Input(e)),
-            }
-        };
-        result.map_err(|e| self.damaged(e))?;
-        Ok(written)
+        if std::mem::take(&mut self.lock().created) {
+            context.target.discard(&self.path);
+        }
     }
 
-    fn damaged(&self, source: DecodeError) -> Error {
-        match source {
-            DecodeError::Output(source) => Error::File { action: "write", path: display(&self.path), source },
-            source => Error::Member { path: display(&self.member), source },
-        }
+    /// A thread that panicked holding this ends the whole extraction.
+    fn lock(&self) -> MutexGuard<'_, Handle> {
+        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Appends decoded bytes to `file`.
-fn sink<'a>(file: &'a File, written: &'a mut u64) -> impl FnMut(&[u8]) -> Result<(), DecodeError> + 'a {
-    move |bytes| {
-        file.write_all_at(bytes, *written).map_err(DecodeError::Output)?;
-        *written += bytes.len() as u64;
-        Ok(())
+impl Left {
+    /// Reads and checks the payload and gives it to `take` in pieces. `file` is its file, and its place in that.
+    ///
+    /// Damage of the payload counts for more than what `take` makes of it.
+    pub(super) fn read(
+        &self,
+        source: Option<&dyn ReadAt>,
+        file: (&[u8], u64),
+        buffer: &mut Vec<u8>,
+        mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let source = source.ok_or(Error::Failed)?;
+        buffer.resize(super::pool::BUFFER, 0);
+        let mut crc = crc32fast::Hasher::new();
+        let (mut at, end) = (self.at, self.at.saturating_add(self.len));
+        let mut taken = Ok(());
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            match source.read_at(&mut buffer[..most], at) {
+                Ok(0) => return Err(Error::Truncated { offset: at, part: Part::Payload }),
+                // A source that claims more than it was given room for must not become a panic.
+                Ok(n) if n > most => {
+                    let source = io::Error::other("the source returned an impossible length");
+                    return Err(Error::Read { offset: at, source });
+                }
+                Ok(n) => {
+                    crc.update(&buffer[..n]);
+                    at += n as u64;
+                    if taken.is_ok() {
+                        taken = take(&buffer[..n]);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(Error::Read { offset: at, source }),
+            }
+        }
+        let (expected, actual) = (self.crc, crc.finalize());
+        if expected != actual {
+            let (path, at) = (display(file.0), file.1);
+            return Err(Error::Checksum { path, at, expected, actual });
+        }
+        taken
     }
 }

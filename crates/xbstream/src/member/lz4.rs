@@ -16,6 +16,7 @@ use twox_hash::XxHash32;
 use super::Sink;
 use super::error::{DecodeError, Format};
 use super::parts::Parts;
+use super::pieces::{MAX_PIECE, Scan, batch};
 use crate::chunk::{le_u32, le_u64};
 
 const FORMAT: Format = Format::Lz4;
@@ -136,7 +137,7 @@ impl Lz4 {
             return Err(self.corrupt("reserved bits are set"));
         }
         let max_block = match flags[1] >> 4 {
-            n @ 4..=7 => 1 << (8 + 2 * n),
+            n @ 4..=7 => block_size(n),
             _ => return Err(self.corrupt("impossible block size")),
         };
         self.frame = Frame {
@@ -239,7 +240,19 @@ impl Parts for Lz4 {
     }
 
     fn may_end(&self) -> bool {
+        self.may_cut()
+    }
+
+    fn may_cut(&self) -> bool {
         matches!(self.expect, Expect::Magic)
+    }
+
+    fn scan(&self, input: &[u8]) -> Scan {
+        batch(input, frame)
+    }
+
+    fn fork(&self) -> Self {
+        Self::new()
     }
 
     fn part(&mut self, at: u64, part: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
@@ -247,4 +260,35 @@ impl Parts for Lz4 {
         self.expect = self.take(part, out)?;
         Ok(())
     }
+}
+
+/// Largest block of a frame, in bytes, from the size's number in its header, 4 to 7.
+fn block_size(number: u8) -> usize {
+    1 << (8 + 2 * number)
+}
+
+/// A frame at the front of `input`. Its block lengths are read, nothing else of it.
+fn frame(input: &[u8]) -> Scan {
+    let Some(start) = input.get(..6) else { return Scan::Short };
+    let (flags, size) = (start[4], start[5] >> 4 & 7);
+    if le_u32(start) != MAGIC || size < 4 {
+        return Scan::InOrder;
+    }
+    let flag = |bit: u8, bytes| if flags & bit != 0 { bytes } else { 0 };
+    let mut len = 7 + flag(0x08, 8);
+    let mut plain = 0;
+    loop {
+        let Some(word) = input.get(len..len + 4).map(le_u32) else { return Scan::Short };
+        len += 4;
+        if word == 0 {
+            break;
+        }
+        len += (word & 0x7fff_ffff) as usize + flag(0x10, 4);
+        plain += block_size(size);
+        if len > MAX_PIECE {
+            return Scan::InOrder;
+        }
+    }
+    len += flag(0x04, 4);
+    if len > input.len() { Scan::Short } else { Scan::Whole { len, plain } }
 }

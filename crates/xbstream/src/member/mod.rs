@@ -4,6 +4,7 @@ mod error;
 mod key;
 mod lz4;
 mod parts;
+mod pieces;
 mod qpress;
 mod quicklz;
 mod xbcrypt;
@@ -12,9 +13,11 @@ mod zst;
 use std::io::{self, Read, Write};
 
 use parts::Cutter;
+use pieces::{Scan, Splitter};
 
 pub use error::{DecodeError, Format};
 pub use key::{Algorithm, Key, KeyError};
+pub(crate) use pieces::{Outlet, Output, Piece};
 
 /// Largest block of a `.qp` and largest chunk of an `.xbcrypt` member that is accepted, in bytes. The writers'
 /// default is 64 KiB.
@@ -82,7 +85,9 @@ impl Decoding {
                 }
             })
         });
-        Ok(Decoder { steps: steps.collect::<Result<_, DecodeError>>()? })
+        let mut outer: Vec<_> = steps.collect::<Result<_, DecodeError>>()?;
+        let last = outer.pop();
+        Ok(Decoder { outer, last, splitter: Splitter::default() })
     }
 }
 
@@ -103,7 +108,15 @@ pub fn decode(
     let (_, formats) = decoding.of(name.as_os_str().as_bytes());
     let mut decoder = decoding.decoder(&formats)?;
     let mut written = 0;
-    let mut sink = |bytes: &[u8]| {
+    let mut plain = Vec::new();
+    let mut sink = |made: Output<'_>| {
+        let bytes = match made {
+            Output::Plain(bytes) => bytes,
+            Output::Piece(piece) => {
+                piece.decode(&mut plain)?;
+                &plain
+            }
+        };
         written += bytes.len() as u64;
         output.write_all(bytes).map_err(DecodeError::Output)
     };
@@ -116,7 +129,7 @@ pub fn decode(
             Err(e) => return Err(DecodeError::Input(e)),
         }
     }
-    decoder.finish()?;
+    decoder.finish(&mut sink)?;
     Ok(written)
 }
 
@@ -125,37 +138,72 @@ pub(crate) type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), DecodeError> + 'a;
 
 /// One layer, fed in pieces of any size.
 trait Step: Send {
-    /// Takes all of `input` and gives out what can be given out.
-    fn push(&mut self, input: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError>;
+    /// Takes the front of `input` and gives out what can be given out: all of it, or up to a place where the layer
+    /// can be cut.
+    fn push(&mut self, input: &mut &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError>;
 
     /// The member has ended: checks that the layer has, too.
     fn finish(&mut self) -> Result<(), DecodeError>;
+
+    /// What can be cut off the front of `input`.
+    fn scan(&self, input: &[u8]) -> Scan {
+        let _ = input;
+        Scan::InOrder
+    }
+
+    /// Passes over `len` bytes that [`scan`](Self::scan) called whole, and gives a step for them.
+    fn split(&mut self, len: usize) -> Result<Box<dyn Step>, DecodeError>;
+
+    /// Decodes such bytes, at once.
+    fn whole(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        pieces::decode_all(self, bytes, &mut |plain| {
+            out.extend_from_slice(plain);
+            Ok(())
+        })
+    }
 }
 
 /// The layers of one member.
 pub(crate) struct Decoder {
-    steps: Vec<Box<dyn Step>>,
+    /// All but the last one, outermost first.
+    outer: Vec<Box<dyn Step>>,
+    /// `None`: there is nothing to undo.
+    last: Option<Box<dyn Step>>,
+    splitter: Splitter,
 }
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("layers", &self.steps.len()).finish()
+        f.debug_struct("Decoder").field("outer", &self.outer.len()).finish_non_exhaustive()
     }
 }
 
 impl Decoder {
-    pub(crate) fn push(&mut self, input: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
-        push_through(&mut self.steps, input, out)
+    pub(crate) fn push(&mut self, input: &[u8], out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        let Self { outer, last, splitter } = self;
+        push_through(outer, input, &mut |bytes| match last {
+            Some(last) => splitter.push(&mut **last, bytes, out),
+            None => out(Output::Plain(bytes)),
+        })
     }
 
-    pub(crate) fn finish(&mut self) -> Result<(), DecodeError> {
-        self.steps.iter_mut().try_for_each(|step| step.finish())
+    pub(crate) fn finish(&mut self, out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        self.outer.iter_mut().try_for_each(|step| step.finish())?;
+        match &mut self.last {
+            Some(last) => self.splitter.finish(&mut **last, out),
+            None => Ok(()),
+        }
     }
 }
 
-fn push_through(steps: &mut [Box<dyn Step>], input: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
-    match steps.split_first_mut() {
-        None => out(input),
-        Some((first, rest)) => first.push(input, &mut |bytes| push_through(rest, bytes, out)),
+fn push_through(
+    steps: &mut [Box<dyn Step>],
+    mut input: &[u8],
+    out: &mut Sink<'_>,
+) -> Result<(), DecodeError> {
+    let Some((first, rest)) = steps.split_first_mut() else { return out(input) };
+    while !input.is_empty() {
+        first.push(&mut input, &mut |bytes| push_through(rest, bytes, out))?;
     }
+    Ok(())
 }

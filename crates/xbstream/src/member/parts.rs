@@ -1,5 +1,6 @@
 //! Layers that are made of parts, and collecting a part from pieces of any size.
 
+use super::pieces::Scan;
 use super::{DecodeError, Format, Sink, Step};
 
 /// A layer whose parts each have a size that is known once the part before was seen.
@@ -14,6 +15,20 @@ pub(super) trait Parts: Send {
 
     /// True where the layer may end.
     fn may_end(&self) -> bool;
+
+    /// True at places where the layer may be cut.
+    fn may_cut(&self) -> bool {
+        false
+    }
+
+    /// At such a place: what can be cut off the front of `input`.
+    fn scan(&self, input: &[u8]) -> Scan {
+        let _ = input;
+        Scan::InOrder
+    }
+
+    /// At such a place: the same parts from here to the end of a piece.
+    fn fork(&self) -> Self;
 }
 
 /// Cuts a layer into its parts.
@@ -30,8 +45,8 @@ impl<P: Parts> Cutter<P> {
     }
 }
 
-impl<P: Parts> Step for Cutter<P> {
-    fn push(&mut self, mut input: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
+impl<P: Parts + 'static> Step for Cutter<P> {
+    fn push(&mut self, input: &mut &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
         loop {
             let Some(size) = self.parts.next_size() else {
                 return match input.is_empty() {
@@ -39,11 +54,14 @@ impl<P: Parts> Step for Cutter<P> {
                     false => Err(DecodeError::TrailingBytes { format: P::FORMAT, at: self.at }),
                 };
             };
-            match self.hold.take(&mut input, size) {
+            match self.hold.take(input, size) {
                 Some(part) => self.parts.part(self.at, part, out)?,
                 None => return Ok(()),
             }
             self.at += size as u64;
+            if self.parts.may_cut() {
+                return Ok(());
+            }
         }
     }
 
@@ -53,6 +71,16 @@ impl<P: Parts> Step for Cutter<P> {
         } else {
             Err(DecodeError::Truncated { format: P::FORMAT, at: self.at + self.hold.len() as u64 })
         }
+    }
+
+    fn scan(&self, input: &[u8]) -> Scan {
+        if self.hold.len() == 0 && self.parts.may_cut() { self.parts.scan(input) } else { Scan::InOrder }
+    }
+
+    fn split(&mut self, len: usize) -> Result<Box<dyn Step>, DecodeError> {
+        let piece = Self { parts: self.parts.fork(), hold: Hold::default(), at: self.at };
+        self.at += len as u64;
+        Ok(Box::new(piece))
     }
 }
 

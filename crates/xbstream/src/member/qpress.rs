@@ -12,6 +12,7 @@
 
 use super::error::{DecodeError, Format};
 use super::parts::Parts;
+use super::pieces::{Scan, batch};
 use super::quicklz::{self, Header, QuickLz};
 use super::{MAX_BLOCK, Sink};
 use crate::chunk::{le_u32, le_u64};
@@ -24,9 +25,14 @@ const MAX_NAME: usize = 4096;
 /// A QuickLZ block that does not get smaller may be this much larger than its contents.
 const MAX_GROWTH: usize = 400;
 
+/// Bytes of a block before its QuickLZ header: tag, plain offset, Adler-32.
+const BLOCK_HEAD: usize = 20;
+
 #[derive(Debug)]
 pub(super) struct Qpress {
     expect: Expect,
+    /// Only some blocks, without an end.
+    piece: bool,
     chunk_size: u64,
     quicklz: QuickLz,
 }
@@ -74,7 +80,7 @@ impl Expect {
 
 impl Qpress {
     pub(super) fn new() -> Self {
-        Self { expect: Expect::Archive, chunk_size: 0, quicklz: QuickLz::new() }
+        Self { expect: Expect::Archive, piece: false, chunk_size: 0, quicklz: QuickLz::new() }
     }
 
     fn header(&self, at: u64, flags: u8, lengths: &[u8]) -> Result<Header, DecodeError> {
@@ -110,7 +116,19 @@ impl Parts for Qpress {
     }
 
     fn may_end(&self) -> bool {
-        matches!(self.expect, Expect::Nothing)
+        matches!(self.expect, Expect::Nothing) || self.piece && self.may_cut()
+    }
+
+    fn may_cut(&self) -> bool {
+        matches!(self.expect, Expect::Tag)
+    }
+
+    fn scan(&self, input: &[u8]) -> Scan {
+        batch(input, block)
+    }
+
+    fn fork(&self) -> Self {
+        Self { expect: Expect::Tag, piece: true, chunk_size: self.chunk_size, quicklz: QuickLz::new() }
     }
 
     fn part(&mut self, at: u64, part: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
@@ -171,4 +189,22 @@ impl Parts for Qpress {
         };
         Ok(())
     }
+}
+
+/// A block at the front of `input`.
+fn block(input: &[u8]) -> Scan {
+    let tag = &input[..input.len().min(8)];
+    if !b"NEWBNEWB".starts_with(tag) {
+        return Scan::InOrder;
+    }
+    let Some(&flags) = input.get(BLOCK_HEAD) else { return Scan::Short };
+    let Some(header) = input.get(BLOCK_HEAD..BLOCK_HEAD + quicklz::header_len(flags)) else {
+        return Scan::Short;
+    };
+    let Ok(header) = Header::parse(header) else { return Scan::InOrder };
+    let len = BLOCK_HEAD + header.block;
+    if len > super::pieces::MAX_PIECE {
+        return Scan::InOrder;
+    }
+    if len > input.len() { Scan::Short } else { Scan::Whole { len, plain: header.plain } }
 }

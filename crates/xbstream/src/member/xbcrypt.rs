@@ -157,6 +157,10 @@ impl Parts for Xbcrypt {
         matches!(self.expect, Expect::Head)
     }
 
+    fn fork(&self) -> Self {
+        Self::new(self.key.clone())
+    }
+
     fn part(&mut self, at: u64, part: &[u8], out: &mut Sink<'_>) -> Result<(), DecodeError> {
         self.at = at;
         self.expect = self.take(part, out)?;
