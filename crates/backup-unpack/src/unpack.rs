@@ -8,7 +8,6 @@ use std::thread;
 use std::time::Instant;
 
 use aescrypt::Decryptor;
-use xbstream::{ExtractOptions, Reader};
 
 use crate::archive::{Archive, Entry, Kind};
 use crate::base::{self, note_special};
@@ -20,6 +19,7 @@ use crate::partial::Partial;
 use crate::progress::Progress;
 use crate::report::{BaseFiles, ProcessIo, Report, ServerFiles};
 use crate::source::Source;
+use crate::stream;
 use crate::tree::{Tree, copy};
 
 /// Name of a server's stream file. The spelling is what the backup tool writes; do not correct it.
@@ -27,8 +27,6 @@ const STREAM: &[u8] = b"backup.xbsteam";
 /// The folder of the database server's own files.
 const BASE: &[u8] = b"datanode_base";
 const BASE_SUFFIX: &[u8] = b".tar.gz";
-/// One of these is in every whole backup: XtraBackup and mariabackup write the first, MariaDB 11.1 and later the second.
-const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
 /// Unpacks one backup. On success everything is complete, on the disk and under its name; after an error nothing
 /// is left.
@@ -42,12 +40,20 @@ pub fn unpack(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report, Error> {
+    let kind = source.name();
+    measured(kind, progress, || run(source, layout, options, progress))
+}
+
+/// Adds to the report of `work` what only shows around it.
+pub(crate) fn measured(
+    source: &'static str,
+    progress: &Progress,
+    work: impl FnOnce() -> Result<Report, Error>,
+) -> Result<Report, Error> {
     let begun = Instant::now();
     let io = ProcessIo::now();
-    let kind = source.name();
-    let mut report = run(source, layout, options, progress)
-        .map_err(|error| if progress.is_stopped() { Error::Stopped } else { error })?;
-    report.source = kind;
+    let mut report = work().map_err(|error| if progress.is_stopped() { Error::Stopped } else { error })?;
+    report.source = source;
     report.bytes_read = progress.bytes_read();
     report.seconds = begun.elapsed().as_secs_f64();
     report.process_io = ProcessIo::now().zip(io).map(|(now, before)| now.since(before));
@@ -178,7 +184,7 @@ impl Job<'_> {
                     Err(Error::refused(member.as_bytes(), Refusal::Twice))
                 }
                 Some(partial) => {
-                    let files = self.stream(&server, partial, input)?;
+                    let files = stream::extract(self.options, &server, partial, input)?;
                     done.result.servers.insert(server, files);
                     Ok(())
                 }
@@ -213,29 +219,6 @@ impl Job<'_> {
         }
     }
 
-    /// One server's stream into its directory.
-    fn stream(&self, server: &str, partial: &Partial, input: impl Read) -> Result<ServerFiles, Error> {
-        let options = ExtractOptions::new()
-            .decoding(self.options.decoding.clone())
-            .threads(self.options.threads.max(1));
-        let extracted =
-            xbstream::extract(Reader::new(input), partial.path(), &options).map_err(|error| match error {
-                xbstream::Error::Read { source, .. } => Error::Read(source),
-                source => Error::Stream { server: server.to_owned(), source: Box::new(source) },
-            })?;
-        // A stream cut behind the end of a file looks complete to its reader; this file comes last.
-        if !CHECKPOINTS.iter().any(|name| has_contents(&partial.path().join(name))) {
-            return Err(Error::NoCheckpoints { server: server.to_owned() });
-        }
-        Ok(ServerFiles {
-            directory: partial.destination().to_owned(),
-            files: extracted.files,
-            bytes: extracted.bytes,
-            decoded: extracted.decoded,
-            stream_bytes: extracted.archive,
-        })
-    }
-
     fn folder(&self, folder: &Path, done: &mut Done) -> Result<(), Error> {
         let mut streams = Vec::new();
         folder::walk(folder, &mut |found| {
@@ -268,7 +251,7 @@ impl Job<'_> {
                 self.progress.begin(member.as_bytes());
                 let result = folder::open(path).and_then(|file| {
                     let input = Until { input: self.progress.watch(file), failed: &failed };
-                    self.stream(server, &self.servers[server], input)
+                    stream::extract(self.options, server, &self.servers[server], input)
                 });
                 match result {
                     Ok(done) => files.push((server.clone(), done)),
@@ -335,10 +318,6 @@ impl Job<'_> {
             process_io: None,
         })
     }
-}
-
-fn has_contents(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
 /// An input that ends in an error once another one failed.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use backup_catalog::ini::Ini;
+pub use remote_exec::transfer::seal::Compression;
 use secrecy::SecretString;
 
 pub use self::keys::{KEYS, Key};
@@ -137,6 +138,8 @@ pub struct Misc {
     pub socat_retry_count: u32,
     /// Most bytes per second of a transfer.
     pub rate_limit: Option<u64>,
+    /// Compression of a transfer on its way.
+    pub transfer_compress: Compression,
     /// First TCP port of servers that are left running.
     pub server_tmp_port: u16,
     /// `mysql` or `mariadb`.
@@ -381,6 +384,11 @@ impl<'a> Reader<'a> {
                     })
                 })
                 .transpose()?,
+            transfer_compress: self.one_of(
+                misc,
+                "transfer-compress",
+                &[("none", Compression::None), ("zstd", Compression::Zstd)],
+            )?,
             server_tmp_port: self.parsed(misc, "server-tmp-port", "a port number")?,
             client_name: self.client_name()?,
             xtrabackup: self.get(misc, "xtrabackup-bin-dir").map(str::to_owned),
