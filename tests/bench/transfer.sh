@@ -1,19 +1,24 @@
 #!/usr/bin/env bash
 # Compares the transfers between two hosts with plain `ssh cat` and plain `socat`, on loopback, in one run: MB/s of the
-# transfer itself, without logins, best and median of some rounds in turn. Needs what tests/setup.sh installs.
+# transfer itself, without logins, best and median of some rounds in turn. What is sent is a file in the page cache. A relay
+# encrypts and decrypts everything twice, so it is compared with the same done by hand as well: `ssh cat | ssh cat`.
+# Needs what tests/setup.sh installs.
 #
-# usage: tests/bench/transfer.sh [MEBIBYTES [ROUNDS]]     (default 1024 5)
+# usage: tests/bench/transfer.sh [MEBIBYTES [ROUNDS]]     (default 512 3)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-bytes=$((${1:-1024} << 20)) rounds=${2:-5}
+bytes=$((${1:-512} << 20)) rounds=${2:-3}
 for tool in /usr/sbin/sshd ssh socat python3; do command -v "$tool" >/dev/null || { echo "$tool is missing; run tests/setup.sh" >&2; exit 1; }; done
-cargo build --release --quiet -p dbrecover-remote-exec --example transfer
-transfer=$(realpath "${CARGO_TARGET_DIR:-target}/release/examples/transfer")
+cargo build --release --quiet -p dbrecover -p dbrecover-remote-exec --bin dbrecover --example transfer
+release=$(realpath "${CARGO_TARGET_DIR:-target}/release")
+transfer=$release/examples/transfer dbrecover=$release/dbrecover
 dir=$(mktemp -d /tmp/transfer-bench.XXXXXX)
 sshd=
 trap '[ -z "$sshd" ] || kill "$sshd"; rm -rf "$dir"' EXIT
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
+file=$dir/file
+head -c "$bytes" /dev/urandom >"$file"
 for key in host user; do ssh-keygen -q -t ed25519 -N '' -f "$dir/$key"; done
 port=$(free_port)
 printf '%s\n' "Port $port" "ListenAddress 127.0.0.1" "HostKey $dir/host" "AuthorizedKeysFile $dir/user.pub" "StrictModes no" \
@@ -23,8 +28,10 @@ mkdir -p /run/sshd
 echo "[127.0.0.1]:$port $(cat "$dir/host.pub")" >"$dir/known"
 # The ciphers that the transfers ask for too.
 login=(ssh -F /dev/null -p "$port" -i "$dir/user" -o IdentitiesOnly=yes -o UserKnownHostsFile="$dir/known" -o BatchMode=yes
-    -o Ciphers='^aes128-gcm@openssh.com,aes256-gcm@openssh.com' -o ControlPath="$dir/master" 127.0.0.1)
-for _ in $(seq 100); do "${login[@]}" -M -o ControlPersist=600 true 2>/dev/null && break; sleep 0.1; done
+    -o Ciphers='^aes128-gcm@openssh.com,aes256-gcm@openssh.com')
+store=("${login[@]}" -S "$dir/store" 127.0.0.1) job=("${login[@]}" -S "$dir/job" 127.0.0.1)
+for _ in $(seq 100); do "${store[@]}" -M -o ControlPersist=600 true 2>/dev/null && break; sleep 0.1; done
+"${job[@]}" -M -o ControlPersist=600 true
 
 # timed COMMAND...: MB/s
 timed() {
@@ -35,18 +42,33 @@ timed() {
 plain_socat() {
     local p; p=$(free_port)
     socat -b 262144 -u "tcp4-listen:$p,bind=127.0.0.1,reuseaddr" STDOUT >/dev/null & local listener=$!
-    head -c "$bytes" /dev/zero | socat -b 262144 -u STDIN "tcp4:127.0.0.1:$p,retry=50,interval=0.02"
+    socat -b 262144 -u "OPEN:$file,rdonly" "tcp4:127.0.0.1:$p,retry=50,interval=0.02"
     wait "$listener"
 }
-ours() { "$transfer" "$1" "$bytes" "$port" "$dir/user" "$dir/known" "$dir/work"; }
+hand_relay() { "${store[@]}" "cat $file" | "${job[@]}" 'cat >/dev/null'; }
+ours() { "$transfer" "$1" "$2" "$file" "$port" "$dir/user" "$dir/known" "$dir/work"; }
+# cpu SHELL-TEXT: processor seconds per GB of everything in it
+cpu() {
+    python3 - "$1" "$bytes" <<'PYTHON'
+import resource, subprocess, sys
+subprocess.run(["bash", "-c", sys.argv[1]], check=True, stderr=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print("%.2f" % ((used.ru_utime + used.ru_stime) * 1e9 / int(sys.argv[2])))
+PYTHON
+}
 
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg), cores: $(nproc)"
 for _ in $(seq "$rounds"); do
-    echo "ssh_cat $(timed "${login[@]}" "head -c $bytes /dev/zero")"
+    echo "ssh_cat $(timed "${store[@]}" "cat $file")"
+    echo "hand_relay $(timed hand_relay)"
     echo "plain_socat $(timed plain_socat)"
-    for method in relay socat scp; do echo "$method $(ours "$method")"; done
+    for method in relay socat scp; do
+        echo "$method $(ours "$method" "$dbrecover")"
+        echo "${method}_stock $(ours "$method" stock)"
+    done
 done >"$dir/rates"
-"${login[@]}" -O exit 2>/dev/null || true
+"${store[@]}" -O exit 2>/dev/null || true
+"${job[@]}" -O exit 2>/dev/null || true
 echo "load after:  $(cut -d' ' -f1-3 /proc/loadavg)"
 python3 - "$dir/rates" <<'PYTHON'
 import collections, statistics, sys
@@ -58,6 +80,12 @@ best = {name: max(all) for name, all in rates.items()}
 middle = {name: statistics.median(all) for name, all in rates.items()}
 for name in rates:
     print("%-12s best %7.1f MB/s, median %7.1f MB/s" % (name, best[name], middle[name]))
-for name, against in ("relay", "ssh_cat"), ("scp", "ssh_cat"), ("socat", "plain_socat"):
-    print("%-5s of %-11s best %.2f, median %.2f" % (name, against, best[name] / best[against], middle[name] / middle[against]))
+for name, against in (("hand_relay", "ssh_cat"), ("relay", "ssh_cat"), ("relay", "hand_relay"), ("relay_stock", "ssh_cat"),
+                      ("scp", "ssh_cat"), ("scp_stock", "ssh_cat"), ("socat", "plain_socat"), ("socat_stock", "plain_socat")):
+    print("%-11s of %-11s best %.2f, median %.2f" % (name, against, best[name] / best[against], middle[name] / middle[against]))
 PYTHON
+echo "processor seconds per GB:"
+echo "  cat | cat                        $(cpu "cat $file | cat >/dev/null")"
+echo "  send | receive                   $(cpu "$dbrecover send --file $file | $dbrecover receive >/dev/null")"
+echo "  send --compress zstd | receive   $(cpu "$dbrecover send --compress zstd --file $file | $dbrecover receive >/dev/null")"
+echo "  cat | tee + cksum | cat          $(cpu "cat $file | { tee /dev/fd/3 | cksum >&2; } 3>&1 | cat >/dev/null")"

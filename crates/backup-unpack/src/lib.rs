@@ -66,6 +66,7 @@ mod partial; // directories that are complete or not there
 mod progress;
 mod report;
 mod source;
+mod stream; // one server's, by itself
 mod tree; // writing below a directory, never through a link
 mod unpack;
 
@@ -74,5 +75,6 @@ pub use layout::{Layout, Options};
 pub use progress::Progress;
 pub use report::{BaseFiles, ProcessIo, Report, ServerFiles, Tally};
 pub use source::{Format, Source};
+pub use stream::unpack_stream;
 pub use unpack::unpack;
 pub use xbstream::member::{Algorithm, Decoding, Key};

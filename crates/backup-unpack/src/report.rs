@@ -56,7 +56,7 @@ pub struct BaseFiles {
 pub struct Report {
     /// Name of the backup.
     pub backup: String,
-    /// `folder`, `tar` or `encrypted-tar`.
+    /// `folder`, `tar`, `encrypted-tar` or `stream`.
     pub source: &'static str,
     /// Bytes of the input.
     pub bytes_read: u64,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 use aescrypt::Decryptor;
-use xbstream::{Dialect, ExtractOptions, Extracted, ReadAt, Reader};
+use xbstream::{Dialect, ReadAt, Reader};
 
 use crate::archive::{Archive, Entry, Kind};
 use crate::base::{self, note_special};
@@ -20,6 +20,7 @@ use crate::partial::Partial;
 use crate::progress::Progress;
 use crate::report::{BaseFiles, ProcessIo, Report, ServerFiles};
 use crate::source::Source;
+use crate::stream;
 use crate::tree::{Tree, copy};
 
 /// Name of a server's stream file. The spelling is what the backup tool writes; do not correct it.
@@ -27,8 +28,6 @@ const STREAM: &[u8] = b"backup.xbsteam";
 /// The folder of the database server's own files.
 const BASE: &[u8] = b"datanode_base";
 const BASE_SUFFIX: &[u8] = b".tar.gz";
-/// One of these is in every whole backup: XtraBackup and mariabackup write the first, MariaDB 11.1 and later the second.
-const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
 /// Unpacks one backup. On success everything is complete, on the disk and under its name; after an error nothing
 /// is left.
@@ -42,12 +41,20 @@ pub fn unpack(
     options: &Options,
     progress: &Progress,
 ) -> Result<Report, Error> {
+    let kind = source.name();
+    measured(kind, progress, || run(source, layout, options, progress))
+}
+
+/// Adds to the report of `work` what only shows around it.
+pub(crate) fn measured(
+    source: &'static str,
+    progress: &Progress,
+    work: impl FnOnce() -> Result<Report, Error>,
+) -> Result<Report, Error> {
     let begun = Instant::now();
     let io = ProcessIo::now();
-    let kind = source.name();
-    let mut report = run(source, layout, options, progress)
-        .map_err(|error| if progress.is_stopped() { Error::Stopped } else { error })?;
-    report.source = kind;
+    let mut report = work().map_err(|error| if progress.is_stopped() { Error::Stopped } else { error })?;
+    report.source = source;
     report.bytes_read = progress.bytes_read();
     report.seconds = begun.elapsed().as_secs_f64();
     report.process_io = ProcessIo::now().zip(io).map(|(now, before)| now.since(before));
@@ -178,7 +185,7 @@ impl Job<'_> {
                     Err(Error::refused(member.as_bytes(), Refusal::Twice))
                 }
                 Some(partial) => {
-                    let files = self.stream(&server, partial, |options| {
+                    let files = stream::extract(self.options, &server, partial, |options| {
                         xbstream::extract(Reader::new(input), partial.path(), options)
                     })?;
                     done.result.servers.insert(server, files);
@@ -215,33 +222,6 @@ impl Job<'_> {
         }
     }
 
-    /// One server's stream into its directory.
-    fn stream(
-        &self,
-        server: &str,
-        partial: &Partial,
-        extract: impl FnOnce(&ExtractOptions) -> Result<Extracted, xbstream::Error>,
-    ) -> Result<ServerFiles, Error> {
-        let options = ExtractOptions::new()
-            .decoding(self.options.decoding.clone())
-            .threads(self.options.threads.max(1));
-        let extracted = extract(&options).map_err(|error| match error {
-            xbstream::Error::Read { source, .. } => Error::Read(source),
-            source => Error::Stream { server: server.to_owned(), source: Box::new(source) },
-        })?;
-        // A stream cut behind the end of a file looks complete to its reader; this file comes last.
-        if !CHECKPOINTS.iter().any(|name| has_contents(&partial.path().join(name))) {
-            return Err(Error::NoCheckpoints { server: server.to_owned() });
-        }
-        Ok(ServerFiles {
-            directory: partial.destination().to_owned(),
-            files: extracted.files,
-            bytes: extracted.bytes,
-            decoded: extracted.decoded,
-            stream_bytes: extracted.archive,
-        })
-    }
-
     fn folder(&self, folder: &Path, done: &mut Done) -> Result<(), Error> {
         let mut streams = Vec::new();
         folder::walk(folder, &mut |found| {
@@ -275,7 +255,7 @@ impl Job<'_> {
                 let result = folder::open(path).and_then(|file| {
                     let input = Until { input: self.progress.watch_at(file), failed: &failed };
                     let partial = &self.servers[server];
-                    let files = self.stream(server, partial, |options| {
+                    let files = stream::extract(self.options, server, partial, |options| {
                         xbstream::extract_at(&input, Dialect::Auto, partial.path(), options)
                     })?;
                     input.input.settle(files.stream_bytes);
@@ -346,10 +326,6 @@ impl Job<'_> {
             process_io: None,
         })
     }
-}
-
-fn has_contents(path: &Path) -> bool {
-    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0)
 }
 
 /// An input that ends in an error once another one failed.

@@ -22,8 +22,12 @@ pub enum Exit {
     Damaged = 5,
     /// The work was done, and the proof of it failed.
     Unproven = 6,
+    /// A stream did not arrive as it was sent; `EX_TEMPFAIL` of sysexits.
+    Broken = remote_exec::transfer::seal::BROKEN,
     /// Ended by SIGINT.
     Interrupted = 130,
+    /// The receiver of a stream went away, as a shell shows a death by SIGPIPE.
+    NoReceiver = remote_exec::transfer::seal::NO_RECEIVER,
     /// Ended by SIGTERM.
     Terminated = 143,
 }

@@ -65,7 +65,7 @@ pub(crate) async fn facts(
     let cores = job.command("nproc").output().await?;
     Ok(Facts {
         prepare: prepare::detect(config, job).await?,
-        tools: Tools::find(config, job, &work, request.program.as_deref()).await?,
+        tools: Tools::find(config, hosts, &work, request.program.as_deref()).await?,
         free: free_bytes(job, &config.work_dir).await?,
         cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
         memory: memory(job).await?,

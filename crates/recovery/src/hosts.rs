@@ -139,14 +139,15 @@ fn method(config: &Config, machine: &Machine) -> Result<Method, Error> {
             options.known_hosts = misc.known_hosts_file.clone();
             options.accept_new_host_keys = misc.accept_new_host_keys;
             options.config_file = misc.ssh_config_file.clone();
+            options.login_timeout = misc.conn_timeout;
             Method::Ssh(options)
         }
         Connect::RabbitAgent => {
             let uri = misc.rabbit_uri.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default();
             let mut options =
                 remote_exec::rabbit::Options::new(remote_exec::rabbit::Uri::parse(uri)?, &machine.ip);
-            options.topic = misc.agent_topic.clone();
-            options.ca_file = misc.rabbit_ca_file.clone();
+            options.at.topic = misc.agent_topic.clone();
+            options.at.ca_file = misc.rabbit_ca_file.clone();
             options.trusted = misc.trusted_agent;
             Method::Rabbit(options)
         }

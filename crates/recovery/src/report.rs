@@ -36,7 +36,7 @@ pub struct Report {
 }
 
 /// One backup, unpacked.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Unpacked {
     /// Its name.
     pub backup: String,
@@ -50,6 +50,53 @@ pub struct Unpacked {
     pub seconds: f64,
     /// Whatever else the worker reports.
     pub details: serde_json::Value,
+}
+
+impl Unpacked {
+    /// A backup of which nothing was unpacked yet.
+    pub(crate) fn of(backup: &str) -> Self {
+        Self {
+            backup: backup.to_owned(),
+            retries: 0,
+            bytes_read: 0,
+            bytes_written: 0,
+            seconds: 0.0,
+            details: serde_json::Value::Null,
+        }
+    }
+
+    /// Adds another part of the same backup: what counts is summed, each server is in one part.
+    pub(crate) fn add(&mut self, part: Self) {
+        self.retries += part.retries;
+        self.bytes_read += part.bytes_read;
+        self.bytes_written += part.bytes_written;
+        add_details(&mut self.details, part.details);
+    }
+}
+
+fn add_details(sum: &mut serde_json::Value, part: serde_json::Value) {
+    use serde_json::Value;
+    match (sum, part) {
+        (Value::Object(sum), Value::Object(part)) => {
+            for (key, value) in part {
+                // The version of the shape is no amount.
+                match sum.get_mut(&key).filter(|_| key != "schema_version") {
+                    Some(there) => add_details(there, value),
+                    None => drop(sum.insert(key, value)),
+                }
+            }
+        }
+        (Value::Array(sum), Value::Array(part)) => sum.extend(part),
+        (sum @ Value::Number(_), Value::Number(part)) => {
+            let added = match (sum.as_u64(), part.as_u64()) {
+                (Some(a), Some(b)) => Value::from(a + b),
+                _ => Value::from(sum.as_f64().unwrap_or(0.0) + part.as_f64().unwrap_or(0.0)),
+            };
+            *sum = added;
+        }
+        (sum @ Value::Null, part) => *sum = part,
+        _ => {}
+    }
 }
 
 /// One step and how long it took.

@@ -112,7 +112,7 @@ impl Recovery<'_> {
         let (started, begun) = (now(), Instant::now());
         let config = &self.request.config;
         // The password is tried before anything is touched.
-        let outside = self.unpack(Path::new(""));
+        let outside = self.unpack(Path::new(""), None);
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         self.move_to_trash().await?;
         let work = WorkDir::open(
@@ -128,7 +128,7 @@ impl Recovery<'_> {
             Ok(done) => done,
             Err(error) => {
                 // Also when cancelled: here nothing is dropped half-way any more.
-                if let Err(left) = self.unpack(work.path()).clean_store().await {
+                if let Err(left) = self.unpack(work.path(), Some(work.journal())).clean_store().await {
                     self.watch.warning(format!("what was decrypted in the store may be there still: {left}"));
                 }
                 self.run_dirs.remove_all(&self.hosts.job).await;
@@ -168,7 +168,7 @@ impl Recovery<'_> {
         Ok(self.hosts.job.files().write(dir.join(REPORT), json, 0o644).await?)
     }
 
-    fn unpack<'a>(&'a self, work: &'a Path) -> Unpack<'a> {
+    fn unpack<'a>(&'a self, work: &'a Path, journal: Option<&'a Journal>) -> Unpack<'a> {
         Unpack {
             hosts: self.hosts,
             config: &self.request.config,
@@ -176,6 +176,7 @@ impl Recovery<'_> {
             plan: self.plan,
             prepare: &self.facts.prepare,
             work,
+            journal,
             password: self.request.password.as_ref(),
             watch: self.watch,
         }
@@ -232,7 +233,7 @@ impl Recovery<'_> {
     }
 
     async fn unpack_all(&self, work: &WorkDir) -> Result<Vec<Unpacked>, Error> {
-        let unpack = self.unpack(work.path());
+        let unpack = self.unpack(work.path(), Some(work.journal()));
         let folders: Vec<_> = self.plan.servers.iter().map(|s| s.folder.as_str()).collect();
         if let Some(worker) = &self.plan.tools.worker {
             worker.put(&self.hosts.job, self.request.program.as_deref()).await?;
@@ -243,13 +244,14 @@ impl Recovery<'_> {
             // Servers whose incrementals were begun need their streams again.
             let again: Vec<_> =
                 folders.iter().copied().filter(|f| half_prepared(work.journal(), f)).collect();
-            let folders = match (work.journal().is_finished("", &step), again.is_empty()) {
+            let before = work.journal().is_finished("", &step);
+            let folders = match (before, again.is_empty()) {
                 (true, true) => continue,
                 (true, false) if planned.used_for == UsedFor::Binlogs => continue,
                 (true, false) => &again,
                 (false, _) => &folders,
             };
-            let (one, _) = self.watch.step("", &step, unpack.backup(index, folders)).await?;
+            let (one, _) = self.watch.step("", &step, unpack.backup(index, folders, before)).await?;
             unpacked.push(one);
             work.record("", &step).await?;
         }

@@ -1,8 +1,9 @@
 //! From the store into the work directory: one pass by the worker, or the stock tools' steps.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use backup_catalog::{Backup, Catalog, Kind};
 use remote_exec::{Command, transfer};
@@ -10,10 +11,10 @@ use secrecy::SecretString;
 use xtra_driver::Tool;
 
 use crate::Error;
-use crate::config::{Config, Transfer};
+use crate::config::{Compression, Config, Transfer};
 use crate::events::{Event, Watch};
 use crate::hosts::Hosts;
-use crate::journal::os_arg;
+use crate::journal::{Entry, Journal, os_arg};
 use crate::plan::{Plan, UsedFor};
 use crate::report::Unpacked;
 use crate::workdir::pass_through;
@@ -27,6 +28,8 @@ const MAX_SAMPLE: u64 = 64 * 1024;
 const MAX_CLEAR_FILE: u64 = 16 << 20;
 /// Largest report of a worker that is read, in bytes.
 const MAX_REPORT: u64 = 64 << 20;
+/// How often it is looked how far a worker is.
+const FOLLOW: Duration = Duration::from_secs(2);
 /// The stream of one server. The spelling is what the backup tool writes.
 pub(crate) const STREAM: &str = "backup.xbsteam";
 
@@ -41,6 +44,8 @@ pub(crate) struct Unpack<'a> {
     pub(crate) prepare: &'a Tool,
     /// `WORK-DIR/.incomplete-NAME`.
     pub(crate) work: &'a Path,
+    /// Its journal; `None` before there is one.
+    pub(crate) journal: Option<&'a Journal>,
     pub(crate) password: Option<&'a SecretString>,
     pub(crate) watch: &'a Watch,
 }
@@ -66,71 +71,184 @@ pub(crate) async fn check_password(unpack: Unpack<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is moved, checked and, where it did not arrive, sent again as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit<'a> {
+    /// Everything in one: an encrypted tar is one stream.
+    All,
+    /// All but the servers' streams.
+    Files,
+    /// The stream of the server with this folder.
+    Stream(&'a str),
+}
+
+impl<'a> Unit<'a> {
+    /// The server's folder; empty for what is no server's.
+    fn server(self) -> &'a str {
+        match self {
+            Self::Stream(folder) => folder,
+            Self::All | Self::Files => "",
+        }
+    }
+
+    /// The step by which the journal knows it.
+    fn step(self, backup: &str) -> String {
+        match self {
+            Self::Files => format!("unpack {backup}: files"),
+            Self::All | Self::Stream(_) => format!("unpack {backup}"),
+        }
+    }
+}
+
+/// How far a backup is: what was moved of it before the unit that is moved now.
+struct Moving<'a> {
+    backup: &'a Backup,
+    unit: Unit<'a>,
+    before: u64,
+}
+
 impl Unpack<'_> {
     /// Puts one backup into the work directory: every server of `folders` to where its stream belongs.
-    pub(crate) async fn backup(&self, index: usize, folders: &[&str]) -> Result<Unpacked, Error> {
+    ///
+    /// What an earlier run finished of it is there and stays, unless it is wanted `again`: then only the streams are.
+    pub(crate) async fn backup(
+        &self,
+        index: usize,
+        folders: &[&str],
+        again: bool,
+    ) -> Result<Unpacked, Error> {
         let planned = &self.plan.backups[index];
         let backup = self.catalog.get(&planned.name)?;
         let folders = if planned.used_for == UsedFor::Binlogs { &[] } else { folders };
         let begun = Instant::now();
-        // What a run that was cut off left of it; the tools overwrite nothing.
-        let mut old = vec![Plan::backup_dir(self.work, &backup.name)];
-        old.extend(folders.iter().map(|folder| Plan::stream_target(self.work, &backup.name, folder)));
-        if backup.kind() == Kind::Full {
-            old.push(self.work.join("datanode_base"));
-            // The driver's notes on how far it had prepared what is unpacked anew.
-            old.extend(folders.iter().map(|folder| crate::prepare::log_dir(self.work, folder)));
-        }
-        self.hosts.job.command("rm").args(["-rf", "--"]).args(&old).run().await?;
-        if backup.kind() == Kind::Full {
-            let base = self.work.join("datanode_base");
-            self.hosts.job.files().create_dir_all(&base).await?;
-            pass_through(&self.hosts.job, &[base]).await?;
-        }
-        let mut unpacked = match &self.plan.tools.worker {
-            Some(worker) => self.by_worker(worker, backup, folders).await?,
-            None => self.by_stock_tools(backup, folders).await?,
+        let whole = if self.plan.tools.worker.is_some() {
+            backup.encrypted || self.hosts.shared_store
+        } else {
+            self.hosts.shared_store
         };
+        let units: Vec<_> = match (whole, again) {
+            (true, _) => vec![Unit::All],
+            (false, true) => folders.iter().map(|folder| Unit::Stream(folder)).collect(),
+            (false, false) => std::iter::once(Unit::Files)
+                .chain(folders.iter().map(|folder| Unit::Stream(folder)))
+                .collect(),
+        };
+        let mut decrypted = false;
+        let mut all: Option<Unpacked> = None;
+        for unit in units {
+            let (server, step) = (unit.server(), unit.step(backup.name.as_str()));
+            let earlier = self.journal.filter(|_| !again).and_then(|journal| journal.result(server, &step));
+            let one = match earlier {
+                Some(earlier) => serde_json::from_value(earlier.clone())
+                    .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?,
+                None => {
+                    self.make_room(backup, unit, folders).await?;
+                    let before = all.as_ref().map_or(0, |all| all.bytes_read);
+                    let moving = Moving { backup, unit, before };
+                    let one = match &self.plan.tools.worker {
+                        Some(worker) => self.by_worker(worker, &moving, folders).await?,
+                        None => {
+                            if backup.encrypted && !std::mem::replace(&mut decrypted, true) {
+                                self.decrypt_in_store(backup).await?;
+                            }
+                            self.by_stock_tools(&moving, folders).await?
+                        }
+                    };
+                    if let Some(journal) = self.journal.filter(|_| unit != Unit::All) {
+                        let entry = Entry::new(server, &step, serde_json::to_value(&one).ok());
+                        journal.write(self.job(), self.work, entry).await?;
+                    }
+                    one
+                }
+            };
+            match &mut all {
+                Some(all) => all.add(one),
+                None => all = Some(one),
+            }
+        }
+        let mut unpacked = all.unwrap_or_else(|| Unpacked::of(backup.name.as_str()));
         unpacked.seconds = begun.elapsed().as_secs_f64();
         Ok(unpacked)
+    }
+
+    /// Removes what a run that was cut off left of a unit; the tools overwrite nothing.
+    async fn make_room(&self, backup: &Backup, unit: Unit<'_>, folders: &[&str]) -> Result<(), Error> {
+        let target = |folder: &str| Plan::stream_target(self.work, &backup.name, folder);
+        let mut old = Vec::new();
+        let base = self.work.join("datanode_base");
+        let full = backup.kind() == Kind::Full;
+        let has_base = full && !matches!(unit, Unit::Stream(_));
+        let one = [unit.server()];
+        let streams = match unit {
+            Unit::Stream(_) => &one[..],
+            Unit::Files => &[],
+            Unit::All => folders,
+        };
+        if !matches!(unit, Unit::Stream(_)) {
+            old.push(Plan::backup_dir(self.work, &backup.name));
+        }
+        old.extend(streams.iter().map(|folder| target(folder)));
+        if full {
+            // The driver's notes on how far it had prepared what is unpacked anew.
+            old.extend(streams.iter().map(|folder| crate::prepare::log_dir(self.work, folder)));
+        }
+        if has_base {
+            old.push(base.clone());
+        }
+        self.job().command("rm").args(["-rf", "--"]).args(&old).run().await?;
+        if has_base {
+            self.job().files().create_dir_all(&base).await?;
+            pass_through(self.job(), &[base]).await?;
+        }
+        Ok(())
     }
 
     fn job(&self) -> &remote_exec::Host {
         &self.hosts.job
     }
 
-    async fn by_worker(&self, worker: &Worker, backup: &Backup, folders: &[&str]) -> Result<Unpacked, Error> {
+    async fn by_worker(
+        &self,
+        worker: &Worker,
+        moving: &Moving<'_>,
+        folders: &[&str],
+    ) -> Result<Unpacked, Error> {
+        let Moving { backup, unit, .. } = *moving;
         let name = backup.name.as_str();
-        let store = &self.plan.store_dir;
         let mut command = worker.command(self.job(), "unpack");
         command = command.arg("--work-dir").arg(self.work).args(["--backup", name]);
-        for folder in folders {
+        let one = [unit.server()];
+        let servers = match unit {
+            Unit::All => folders,
+            Unit::Files => &[],
+            Unit::Stream(_) => &one,
+        };
+        for folder in servers {
             let target = Plan::stream_target(self.work, &backup.name, folder);
             command = command.arg("--server").arg(os_arg(&format!("{folder}="), &target));
         }
-        if backup.kind() == Kind::Full {
+        if backup.kind() == Kind::Full && !matches!(unit, Unit::Stream(_)) {
             command = command.arg("--base-dir").arg(self.work.join("datanode_base"));
         }
         if let Some(password) = self.password.filter(|_| backup.encrypted) {
             command = command.secret_env("DBRECOVER_PASSWORD", password.clone());
         }
         command = command.args(["--json", "--progress", "json"]);
-        let source = if backup.encrypted { store.join(backup.tar_path()) } else { store.join(name) };
-        let step = format!("unpack {name}");
+        let source = self.source(backup, unit);
         let mut retries = 0;
         let output = if self.hosts.shared_store {
             let format = if backup.encrypted { "aes" } else { "folder" };
             command = command.args(["--format", format]).arg("--from").arg(&source);
-            self.watched(command, &step, backup.bytes).await?
+            self.watched(command, moving).await?
         } else {
-            let format = if backup.encrypted { "aes" } else { "tar" };
-            command = command.args(["--format", format, "--from", "-"]);
-            let from = if backup.encrypted {
-                self.hosts.store.command("cat").arg("--").arg(&source)
-            } else {
-                self.tar_of(backup, folders)
+            let format = match unit {
+                Unit::Stream(_) => "stream",
+                _ if backup.encrypted => "aes",
+                _ => "tar",
             };
-            let moved = self.moved(&from, command, &step, backup.bytes).await?;
+            command = command.args(["--sealed", "--format", format, "--from", "-"]);
+            let (from, check) = self.sealing(backup, unit);
+            let moved = self.moved(&from, command, check, moving).await?;
             retries = moved.retries;
             moved.said
         };
@@ -152,16 +270,57 @@ impl Unpack<'_> {
         })
     }
 
-    /// `tar` of a plain backup, without the streams of servers that are not recovered.
-    fn tar_of(&self, backup: &Backup, folders: &[&str]) -> Command {
-        let mut tar = self.hosts.store.command("tar").arg("-C").arg(&self.plan.store_dir);
-        for server in &backup.servers {
-            if !folders.contains(&server.folder.as_str()) {
-                let path = format!("{}/{}/{STREAM}", backup.name, server.folder);
-                tar = tar.arg("--no-wildcards").arg(format!("--exclude={path}"));
+    /// Where a unit lies in the store.
+    fn source(&self, backup: &Backup, unit: Unit<'_>) -> PathBuf {
+        let store = &self.plan.store_dir;
+        match unit {
+            Unit::Stream(folder) => store.join(backup.name.as_str()).join(folder).join(STREAM),
+            _ if backup.encrypted => store.join(backup.tar_path()),
+            _ => store.join(backup.name.as_str()),
+        }
+    }
+
+    /// What sends a unit to a worker, and who seals it.
+    fn sealing(&self, backup: &Backup, unit: Unit<'_>) -> (Command, transfer::Check) {
+        let store = &self.hosts.store;
+        let is_file = backup.encrypted || matches!(unit, Unit::Stream(_));
+        let source = self.source(backup, unit);
+        let Some(worker) = &self.plan.tools.sender else {
+            let cat = || store.command("cat").arg("--").arg(&source);
+            let command = if is_file { cat() } else { store.command("tar").args(self.tar_of(backup, unit)) };
+            return (command, transfer::Check::SealingStage);
+        };
+        let mut command = worker.command(store, "send");
+        if self.config.misc.transfer_compress == Compression::Zstd {
+            command = command.args(["--compress", "zstd"]);
+        }
+        if let Some(rate) = self.config.misc.rate_limit {
+            command = command.arg("--rate-limit").arg(rate.to_string());
+        }
+        command = if is_file {
+            command.arg("--file").arg(source)
+        } else {
+            command.args(["--", "tar"]).args(self.tar_of(backup, unit))
+        };
+        (command, transfer::Check::Sealed)
+    }
+
+    /// The arguments of `tar` for a part of a plain backup.
+    fn tar_of(&self, backup: &Backup, unit: Unit<'_>) -> Vec<OsString> {
+        let mut tar: Vec<OsString> = vec!["-C".into(), self.plan.store_dir.clone().into()];
+        let stream = |folder: &str| format!("{}/{folder}/{STREAM}", backup.name);
+        let mut what = OsString::from(backup.name.as_str());
+        match unit {
+            Unit::Stream(folder) => what = stream(folder).into(),
+            Unit::Files | Unit::All => {
+                for server in &backup.servers {
+                    tar.push("--no-wildcards".into());
+                    tar.push(format!("--exclude={}", stream(&server.folder)).into());
+                }
             }
         }
-        tar.args(["-cf", "-", "--"]).arg(backup.name.as_str())
+        tar.extend(["-cf".into(), "-".into(), "--".into(), what]);
+        tar
     }
 
     /// Writes the files of an encrypted backup that lie beside its tar.
@@ -178,29 +337,41 @@ impl Unpack<'_> {
     }
 
     /// Runs a worker command on the job server and follows its progress.
-    async fn watched(&self, command: Command, step: &str, total: u64) -> Result<Vec<u8>, Error> {
+    async fn watched(&self, command: Command, moving: &Moving<'_>) -> Result<Vec<u8>, Error> {
         let progress = |value: serde_json::Value| {
             if let Some(done) = value.get("bytes_read").and_then(serde_json::Value::as_u64) {
-                self.progress(step, done, total);
+                self.progress(moving, done);
             }
         };
-        run_worker(self.job(), command, step, progress).await
+        run_worker(self.job(), command, &moving.unit.step(moving.backup.name.as_str()), progress).await
     }
 
-    fn progress(&self, step: &str, done: u64, total: u64) {
+    /// The step is the whole backup's, whatever unit is on its way.
+    fn progress(&self, moving: &Moving<'_>, done: u64) {
+        let server = moving.unit.server();
         self.watch.event(&Event::Progress {
             server: String::new(),
-            step: step.to_owned(),
-            done,
-            total: Some(total),
+            step: Unit::All.step(moving.backup.name.as_str()),
+            done: moving.before + done,
+            total: Some(moving.backup.bytes),
             unit: "bytes",
-            note: None,
+            note: (!server.is_empty()).then(|| server.to_owned()),
         });
     }
 
-    /// Moves what `from` writes on the store into `into` on the job server; `label` names its logs there.
-    async fn moved(&self, from: &Command, into: Command, label: &str, total: u64) -> Result<Moved, Error> {
+    /// Moves what `from` writes on the store into `into` on the job server.
+    async fn moved(
+        &self,
+        from: &Command,
+        into: Command,
+        check: transfer::Check,
+        moving: &Moving<'_>,
+    ) -> Result<Moved, Error> {
         let misc = &self.config.misc;
+        let label = match moving.unit {
+            Unit::Stream(folder) => format!("unpack {} {folder}", moving.backup.name),
+            Unit::All | Unit::Files => format!("unpack {}", moving.backup.name),
+        };
         let (said, complained) = (
             self.work.join("tmp").join(format!("{label}.json")),
             self.work.join("tmp").join(format!("{label}.log")),
@@ -222,21 +393,51 @@ impl Unpack<'_> {
             scp: (misc.transfer == Transfer::Scp).then(|| self.scp()),
             retries: misc.socat_retry_count,
             rate_limit: misc.rate_limit,
+            check,
             ..transfer::Options::default()
         };
         let into = into.stdout_to(&said).stderr_to(&complained);
-        let mut progress = |done| self.progress(label, done, total);
-        let moved =
-            transfer::stream(&self.hosts.store, from, self.job(), &into, &options, &mut progress).await;
+        let mut progress = |done| self.progress(moving, done);
+        let store = &self.hosts.store;
+        let moved = if check == transfer::Check::Stages {
+            transfer::stream(store, from, self.job(), &into, &options, &mut progress).await
+        } else {
+            let mut silent = |_| ();
+            tokio::select! {
+                moved = transfer::stream(store, from, self.job(), &into, &options, &mut silent) => moved,
+                never = self.follow(&complained, &mut progress) => match never {},
+            }
+        };
         let files = self.job().files();
         match moved {
             Ok(moved) => Ok(Moved { retries: moved.retries, said: files.read(&said, MAX_REPORT).await? }),
             Err(remote_exec::Error::Failed { host, status, .. }) if host == self.job().name() => {
                 let words = files.read(&complained, MAX_REPORT).await.unwrap_or_default();
                 let words = worker::watch_stderr(words.as_slice(), |_| ()).await;
-                Err(worker::failed(self.job(), label, Some(status.code().into()), words))
+                Err(worker::failed(self.job(), &label, Some(status.code().into()), words))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Tells how far a worker is that writes its progress into a file, for as long as it is asked.
+    async fn follow(&self, log: &Path, progress: &mut (dyn FnMut(u64) + Send)) -> Infallible {
+        let mut told = 0;
+        loop {
+            tokio::time::sleep(FOLLOW).await;
+            // A look that fails is no reason to end the transfer.
+            let Ok(end) = self.job().command("tail").args(["-n", "3", "--"]).arg(log).output().await else {
+                continue;
+            };
+            let mut done = None;
+            worker::watch_stderr(end.stdout.as_slice(), |value| {
+                done = value.get("bytes_read").and_then(serde_json::Value::as_u64).or(done);
+            })
+            .await;
+            if let Some(done) = done.filter(|done| *done > told) {
+                told = done;
+                progress(done);
+            }
         }
     }
 
@@ -255,22 +456,26 @@ impl Unpack<'_> {
         }
     }
 
-    async fn by_stock_tools(&self, backup: &Backup, folders: &[&str]) -> Result<Unpacked, Error> {
+    async fn by_stock_tools(&self, moving: &Moving<'_>, folders: &[&str]) -> Result<Unpacked, Error> {
+        let Moving { backup, unit, .. } = *moving;
         let name = backup.name.as_str();
         let job = self.job();
-        if backup.encrypted {
-            self.decrypt_in_store(backup).await?;
-        }
+        let tar = self.hosts.store.command("tar").args(self.tar_of(backup, unit));
         let untar = job.command("tar").arg("-C").arg(self.work).args(["--no-same-owner", "-xf", "-"]);
-        let mut retries = 0;
+        let mut unpacked = Unpacked::of(name);
         if self.hosts.shared_store {
             // The streams are extracted from where they lie; everything else is copied.
-            job.pipeline(vec![self.tar_of(backup, &[]), untar]).run().await?;
+            job.pipeline(vec![tar, untar]).run().await?;
         } else {
-            let step = format!("unpack {name}");
-            retries = self.moved(&self.tar_of(backup, folders), untar, &step, backup.bytes).await?.retries;
+            unpacked.retries = self.moved(&tar, untar, transfer::Check::Stages, moving).await?.retries;
         }
-        for folder in folders {
+        let one = [unit.server()];
+        let streams = match unit {
+            Unit::All => folders,
+            Unit::Files => &[],
+            Unit::Stream(_) => &one,
+        };
+        for folder in streams {
             let lies = if self.hosts.shared_store { &self.plan.store_dir } else { self.work };
             let stream = lies.join(name).join(folder).join(STREAM);
             let target = Plan::stream_target(self.work, &backup.name, folder);
@@ -279,17 +484,19 @@ impl Unpack<'_> {
                 job.files().remove_file(&stream).await?;
             }
         }
-        if backup.kind() == Kind::Full {
+        if backup.kind() == Kind::Full && !matches!(unit, Unit::Stream(_)) {
             self.untar_base(name).await?;
         }
-        Ok(Unpacked {
-            backup: name.to_owned(),
-            retries,
-            bytes_read: backup.bytes,
-            bytes_written: 0,
-            seconds: 0.0,
-            details: serde_json::Value::Null,
-        })
+        let streams = || backup.servers.iter().filter_map(|server| server.stream_bytes);
+        unpacked.bytes_read = match unit {
+            Unit::All => backup.bytes,
+            Unit::Files => backup.bytes.saturating_sub(streams().sum()),
+            Unit::Stream(folder) => {
+                let server = backup.servers.iter().find(|server| server.folder == folder);
+                server.and_then(|server| server.stream_bytes).unwrap_or(0)
+            }
+        };
+        Ok(unpacked)
     }
 
     async fn untar_base(&self, name: &str) -> Result<(), Error> {

@@ -1,4 +1,5 @@
-//! The worker: `dbrecover` itself on the job server, which unpacks and replays natively there.
+//! The worker: `dbrecover` itself on the job server, which unpacks and replays natively there, and on the store, which
+//! sends from there.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +7,9 @@ use remote_exec::{Command, Host, Kind};
 use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use crate::config::{Config, Toolchain};
+use crate::config::{Compression, Config, Toolchain, Transfer};
 use crate::error::{Class, Error};
+use crate::hosts::Hosts;
 
 /// Name of the worker in a work directory that it was put into.
 const PUT_AS: &str = "tmp/dbrecover";
@@ -17,6 +19,8 @@ const PUT_AS: &str = "tmp/dbrecover";
 pub struct Tools {
     /// The worker program; `None`: the stock tools.
     pub worker: Option<Worker>,
+    /// The worker program on the store, which sends what a worker receives; `None`: the stock tools, or nothing is sent.
+    pub sender: Option<Worker>,
     /// Why, as a sentence for the user.
     pub reason: String,
 }
@@ -46,31 +50,82 @@ async fn says_version(host: &Host, program: &Path) -> Result<bool, Error> {
 }
 
 impl Tools {
-    /// Looks for a worker that can run on the job server.
+    /// Looks for a worker that can run on the job server, and for one on the store.
     ///
     /// `this` is the running `dbrecover` program, if the caller is one.
     ///
     /// # Errors
     ///
-    /// If `toolchain = worker` and none can run, or the host fails.
+    /// If `toolchain = worker` and none can run, if what the transfers are to do needs one that is not there, or a host
+    /// fails.
     pub async fn find(
         config: &Config,
-        job: &Host,
+        hosts: &Hosts,
         work_dir: &Path,
         this: Option<&Path>,
     ) -> Result<Self, Error> {
-        let stock = |reason: &str| Self { worker: None, reason: reason.to_owned() };
-        if config.misc.toolchain == Toolchain::Stock {
-            return Ok(stock("stock tools: toolchain = stock"));
-        }
-        let found = Self::look(config, job, work_dir, this).await?;
-        match found {
-            Ok(tools) => Ok(tools),
-            Err(reason) if config.misc.toolchain == Toolchain::Worker => {
-                Err(Error::Tool { host: job.name().to_owned(), tool: "worker".to_owned(), reason })
+        let job = &hosts.job;
+        let stock = |reason: &str| Self { worker: None, sender: None, reason: reason.to_owned() };
+        let mut tools = if config.misc.toolchain == Toolchain::Stock {
+            stock("stock tools: toolchain = stock")
+        } else {
+            match Self::look(config, job, work_dir, this).await? {
+                Ok(tools) => tools,
+                Err(reason) if config.misc.toolchain == Toolchain::Worker => {
+                    return Err(Error::Tool {
+                        host: job.name().to_owned(),
+                        tool: "worker".to_owned(),
+                        reason,
+                    });
+                }
+                Err(reason) => stock(&format!("stock tools: {reason}")),
             }
-            Err(reason) => Ok(stock(&format!("stock tools: {reason}"))),
+        };
+        if hosts.shared_store {
+            return Ok(tools);
         }
+        if tools.worker.is_some() {
+            tools.sender = Self::look_on_store(config, &hosts.store, this).await?;
+        }
+        tools.can_transfer(config, hosts)?;
+        Ok(tools)
+    }
+
+    /// A worker that is on the store already: nothing is put there.
+    async fn look_on_store(
+        config: &Config,
+        store: &Host,
+        this: Option<&Path>,
+    ) -> Result<Option<Worker>, Error> {
+        if let Some(path) = &config.misc.worker_path
+            && says_version(store, Path::new(path)).await?
+        {
+            return Ok(Some(Worker { path: path.into(), put: false }));
+        }
+        Ok(Worker::installed(store, this).await?.map(|(worker, _)| worker))
+    }
+
+    /// Refuses what only workers on both hosts can do.
+    fn can_transfer(&self, config: &Config, hosts: &Hosts) -> Result<(), Error> {
+        if self.sender.is_some() {
+            return Ok(());
+        }
+        let misc = &config.misc;
+        let direct = matches!(misc.transfer, Transfer::Socat | Transfer::Scp);
+        let host = if self.worker.is_some() { &hosts.store } else { &hosts.job };
+        let needs = |key: &'static str, what: &str| Error::Config {
+            place: "configuration".to_owned(),
+            section: "misc",
+            key,
+            reason: format!("{what} needs {} on {}, which is not there", version_line(), host.name()),
+        };
+        if misc.transfer_compress != Compression::None {
+            return Err(needs("transfer-compress", "compression on the way"));
+        }
+        if misc.rate_limit.is_some() && direct {
+            return Err(needs("rate-limit", "a limit with socat or scp"));
+        }
+        Ok(())
     }
 
     async fn look(
@@ -80,7 +135,7 @@ impl Tools {
         this: Option<&Path>,
     ) -> Result<Result<Self, String>, Error> {
         let found = |path: PathBuf, put: bool, reason: String| {
-            Ok(Ok(Self { worker: Some(Worker { path, put }), reason }))
+            Ok(Ok(Self { worker: Some(Worker { path, put }), sender: None, reason }))
         };
         if let Some(path) = &config.misc.worker_path {
             if says_version(job, Path::new(path)).await? {
@@ -159,9 +214,9 @@ impl Worker {
         }
     }
 
-    /// A worker's command on the job server.
-    pub(crate) fn command(&self, job: &Host, subcommand: &str) -> Command {
-        job.command(self.path.as_os_str()).arg(subcommand)
+    /// A worker's command on its host.
+    pub(crate) fn command(&self, host: &Host, subcommand: &str) -> Command {
+        host.command(self.path.as_os_str()).arg(subcommand)
     }
 }
 

@@ -1,14 +1,17 @@
-//! Moves zeros between two logins of one ssh server: `transfer METHOD BYTES PORT IDENTITY KNOWN_HOSTS DIR`, where METHOD is
-//! `relay`, `socat` or `scp`. `tests/bench/transfer.sh` measures it.
+//! Moves a file between two logins of one ssh server and tells the MB/s: `transfer METHOD ENDS FILE PORT IDENTITY KNOWN_HOSTS
+//! DIR`, where METHOD is `relay`, `socat` or `scp`, and ENDS is `stock` or a `dbrecover` that seals and checks the stream.
+//! `tests/bench/transfer.sh` measures it.
 
-use remote_exec::transfer::{self, Options, Scp, Socat};
+use remote_exec::transfer::{self, Check, Options, Scp, Socat};
 use remote_exec::{Host, Method, ssh};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [method, bytes, port, identity, known_hosts, dir] = arguments.as_slice() else {
-        return Err("usage: transfer relay|socat|scp BYTES PORT IDENTITY KNOWN_HOSTS DIR".into());
+    let [method, ends, file, port, identity, known_hosts, dir] = arguments.as_slice() else {
+        return Err(
+            "usage: transfer relay|socat|scp stock|DBRECOVER FILE PORT IDENTITY KNOWN_HOSTS DIR".into()
+        );
     };
     let mut login = ssh::Options::new("127.0.0.1");
     login.port = Some(port.parse()?);
@@ -17,12 +20,22 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     login.config_file = Some("/dev/null".into());
     let from = Host::connect(Method::Ssh(login.clone())).await?;
     let to = Host::connect(Method::Ssh(login)).await?;
+    let (check, sender, receiver) = if ends == "stock" {
+        (Check::Stages, from.command("cat").arg(file), to.command("cat"))
+    } else {
+        (
+            Check::Sealed,
+            from.command(ends).args(["send", "--file"]).arg(file),
+            to.command(ends).arg("receive"),
+        )
+    };
     let options = Options {
         method: match method.as_str() {
             "socat" => transfer::Method::Socat,
             "scp" => transfer::Method::Scp,
             _ => transfer::Method::Relay,
         },
+        check,
         socat: Some(Socat {
             port: 20_000 + (std::process::id() % 10_000) as u16,
             retries: 10,
@@ -42,8 +55,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }),
         ..Options::default()
     };
-    let sender = from.command("head").arg("-c").arg(bytes).arg("/dev/zero");
-    let receiver = to.command("cat").stdout_null();
+    let receiver = receiver.stdout_null();
     let moved = transfer::stream(&from, &sender, &to, &receiver, &options, &mut |_| {}).await?;
     let rate = moved.digest.bytes as f64 / moved.elapsed.as_secs_f64();
     println!("{:.1}", rate / 1e6);

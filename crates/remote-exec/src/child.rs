@@ -1,6 +1,7 @@
 //! A running program, and the task that watches it.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +16,91 @@ use crate::host::Backend;
 use crate::{Error, Host, Status, local, script};
 
 /// A stream out of a program.
-pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
-/// The stream into a program.
-pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub struct Reader {
+    stream: Box<dyn AsyncRead + Send + Unpin>,
+    pipe: Option<OwnedFd>,
+}
+
+/// The stream into a program; dropped, it ends the program's input.
+pub struct Writer {
+    stream: Box<dyn AsyncWrite + Send + Unpin>,
+    pipe: Option<OwnedFd>,
+}
+
+impl Reader {
+    /// A stream that is no pipe of this machine.
+    pub(crate) fn new(stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), pipe: None }
+    }
+
+    /// A pipe. `wrap` is what is read in its place, and keeps it.
+    pub(crate) fn pipe<S: AsFd, R: AsyncRead + Send + Unpin + 'static>(
+        stream: S,
+        wrap: impl FnOnce(S) -> R,
+    ) -> Self {
+        let pipe = stream.as_fd().try_clone_to_owned().ok();
+        Self { stream: Box::new(wrap(stream)), pipe }
+    }
+
+    /// The pipe behind it, where there is one.
+    pub(crate) fn as_pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Writer {
+    /// A stream that is no pipe of this machine.
+    pub(crate) fn new(stream: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { stream: Box::new(stream), pipe: None }
+    }
+
+    /// A pipe.
+    pub(crate) fn pipe(stream: impl AsyncWrite + AsFd + Send + Unpin + 'static) -> Self {
+        let pipe = stream.as_fd().try_clone_to_owned().ok();
+        Self { stream: Box::new(stream), pipe }
+    }
+
+    /// The pipe behind it, where there is one.
+    pub(crate) fn as_pipe(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("pipe", &self.pipe).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("pipe", &self.pipe).finish_non_exhaustive()
+    }
+}
 
 /// How long a process group that was sent SIGKILL may take to disappear before its host counts as lost.
 const GONE: Duration = Duration::from_secs(10);

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -242,6 +243,43 @@ impl Command {
     pub fn output_limit(mut self, bytes: u64) -> Self {
         self.spec.output_limit = bytes;
         self
+    }
+
+    /// `inner` with this command's program and arguments in front of its own.
+    pub(crate) fn wrapping(self, inner: &Self) -> Self {
+        let mut spec = inner.spec.clone();
+        spec.args = self.spec.args;
+        spec.args.push(Arg::Quoted(inner.spec.program.clone()));
+        spec.args.extend_from_slice(&inner.spec.args);
+        spec.program = self.spec.program;
+        Self { host: self.host, spec }
+    }
+
+    /// This program with these arguments, and everything else as `other` has it.
+    pub(crate) fn surrounded_as(self, other: &Self) -> Self {
+        let mut spec = other.spec.clone();
+        (spec.program, spec.args) = (self.spec.program, self.spec.args);
+        Self { host: self.host, spec }
+    }
+
+    /// Program and arguments as a POSIX shell reads them.
+    pub(crate) fn words(&self) -> Result<Vec<u8>, Error> {
+        let program = Arg::Quoted(self.spec.program.clone());
+        let mut line = Vec::new();
+        for arg in std::iter::once(&program).chain(&self.spec.args) {
+            match arg {
+                Arg::Quoted(arg) => match shlex::bytes::try_quote(arg.as_bytes()) {
+                    Ok(word) => line.extend_from_slice(&word),
+                    Err(_) => {
+                        let what = "argument".to_owned();
+                        return Err(Error::Argument { what, reason: "it holds a NUL byte" });
+                    }
+                },
+                Arg::Raw(arg) => line.extend_from_slice(arg.as_bytes()),
+            }
+            line.push(b' ');
+        }
+        Ok(line)
     }
 
     /// The command for messages, secrets masked.

@@ -98,7 +98,7 @@ impl Host {
             }
             #[cfg(feature = "rabbit")]
             Method::Rabbit(options) => {
-                let name = options.host.clone();
+                let name = options.at.host.clone();
                 let rabbit = crate::rabbit::Rabbit::connect(options).await?;
                 Ok(Self::new(Backend::Agent(Post::new(rabbit, Kind::Rabbit)), &name))
             }

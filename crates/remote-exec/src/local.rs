@@ -14,7 +14,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempPath;
 use tokio::io::AsyncWriteExt;
 
-use crate::child::{Process, Started};
+use crate::child::{Process, Reader, Started, Writer};
 use crate::command::{Arg, Input, Sink, Spec, Value};
 use crate::guard::Guarded;
 use crate::script::{self, Event, LOADER, Report};
@@ -116,9 +116,9 @@ fn spawn(
     })?;
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).map(Guarded::new);
     Ok(Started {
-        stdin: child.stdin.take().map(|s| Box::new(s) as _),
-        stdout: child.stdout.take().map(|s| Box::new(s) as _),
-        stderr: child.stderr.take().map(|s| Box::new(s) as _),
+        stdin: child.stdin.take().map(Writer::pipe),
+        stdout: child.stdout.take().map(|s| Reader::pipe(s, |s| s)),
+        stderr: child.stderr.take().map(Reader::new),
         process: Box::new(Local {
             child,
             group: Arc::new(Mutex::new(group)),

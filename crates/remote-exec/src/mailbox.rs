@@ -197,7 +197,7 @@ fn reader(pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> Reader {
     let stream = futures_util::stream::unfold(pieces, |mut pieces| async move {
         pieces.recv().await.map(|piece| (piece.map(io::Cursor::new), pieces))
     });
-    Box::new(StreamReader::new(stream.boxed()))
+    Reader::new(StreamReader::new(stream.boxed()))
 }
 
 impl Mailbox {

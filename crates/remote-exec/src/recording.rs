@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::child::{Process, Reader, Started};
+use crate::child::{Process, Reader, Started, Writer};
 use crate::command::{Arg, Spec, Value};
 use crate::{Error, Host, Status};
 
@@ -157,9 +157,9 @@ impl Recorder {
         let statuses = replies.iter().map(|r| Status::new(r.status)).collect();
         let stdout = replies.pop().map(|r| r.stdout).unwrap_or_default();
         Ok(Started {
-            stdin: Some(Box::new(tokio::io::sink())),
-            stdout: Some(Box::new(std::io::Cursor::new(stdout)) as Reader),
-            stderr: Some(Box::new(std::io::Cursor::new(stderr)) as Reader),
+            stdin: Some(Writer::new(tokio::io::sink())),
+            stdout: Some(Reader::new(std::io::Cursor::new(stdout))),
+            stderr: Some(Reader::new(std::io::Cursor::new(stderr))),
             process: Box::new(Recorded(statuses)),
         })
     }

@@ -27,7 +27,7 @@ async fn by_ssh(server: &sshd::Sshd) -> Host {
 async fn by_rabbit(broker: &Broker, name: &str) -> Host {
     let mut options = rabbit::Options::new(uri(broker), name);
     // Silence of two heartbeats ends a connection.
-    options.heartbeat = Duration::from_secs(5);
+    options.at.heartbeat = Duration::from_secs(5);
     Host::connect(Method::Rabbit(options)).await.unwrap()
 }
 

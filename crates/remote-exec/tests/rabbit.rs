@@ -221,7 +221,7 @@ async fn tls_protects_both_ways_to_the_broker() {
     let _broker = Broker::start_at([127, 0, 0, 1].into(), &tls);
     let uri = |host: &str| Uri::parse(&format!("rabbits://me:pa%20ss%40@{host}:{port}/")).unwrap();
     let mut serving = agent::rabbit::Options::new(uri("localhost"), "h");
-    serving.ca_file = Some(certificate.clone());
+    serving.at.ca_file = Some(certificate.clone());
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
     let _agent = Ours(
@@ -237,12 +237,12 @@ async fn tls_protects_both_ways_to_the_broker() {
     let mut options = Options::new(uri("localhost"), "h");
     options.connect_timeout = Duration::from_secs(5);
     assert!(connect(options.clone()).await.is_err(), "an unknown authority");
-    options.ca_file = Some(certificate);
+    options.at.ca_file = Some(certificate);
     let host = connect(options.clone()).await.unwrap();
     assert_eq!(host.command("echo").arg("1").run().await.unwrap().text(), "1");
     host.close().await;
-    options.uri = uri("127.0.0.1");
+    options.at.uri = uri("127.0.0.1");
     assert!(connect(options.clone()).await.is_err(), "another name");
-    options.uri = Uri { tls: false, ..uri("localhost") };
+    options.at.uri = Uri { tls: false, ..uri("localhost") };
     assert!(connect(options).await.is_err(), "without TLS");
 }

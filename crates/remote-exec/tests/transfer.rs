@@ -4,7 +4,7 @@
 #[allow(dead_code, unreachable_pub, reason = "the lab uses the same file")]
 mod sshd;
 
-use remote_exec::transfer::{self, Method, Options, Scp, Socat};
+use remote_exec::transfer::{self, Check, Method, Options, Scp, Socat};
 use remote_exec::{Error, Host};
 use sshd::{Sshd, TemporaryUser};
 
@@ -201,26 +201,16 @@ async fn socat_takes_no_connection_from_elsewhere_and_a_failing_program_is_named
     assert!(matches!(&error, Error::Failed { status, .. } if status.code() == 5), "{error:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs socat; run: ./test"]
-async fn killed_receiving_socat_is_tried_again_and_never_looks_whole() {
-    let host = Host::local();
-    let dir = tempfile::tempdir().unwrap();
-    let mut options = socat(dir.path());
-    options.retries = 2;
-    let port = options.socat.as_ref().unwrap().port;
-    let sender =
-        host.command("sh").args(["-c", "head -c 3000000 /dev/zero; sleep 2; head -c 3000000 /dev/zero"]);
-    let ends = dir.path().join("ends");
-    let receiver = host.command("sh").args(["-c", "cat >/dev/null && echo end >>\"$1\"", "sh"]).arg(&ends);
-    let killer = tokio::spawn(async move {
-        let argument = format!("tcp4-listen:{port},");
+/// Kills the process that has these words in its arguments, `after` a while. A receiver of a sealed stream has the process
+/// number of its socat, so it is killed here too.
+fn killer(words: String, after: std::time::Duration) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
         loop {
             for entry in std::fs::read_dir("/proc").unwrap().flatten() {
                 let cmdline = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 let text = String::from_utf8_lossy(&cmdline).into_owned();
-                if text.starts_with("socat\0") && text.contains(&argument) {
-                    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+                if text.starts_with("socat\0") && text.contains(&words) {
+                    tokio::time::sleep(after).await;
                     let pid = entry.file_name().to_str().unwrap().parse().unwrap();
                     let pid = rustix::process::Pid::from_raw(pid).unwrap();
                     return rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -228,11 +218,157 @@ async fn killed_receiving_socat_is_tried_again_and_never_looks_whole() {
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-    });
+    })
+}
+
+async fn killed_receiver_is_tried_again(check: Check) {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options { check, ..socat(dir.path()) };
+    options.retries = 2;
+    let port = options.socat.as_ref().unwrap().port;
+    let sender =
+        host.command("sh").args(["-c", "head -c 3000000 /dev/zero; sleep 2; head -c 3000000 /dev/zero"]);
+    let ends = dir.path().join("ends");
+    let receiver = match check {
+        Check::Stages => host.command("sh").args(["-c", "cat >/dev/null && echo end >>\"$1\"", "sh"]),
+        _ => host.command("bash").args([
+            "-c",
+            "set -o pipefail; \"$2\" receive | cat >/dev/null && echo end >>\"$1\"",
+            "bash",
+        ]),
+    };
+    let receiver = receiver.arg(&ends).arg(seal());
+    let killer = killer(format!("tcp4-listen:{port},"), std::time::Duration::from_millis(700));
     let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
     killer.await.unwrap();
     assert_eq!((moved.digest.bytes, moved.retries), (6_000_000, 1));
     assert_eq!(std::fs::read(&ends).unwrap(), b"end\n", "the cut one had no end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn killed_receiving_socat_is_tried_again_and_never_looks_whole() {
+    killed_receiver_is_tried_again(Check::Stages).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn killed_receiver_of_a_sealed_stream_is_tried_again_and_never_looks_whole() {
+    killed_receiver_is_tried_again(Check::SealingStage).await;
+}
+
+/// The example of this crate that seals and opens streams.
+fn seal() -> std::path::PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().unwrap().parent().unwrap().join("examples/seal")
+}
+
+/// Who seals, and the program that sends this file then.
+fn sealed_by(check: Check, from: &Host, source: &std::path::Path) -> remote_exec::Command {
+    match check {
+        Check::SealingStage => from.command("cat").arg(source),
+        // A quote, a line end and more blanks than one must get there through everything on the way.
+        _ => from.command("sh").args(["-c", "exec \"$1\" send <\"$2\"", "it's  \n"]).arg(seal()).arg(source),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd and socat; run: ./test"]
+async fn sealed_streams_arrive_by_every_way() {
+    let (a, _a) = by_ssh().await;
+    let (b, b_server) = by_ssh().await;
+    let here = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, target) = (sample(dir.path(), 10_000_001), dir.path().join("it's\nthere"));
+    let scp = Scp {
+        to: "127.0.0.1".into(),
+        port: Some(b_server.port()),
+        user: None,
+        password: None,
+        identity: Some(b_server.identity()),
+        known_hosts: Some(b_server.known_hosts()),
+        accept_new_host_keys: false,
+        dir: dir.path().join("it's work"),
+    };
+    for method in [Method::Relay, Method::Socat, Method::Scp] {
+        for check in [Check::SealingStage, Check::Sealed] {
+            for (from, to) in [(&a, &b), (&here, &b), (&a, &here)] {
+                let options = Options { method, check, scp: Some(scp.clone()), ..socat(dir.path()) };
+                let sender = sealed_by(check, from, &source);
+                let receiver = to.command(seal()).arg("receive").stdout_to(&target);
+                let moved = transfer::stream(from, &sender, to, &receiver, &options, &mut |_| {}).await;
+                let moved = moved.unwrap_or_else(|e| panic!("{method} {check:?} {from:?} {to:?}: {e}"));
+                assert_eq!((moved.method, moved.retries), (method, 0), "{check:?}");
+                assert_eq!((moved.digest.crc, moved.digest.bytes), cksum(&source), "{method} {check:?}");
+                assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&target).unwrap());
+                std::fs::remove_file(&target).unwrap();
+            }
+        }
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("it's work")).unwrap().count(), 0, "nothing is left");
+}
+
+#[tokio::test]
+async fn sealed_stream_that_was_cut_is_sent_again_and_never_looks_whole() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    // The first time only a part of the sealed stream is let through.
+    let script = "cd \"$1\"; if [ -e begun ]; then exec \"$2\" send </etc/passwd; fi; : >begun; \
+                  head -c 1000000 /dev/zero | \"$2\" send | head -c 500000";
+    let sender = host.command("sh").args(["-c", script, "sh"]).arg(dir.path()).arg(seal());
+    let ends = dir.path().join("ends");
+    let receiver = host.command("bash");
+    let receiver = receiver.args(["-c", "\"$2\" receive >/dev/null || exit; echo end >>\"$1\"", "bash"]);
+    let receiver = receiver.arg(&ends).arg(seal());
+    let options = Options { retries: 2, check: Check::Sealed, ..Options::default() };
+    let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
+    assert_eq!(moved.retries, 1);
+    assert_eq!((moved.digest.crc, moved.digest.bytes), cksum("/etc/passwd".as_ref()));
+    assert_eq!(std::fs::read(&ends).unwrap(), b"end\n");
+}
+
+#[tokio::test]
+async fn failing_ends_of_a_sealed_stream_are_named_and_not_run_again() {
+    let host = Host::local();
+    let options = Options { retries: 3, check: Check::SealingStage, ..Options::default() };
+    let run = async |sender: &str, receiver: &str| {
+        let (sender, receiver) =
+            (host.command("sh").args(["-c", sender]), host.command("sh").args(["-c", receiver]));
+        transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap_err()
+    };
+    let receive = format!("exec {} receive >/dev/null", seal().display());
+    let error = run("echo begun; echo why >&2; exit 3", &receive).await;
+    assert!(
+        matches!(&error, Error::Failed { status, stderr_tail, .. } if status.code() == 3 && stderr_tail == "why"),
+        "{error:?}"
+    );
+    let error = run("cat /dev/zero", "head -c 1000000 >/dev/null; echo full >&2; exit 5").await;
+    assert!(
+        matches!(&error, Error::Failed { status, stderr_tail, .. } if status.code() == 5 && stderr_tail == "full"),
+        "{error:?}"
+    );
+    // Something that writes into the stream is shown, and tried again in vain.
+    let options = Options { retries: 1, check: Check::Sealed, ..Options::default() };
+    let (sender, receiver) =
+        (host.command("echo").arg("Welcome to db1"), host.command(seal()).arg("receive"));
+    let error = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Transfer { attempts: 2, detail, .. } if detail.contains("Welcome to db1")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn limit_that_nobody_would_hold_is_refused() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let cat = host.command("cat");
+    for check in [Check::Stages, Check::SealingStage] {
+        let options = Options { rate_limit: Some(1), check, ..socat(dir.path()) };
+        let result = transfer::stream(&host, &cat, &host, &cat, &options, &mut |_| {}).await;
+        assert!(matches!(result, Err(Error::Unsupported { .. })), "{result:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,6 +129,38 @@ fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_in_a_transfer_sends_no_server_a_second_time() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup);
+    // Slow enough to be in the middle of the second server when the first is there.
+    job.set("misc", "transfer-method", "relay").set("misc", "rate-limit", "2M");
+    let journal = incomplete(&job).join("journal.jsonl");
+    let unpacked = || -> Vec<String> {
+        let text = fs::read_to_string(&journal).unwrap_or_default();
+        let entries = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let of_servers = entries.filter(|e| e["server"] != "" && e["step"].to_string().contains("unpack "));
+        of_servers.map(|e| format!("{} {}", e["server"], e["step"])).collect()
+    };
+    let mut running = job.start()?;
+    running.wait_until("one server is there", || !unpacked().is_empty())?;
+    running.end(Signal::INT)?;
+    let before = unpacked();
+    job.nothing_finished()?;
+    job.unset("misc", "rate-limit").args(&["--resume"]).succeed()?;
+    job.verify(&store.truth, &last.groups)?;
+    let text = fs::read_to_string(job.work_dir().join("journal.jsonl"))?;
+    for entry in before {
+        let (server, step) = entry.split_once(' ').context("an entry")?;
+        let same = format!("\"server\":{server},\"step\":{step}");
+        ensure!(text.matches(&same).count() == 1, "{entry} was done twice:\n{text}");
+    }
+    Ok(())
+}
+
+#[test]
 #[ignore = "needs MySQL; run: ./test"]
 fn resume_goes_on_with_mysql() -> Result<()> {
     let store = Store::mysql()?;

@@ -110,6 +110,19 @@ fn a_wrong_ssh_password_is_refused_by_host_and_user() -> Result<()> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn what_only_dbrecover_can_do_on_the_way_is_refused_without_it() -> Result<()> {
+    let store = Store::replicas()?;
+    for (method, key, value) in [("relay", "transfer-compress", "zstd"), ("socat", "rate-limit", "10M")] {
+        let mut job = Job::new(&store)?;
+        job.set("misc", "transfer-method", method).set("misc", "toolchain", "stock").set("misc", key, value);
+        job.to_backup(&store.truth.points[0].backup).refuse(2, &[key, "dbrecover"])?;
+        job.nothing_left()?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn a_host_that_is_not_there_is_named() -> Result<()> {
     let store = Store::replicas()?;
     let mut job = Job::new(&store)?;

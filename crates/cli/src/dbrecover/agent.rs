@@ -75,9 +75,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         (Some(uri), Some(host)) => {
             let uri = Uri::parse(uri.expose_secret()).map_err(|e| Failure::new(Exit::Usage, e))?;
             let mut options = rabbit::Options::new(uri, host.clone());
-            options.topic.clone_from(&args.topic);
-            options.exchange.clone_from(&args.exchange);
-            options.ca_file.clone_from(&args.ca_file);
+            options.at.topic.clone_from(&args.topic);
+            options.at.exchange.clone_from(&args.exchange);
+            options.at.ca_file.clone_from(&args.ca_file);
             options.deadline = deadline;
             Some(options)
         }
@@ -98,7 +98,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         let broker = async {
             match by_broker {
                 Some(options) => {
-                    let name = format!("{}.{}", options.topic, options.host);
+                    let name = options.at.queue();
                     rabbit::serve(options, || println!("rabbit {name}"), std::future::pending()).await
                 }
                 None => std::future::pending().await,

@@ -4,7 +4,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use dbrecover_cli::Outcome;
 
 use crate::recover::RecoverArgs;
-use crate::{aescrypt, agent, binlog, list, replay, unpack, xbstream};
+use crate::{aescrypt, agent, binlog, list, replay, transfer, unpack, xbstream};
 
 /// Bring a sharded MySQL or MariaDB cluster back from its backup store
 ///
@@ -47,7 +47,9 @@ enum Command {
     Agent(agent::Args),
     Binlog(binlog::Args),
     List(list::Args),
+    Receive(transfer::ReceiveArgs),
     Replay(replay::Args),
+    Send(transfer::SendArgs),
     Unpack(unpack::Args),
     Xbstream(xbstream::Args),
     /// Print completions for a shell
@@ -81,7 +83,9 @@ impl Cli {
             Some(Command::Agent(args)) => agent::run(args),
             Some(Command::Binlog(args)) => binlog::run(args),
             Some(Command::List(args)) => list::run(args),
+            Some(Command::Receive(args)) => transfer::receive(args),
             Some(Command::Replay(args)) => replay::run(args),
+            Some(Command::Send(args)) => transfer::send(args),
             Some(Command::Unpack(args)) => unpack::run(args),
             Some(Command::Xbstream(args)) => xbstream::run(args),
             Some(Command::Completions(args)) => {

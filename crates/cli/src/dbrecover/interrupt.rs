@@ -1,7 +1,7 @@
 //! An input that ends in an error when the user interrupts, so that what is unfinished is cleaned up.
 
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -70,6 +70,12 @@ pub(crate) struct Guarded<R> {
 impl<R> Guarded<R> {
     pub(crate) fn get_mut(&mut self) -> &mut R {
         &mut self.input
+    }
+}
+
+impl<R: AsFd> AsFd for Guarded<R> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.input.as_fd()
     }
 }
 

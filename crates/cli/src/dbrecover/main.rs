@@ -10,6 +10,7 @@ mod list;
 mod progress;
 mod recover;
 mod replay;
+mod transfer;
 mod unpack;
 mod xbstream;
 

@@ -32,7 +32,16 @@ pub(crate) struct Progress {
 
 struct Running {
     bar: Option<ProgressBar>,
+    begun: Instant,
     said: Instant,
+}
+
+impl Running {
+    /// About how long it goes on at the pace that it has had, in words.
+    fn left(&self, done: u64, total: u64) -> Option<String> {
+        let pace = self.begun.elapsed().as_secs_f64() / done.max(1) as f64;
+        (done > 0 && done < total).then(|| format!(", about {:.0} s left", pace * (total - done) as f64))
+    }
 }
 
 impl Progress {
@@ -85,7 +94,10 @@ impl Progress {
             bar
         });
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.insert((server.to_owned(), step.to_owned()), Running { bar, said: Instant::now() });
+        running.insert(
+            (server.to_owned(), step.to_owned()),
+            Running { bar, begun: Instant::now(), said: Instant::now() },
+        );
     }
 
     fn finished(&self, server: &str, step: &str, seconds: f64) {
@@ -126,9 +138,10 @@ impl Progress {
         } else if running.said.elapsed() >= EVERY {
             running.said = Instant::now();
             let of = total.map_or(String::new(), |total| format!(" of {total}"));
+            let left = total.and_then(|total| running.left(done, total)).unwrap_or_default();
             let note = note.map_or(String::new(), |note| format!(", {note}"));
             let server = if server.is_empty() { String::new() } else { format!("{server}: ") };
-            self.line(&format!("{server}{step}: {done}{of} {unit}{note}"));
+            self.line(&format!("{server}{step}: {done}{of} {unit}{left}{note}"));
         }
     }
 

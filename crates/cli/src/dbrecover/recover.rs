@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use dbrecover_cli::password::Sources;
 use dbrecover_cli::{Exit, Failure, Outcome};
+use recovery::config::parse_size;
 use recovery::plan::Goal;
 use recovery::{Config, Earlier, Plan, RecoverTo, Report, Request};
 use secrecy::SecretString;
@@ -66,6 +67,10 @@ pub(crate) struct RecoverArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: Option<u16>,
 
+    /// Most bytes per second of a transfer, such as 200M
+    #[arg(long, value_name = "SIZE", value_parser = rate_limit)]
+    rate_limit: Option<u64>,
+
     /// Print the result as one JSON document
     #[arg(long)]
     json: bool,
@@ -117,6 +122,10 @@ impl TargetArgs {
     }
 }
 
+fn rate_limit(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| format!("{text:?} is not a number of bytes such as 200M"))
+}
+
 impl RecoverArgs {
     /// Runs the recovery, or only plans it.
     pub(crate) fn run(self, only_plan: bool) -> Outcome {
@@ -146,6 +155,7 @@ impl RecoverArgs {
         if !self.without_group.is_empty() {
             config.without_groups = self.without_group;
         }
+        config.misc.rate_limit = self.rate_limit.or(config.misc.rate_limit);
         let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
         let told = progress.clone();
         dbrecover_cli::log::to(Level::DEBUG, move |level, line| told.logged(level, line));

@@ -17,6 +17,7 @@ use dbrecover_cli::{Exit, Failure, Outcome};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
+use crate::transfer::Sealed;
 
 /// Version of the JSON that this command prints.
 const SCHEMA_VERSION: u32 = 1;
@@ -48,6 +49,9 @@ pub(crate) struct Args {
     /// What it is; auto looks at its first bytes
     #[arg(long, value_enum, default_value = "auto")]
     format: Form,
+    /// Standard input is a stream of `dbrecover send`; one that was cut or altered ends this with 75
+    #[arg(long)]
+    sealed: bool,
     /// A server's folder in the backup, and the directory for its files; once for each server
     #[arg(long = "server", value_name = "FOLDER=DIR")]
     servers: Vec<Server>,
@@ -89,6 +93,8 @@ enum Form {
     Folder,
     Tar,
     Aes,
+    /// One server's stream, as its file in the backup holds it; only that --server is unpacked
+    Stream,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,16 +138,34 @@ pub(crate) fn run(args: Args) -> Outcome {
     let options = options(&args)?;
     let interrupt = Interrupt::listen()?;
     let progress = Progress::default();
-    let report = source(&args, &interrupt)
-        .map_err(failure)
-        .and_then(|source| {
-            watched(&progress, &interrupt, args.progress, || {
-                backup_unpack::unpack(source, &layout, &options, &progress)
-            })
-            .map_err(failure)
+    let unpack = |input| {
+        watched(&progress, &interrupt, args.progress, || match input {
+            Input::Whole(source) => backup_unpack::unpack(source, &layout, &options, &progress),
+            Input::Stream(input) => backup_unpack::unpack_stream(input, &layout, &options, &progress),
         })
-        .map_err(|failure| interrupt.or(failure))?;
-    print(&report, args.json)
+    };
+    let report = if args.sealed {
+        if args.from.as_os_str() != "-" {
+            return Err(Failure::usage("--sealed is for standard input"));
+        }
+        let sealed = Sealed::new(interrupt.guard(standard_input()?))?;
+        input(&args, Some(Box::new(sealed.clone())), &interrupt)
+            .and_then(unpack)
+            .map_err(|error| sealed.blame(failure(error)))
+    } else {
+        input(&args, None, &interrupt).and_then(unpack).map_err(failure)
+    };
+    print(&report.map_err(|failure| interrupt.or(failure))?, args.json)
+}
+
+/// What is unpacked.
+enum Input<'a> {
+    Whole(Source<'a>),
+    Stream(Box<dyn Read + 'a>),
+}
+
+fn standard_input() -> io::Result<File> {
+    io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 fn options(args: &Args) -> Result<Options, Failure> {
@@ -168,40 +192,47 @@ fn read_key(algorithm: Algorithm, path: &Path) -> anyhow::Result<Key> {
     Key::new(algorithm, bytes.into()).with_context(context)
 }
 
-fn source<'a>(args: &Args, interrupt: &Interrupt) -> Result<Source<'a>, Error> {
+/// Opens what `args` name; `sealed` is standard input where it comes as a sealed stream.
+fn input<'a>(
+    args: &Args,
+    sealed: Option<Box<dyn Read + 'a>>,
+    interrupt: &Interrupt,
+) -> Result<Input<'a>, Error> {
     let format = match args.format {
-        Form::Auto => Format::Auto,
+        Form::Auto | Form::Stream => Format::Auto,
         Form::Folder => Format::Folder,
         Form::Tar => Format::Tar,
         Form::Aes => Format::EncryptedTar,
     };
     let standard = args.from.as_os_str() == "-";
-    if !standard && (format == Format::Folder || format == Format::Auto && args.from.is_dir()) {
-        return Source::from_path(&args.from, Format::Folder, None);
+    if !standard && (format == Format::Folder || args.format == Form::Auto && args.from.is_dir()) {
+        return Source::from_path(&args.from, Format::Folder, None).map(Input::Whole);
     }
-    let mut file = if standard {
-        io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Read)?
-    } else {
-        File::open(&args.from).map_err(|source| Error::File {
-            action: "opening",
-            path: args.from.clone(),
-            source,
-        })?
+    let mut encrypted = format == Format::EncryptedTar;
+    let input = match sealed {
+        Some(sealed) => sealed,
+        None if standard => Box::new(interrupt.guard(standard_input().map_err(Error::Read)?)),
+        None => {
+            let fail = |source| Error::File { action: "opening", path: args.from.clone(), source };
+            let mut file = File::open(&args.from).map_err(fail)?;
+            encrypted |= is_encrypted(&mut file).map_err(Error::Read)?;
+            Box::new(interrupt.guard(file))
+        }
     };
-    // A question is in place only where it is known that there is something to decrypt.
-    let ask = format == Format::EncryptedTar || !standard && is_encrypted(&mut file).map_err(Error::Read)?;
     let password = match args.format {
+        Form::Stream => return Ok(Input::Stream(input)),
         Form::Folder | Form::Tar => None,
         Form::Auto | Form::Aes => Sources {
             file: args.password_file.clone(),
             environment: "DBRECOVER_PASSWORD",
-            prompt: ask.then_some("Password: "),
+            // A question is in place only where it is known that there is something to decrypt.
+            prompt: encrypted.then_some("Password: "),
             ..Sources::default()
         }
         .get()
         .map_err(|error| Error::Layout { reason: format!("{error:#}") })?,
     };
-    Source::from_reader(interrupt.guard(file), format, password)
+    Source::from_reader(input, format, password).map(Input::Whole)
 }
 
 /// Looks at the first bytes of a file that can be read again.

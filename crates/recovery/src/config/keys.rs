@@ -53,6 +53,7 @@ pub const KEYS: &[Key] = &[
     key("misc", "socat-port2", None, "first port that a receiving socat listens on"),
     key("misc", "socat-retry-count", Some("10"), "how often a transfer is tried again"),
     key("misc", "rate-limit", None, "most bytes per second of a transfer, such as 200M"),
+    key("misc", "transfer-compress", Some("none"), "none or zstd: compression of a transfer on its way"),
     key(
         "misc",
         "server-tmp-port",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backup_catalog::ini::Ini;
+pub use remote_exec::transfer::seal::Compression;
 use secrecy::SecretString;
 
 pub use self::keys::{KEYS, Key};
@@ -141,6 +142,8 @@ pub struct Misc {
     pub socat_retry_count: u32,
     /// Most bytes per second of a transfer.
     pub rate_limit: Option<u64>,
+    /// Compression of a transfer on its way.
+    pub transfer_compress: Compression,
     /// First TCP port of servers that are left running.
     pub server_tmp_port: u16,
     /// `mysql` or `mariadb`.

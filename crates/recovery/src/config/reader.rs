@@ -8,7 +8,7 @@ use backup_catalog::ini::Ini;
 use secrecy::SecretString;
 
 use super::keys::{self, KEYS};
-use super::{Connect, Machine, Misc, RecoverTo, ReplayMethod, Toolchain, Transfer};
+use super::{Compression, Connect, Machine, Misc, RecoverTo, ReplayMethod, Toolchain, Transfer};
 use crate::Error;
 use crate::time::Zone;
 
@@ -178,6 +178,11 @@ impl<'a> Reader<'a> {
                     })
                 })
                 .transpose()?,
+            transfer_compress: self.one_of(
+                misc,
+                "transfer-compress",
+                &[("none", Compression::None), ("zstd", Compression::Zstd)],
+            )?,
             server_tmp_port: self.parsed(misc, "server-tmp-port", "a port number")?,
             client_name: self.client_name()?,
             xtrabackup: self.get(misc, "xtrabackup-bin-dir").map(str::to_owned),

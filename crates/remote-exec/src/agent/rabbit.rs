@@ -2,7 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::Error;
 use crate::rabbit::link::{self, QUEUE_EXPIRES_MS};
 use crate::rabbit::wire::{Failure, Reply, Request, unique};
-use crate::rabbit::{ABOUT, DEFAULT_EXCHANGE, DEFAULT_TOPIC, Uri};
+use crate::rabbit::{ABOUT, Address, Uri};
 
 /// How many message ids are remembered to know one that comes twice.
 const REMEMBERED: usize = 10_000;
@@ -28,34 +27,16 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 /// How the agent serves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The broker.
-    pub uri: Uri,
-    /// The name to be called by: this host's address as the callers know it.
-    pub host: String,
-    /// The topic. Default: `rds-dbinit`.
-    pub topic: String,
-    /// The exchange. Default: `greatrds`.
-    pub exchange: String,
-    /// With TLS, the certificates to trust; the system's unless given.
-    pub ca_file: Option<PathBuf>,
+    /// Where it is called.
+    pub at: Address,
     /// The longest that a command may run.
     pub deadline: Option<Duration>,
-    /// How often the connection is checked. Default: 30 s.
-    pub heartbeat: Duration,
 }
 
 impl Options {
-    /// The defaults for a broker and a name.
+    /// The defaults for a broker and the name to be called by.
     pub fn new(uri: Uri, host: impl Into<String>) -> Self {
-        Self {
-            uri,
-            host: host.into(),
-            topic: DEFAULT_TOPIC.to_owned(),
-            exchange: DEFAULT_EXCHANGE.to_owned(),
-            ca_file: None,
-            deadline: None,
-            heartbeat: link::HEARTBEAT,
-        }
+        Self { at: Address::new(uri, host), deadline: None }
     }
 }
 
@@ -126,24 +107,25 @@ impl Seen {
 async fn session(options: &Options, seen: &mut Seen, ready: impl FnOnce()) -> Result<(), Error> {
     let limit = Duration::from_secs(15);
     let unusable =
-        |e: amqprs::error::Error| Error::Unreachable { host: options.uri.shown(), detail: e.to_string() };
-    let connection = link::open(&options.uri, options.ca_file.as_deref(), options.heartbeat, limit).await?;
+        |e: amqprs::error::Error| Error::Unreachable { host: options.at.uri.shown(), detail: e.to_string() };
+    let connection =
+        link::open(&options.at.uri, options.at.ca_file.as_deref(), options.at.heartbeat, limit).await?;
     let trial = connection.open_channel(None).await.map_err(unusable)?;
-    let exchange = ExchangeDeclareArguments::new(&options.exchange, "topic").finish();
+    let exchange = ExchangeDeclareArguments::new(&options.at.exchange, "topic").finish();
     if trial.exchange_declare(exchange).await.is_ok() {
         let _ = trial.close().await;
     }
     let channel = connection.open_channel(None).await.map_err(unusable)?;
     channel.basic_qos(BasicQosArguments::new(0, 64, false)).await.map_err(unusable)?;
-    let topic = &options.topic;
+    let topic = &options.at.topic;
     let fanout = format!("{topic}_fanout");
     let declare = ExchangeDeclareArguments::new(&fanout, "fanout").auto_delete(true).finish();
     channel.exchange_declare(declare).await.map_err(unusable)?;
-    let (direct, own) = (format!("{topic}.{}", options.host), format!("{fanout}_{}", unique()));
+    let (direct, own) = (options.at.queue(), format!("{fanout}_{}", unique()));
     let (sender, mut messages) = mpsc::unbounded_channel();
     for (queue, exchange, key, expires) in [
-        (topic, &options.exchange, topic, false),
-        (&direct, &options.exchange, &direct, false),
+        (topic, &options.at.exchange, topic, false),
+        (&direct, &options.at.exchange, &direct, false),
         (&own, &fanout, topic, true),
     ] {
         let mut arguments = FieldTable::new();

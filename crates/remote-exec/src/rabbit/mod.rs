@@ -4,12 +4,12 @@
 //! stdout and stderr as text. What it does not give (exit status, bytes, timeouts, a second answer) is made up for by
 //! the way commands are wrapped.
 
+mod address;
 pub(crate) mod link;
 pub(crate) mod uri;
 pub(crate) mod wire;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::mailbox::{Agent, Boxed, CallError};
+pub use address::Address;
 pub use uri::{Broker, Uri};
 use wire::{Failure, Reply, Request, unique};
 
@@ -43,40 +44,25 @@ const WATCH: Duration = Duration::from_secs(5);
 /// How to reach a host through its agent on a message broker.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The broker.
-    pub uri: Uri,
-    /// The agent's name on the broker: the host's address as the agent knows it.
-    pub host: String,
-    /// The agent's topic. Default: `rds-dbinit`; `rds-taskmanager` on storage nodes.
-    pub topic: String,
-    /// The exchange. Default: `greatrds`.
-    pub exchange: String,
+    /// Where it is called.
+    pub at: Address,
     /// The method to call. Default: `common_cmd`.
     pub method: String,
     /// Hand secrets over although the agent puts commands, and so secrets, into the process list of its host for a
     /// moment. `dbrecover agent` does not, and needs no such trust. Default: false.
     pub trusted: bool,
-    /// With TLS, the certificates to trust; the system's unless given.
-    pub ca_file: Option<PathBuf>,
     /// How long connecting may take, and how long the agent has to take a command. Default: 15 s.
     pub connect_timeout: Duration,
-    /// How often the connection is checked. Default: 30 s.
-    pub heartbeat: Duration,
 }
 
 impl Options {
     /// The defaults for a host on a broker.
     pub fn new(uri: Uri, host: impl Into<String>) -> Self {
         Self {
-            uri,
-            host: host.into(),
-            topic: DEFAULT_TOPIC.to_owned(),
-            exchange: DEFAULT_EXCHANGE.to_owned(),
+            at: Address::new(uri, host),
             method: "common_cmd".to_owned(),
             trusted: false,
-            ca_file: None,
             connect_timeout: Duration::from_secs(15),
-            heartbeat: link::HEARTBEAT,
         }
     }
 }
@@ -131,11 +117,12 @@ impl Rabbit {
     async fn open(&self) -> Result<Link, Error> {
         let o = &self.options;
         let unusable =
-            |e: amqprs::error::Error| Error::Unreachable { host: o.uri.shown(), detail: e.to_string() };
-        let connection = link::open(&o.uri, o.ca_file.as_deref(), o.heartbeat, o.connect_timeout).await?;
+            |e: amqprs::error::Error| Error::Unreachable { host: o.at.uri.shown(), detail: e.to_string() };
+        let connection =
+            link::open(&o.at.uri, o.at.ca_file.as_deref(), o.at.heartbeat, o.connect_timeout).await?;
         // A broker whose exchange was made durable refuses this; then it is there already.
         let trial = connection.open_channel(None).await.map_err(unusable)?;
-        let exchange = ExchangeDeclareArguments::new(&o.exchange, "topic").finish();
+        let exchange = ExchangeDeclareArguments::new(&o.at.exchange, "topic").finish();
         if trial.exchange_declare(exchange).await.is_ok() {
             let _ = trial.close().await;
         }
@@ -177,11 +164,11 @@ impl Rabbit {
     }
 
     fn queue(&self) -> String {
-        format!("{}.{}", self.options.topic, self.options.host)
+        self.options.at.queue()
     }
 
     fn shown(&self) -> String {
-        format!("agent {} at {}", self.queue(), self.options.uri.shown())
+        format!("agent {} at {}", self.queue(), self.options.at.uri.shown())
     }
 
     /// How many agents listen; `None` when there is no such queue.
@@ -236,7 +223,7 @@ impl Rabbit {
             timeout: None,
             unique_id: unique(),
         };
-        let mut to = BasicPublishArguments::new(&self.options.exchange, &self.queue());
+        let mut to = BasicPublishArguments::new(&self.options.at.exchange, &self.queue());
         to.mandatory(true);
         let properties = link::properties(Some(self.options.connect_timeout));
         // From here on the command may run.

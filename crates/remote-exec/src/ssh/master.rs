@@ -42,13 +42,14 @@ impl Master {
         let dir = socket_dir()
             .map_err(|source| Error::Here { what: "make a directory for ssh's socket", source })?;
         let log = dir.path().join("log");
-        let limit = options.connect_timeout + Duration::from_secs(2);
+        let limit = options.connect_timeout + options.login_timeout;
+        let begun = tokio::time::Instant::now();
         match tokio::time::timeout(limit, log_in(options, dir.path(), &log)).await {
             Ok(result) => result?,
             Err(_) => {
                 return Err(Error::Unreachable {
                     host: options.shown(),
-                    detail: format!("no login within {:?}", options.connect_timeout),
+                    detail: format!("no login within {limit:?}"),
                 });
             }
         }
@@ -60,7 +61,9 @@ impl Master {
             return Err(unusable("a session without streams".to_owned()));
         };
         child.stderr().take();
-        let supervisor = Supervisor::start(stdin, stdout).await.map_err(unusable)?;
+        let supervisor = Supervisor::start(stdin, stdout, limit.saturating_sub(begun.elapsed()))
+            .await
+            .map_err(unusable)?;
         Ok(Self {
             session,
             supervisor,

@@ -20,7 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::child::{Guarded, Process, Started};
+use crate::child::{Guarded, Process, Reader, Started, Writer};
 use crate::command::{Input, Spec};
 use crate::script::{self, Event, LOADER, Report};
 use crate::{Error, Host, Status, local};
@@ -35,8 +35,8 @@ const TRIES: usize = 3;
 /// How often a command is tried whose session the server refused, because it allows fewer than expected.
 const REFUSALS: usize = 50;
 
-/// How long the supervisor's word about a command may come after the command's own end.
-const WORD: Duration = Duration::from_secs(5);
+/// How long the supervisor's word about a command may come after the command's own end, on a loaded machine.
+const WORD: Duration = Duration::from_secs(30);
 
 /// How to reach a host by ssh. Only `host` is needed; everything else defaults to what `ssh` itself would do.
 #[derive(Debug, Clone)]
@@ -59,8 +59,11 @@ pub struct Options {
     pub known_hosts: Option<PathBuf>,
     /// Accept and record the key of a host that was never seen. A changed key is refused in any case.
     pub accept_new_host_keys: bool,
-    /// How long making a connection may take. Default: 15 s.
+    /// How long the host may take to answer at all: ssh's `ConnectTimeout`. Default: 15 s.
     pub connect_timeout: Duration,
+    /// How long the login may take from there to the first word of its shell, which a loaded machine takes its time for.
+    /// Default: 2 minutes.
+    pub login_timeout: Duration,
     /// How often the connection is checked; three checks without an answer and it is lost. Default: 15 s.
     pub keep_alive: Duration,
     /// Put the fast AES-GCM ciphers first. Default: true.
@@ -85,6 +88,7 @@ impl Options {
             known_hosts: None,
             accept_new_host_keys: false,
             connect_timeout: Duration::from_secs(15),
+            login_timeout: Duration::from_secs(120),
             keep_alive: Duration::from_secs(15),
             fast_ciphers: true,
             sessions_per_connection: 8,
@@ -201,9 +205,9 @@ impl Ssh {
             });
             let (out, err) = (Open(hold.clone()), Open(hold.clone()));
             return Ok(Started {
-                stdin: stdin.map(|s| Box::new(s) as _),
-                stdout: stdout.map(|s| Box::new(Guarded::new(s, out)) as _),
-                stderr: stderr.map(|s| Box::new(Guarded::new(s, err)) as _),
+                stdin: stdin.map(Writer::pipe),
+                stdout: stdout.map(|s| Reader::pipe(s, |s| Guarded::new(s, out))),
+                stderr: stderr.map(|s| Reader::new(Guarded::new(s, err))),
                 process: Box::new(Remote {
                     end: Some(tokio::spawn(hold.end())),
                     master,

@@ -22,9 +22,6 @@ const READY: &str = "@dbrecover-supervisor";
 /// How often this side sends a sign of life.
 const BEAT: Duration = Duration::from_secs(15);
 
-/// How long the far side waits for the first word.
-const READY_TIME: Duration = Duration::from_secs(20);
-
 /// The longest line that is accepted from the far side, in bytes.
 const MAX_LINE: usize = 64 * 1024;
 
@@ -68,10 +65,11 @@ impl Shared {
 }
 
 impl Supervisor {
-    /// Sends the script to a fresh shell and waits for its first word.
+    /// Sends the script to a fresh shell and waits for its first word, no longer than `patience`.
     pub(super) async fn start(
         mut stdin: impl AsyncWrite + Unpin + Send + 'static,
         stdout: impl AsyncRead + Unpin + Send + 'static,
+        patience: Duration,
     ) -> Result<Self, String> {
         stdin.write_all(SCRIPT.as_bytes()).await.map_err(|e| e.to_string())?;
         stdin.write_all(b"\n").await.map_err(|e| e.to_string())?;
@@ -84,12 +82,12 @@ impl Supervisor {
             }
             None
         };
-        let dir = match tokio::time::timeout(READY_TIME, first).await {
+        let dir = match tokio::time::timeout(patience, first).await {
             Ok(Some(dir)) => dir,
             Ok(None) => {
                 return Err("its shell ended at once; /bin/sh, mktemp and mkfifo are needed there".to_owned());
             }
-            Err(_) => return Err(format!("its shell said nothing for {} s", READY_TIME.as_secs())),
+            Err(_) => return Err(format!("its shell said nothing for {} s", patience.as_secs())),
         };
         let shared = Arc::new(Shared { listeners: Mutex::new(HashMap::new()), alive: AtomicBool::new(true) });
         let (orders, mut queue) = mpsc::unbounded_channel::<String>();

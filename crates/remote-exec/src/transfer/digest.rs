@@ -17,13 +17,20 @@ pub struct Digest {
     pub crc: u32,
 }
 
+impl Digest {
+    /// The line by which a sender that seals its stream itself tells its digest on stderr.
+    pub fn line(&self) -> String {
+        format!("{MARK} {} {}", self.crc, self.bytes)
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes with checksum {}", self.bytes, self.crc)
     }
 }
 
-/// What a stage says in front of its digest on stderr.
+/// What a sender or a stage says in front of its digest on stderr.
 pub(super) const MARK: &str = "@dbrecover-digest";
 
 /// A shell function that copies its stdin to its stdout and to fd 3. `tee` moves 8 KiB at a time; perl, where it is, moves
@@ -39,9 +46,25 @@ const SCRIPT: &str = r#"{ both | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
 const LINE: u64 = 1024;
 const LINES: usize = 10;
 
+/// Runs the program in its arguments and seals what it writes, unless it failed. Both copies are read here too: one by
+/// `cksum`, one as the stage's own stdout (fd 5). Statuses and checksum come through fd 4, in whatever order.
+const SEAL: &str = r#"m=$1; shift; exec 5>&1; printf '%s\n' 'DBRsealed1 none'
+r=$({ { "$@" 4>&- 5>&-; echo "p $?" >&4; } | { (both 4>&- 5>&-); echo "b $?" >&4; } 3>&5 | cksum 5>&-; } 4>&1)
+p= b= c= n=; while read -r k v; do case $k in p) p=$v ;; b) b=$v ;; *) c=$k n=$v ;; esac; done <<END
+$r
+END
+[ "${p:-125}" = 0 ] || exit "${p:-125}"; [ "$b" = 0 ] || exit 141
+printf '@sealed %010d %020d\n' "$c" "$n" && echo "$m $c $n" >&2"#;
+
 /// A stage that passes its stdin on and tells its digest on stderr. It needs `tee` or `perl`, `cksum` and `sed`.
 pub(super) fn stage(host: &Host) -> Command {
     host.command("sh").arg("-c").arg(format!("{BOTH}{SCRIPT}")).args(["sh", MARK])
+}
+
+/// `sender` within a stage that seals what it writes and tells its digest on stderr. It needs what [`stage`] needs.
+pub(super) fn sealing(host: &Host, sender: &Command) -> Command {
+    let stage = host.command("sh").arg("-c").arg(format!("{BOTH}{SEAL}")).args(["sh", MARK]);
+    stage.wrapping(sender)
 }
 
 /// What came out of a stderr that a stage wrote to.

@@ -2,20 +2,27 @@
 //!
 //! A connection that ends looks the same whether everything was sent or the sender died, so the receiver does not get the
 //! end of its input from the connection: a gate behind the counting stage holds it back until both digests were compared,
-//! and ends the whole group of the receiver where they differ.
+//! and ends the whole group of the receiver where they differ. The receiver of a sealed stream needs no gate.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::digest::{self, BOTH, Digest, MARK};
-use super::{Failure, failure};
-use crate::{Command, Error, Host, Output, Status};
+use super::ends::{Ends, ended, failed};
+use super::{Failure, failure, seal};
+use crate::{Child, Command, Output, Status};
 
 /// How often the receiving side is looked at while something is waited for.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often it is asked how much has arrived.
+const TELL: Duration = Duration::from_secs(2);
+
 /// How long one look may take, and how long the receiving side may take to begin to listen.
 const ANSWER: Duration = Duration::from_secs(30);
+
+/// What the log says when the receiver was started in the place of what listened.
+const STARTED: &str = "execvp'ing";
 
 /// What a socat says that has found its port taken.
 const TAKEN: &str = "Address already in use";
@@ -23,11 +30,14 @@ const TAKEN: &str = "Address already in use";
 /// As the counting stage, with the digest in `$2.sum`; then nothing until `$2.go` says something. Without a word for two
 /// minutes, or with another word than `ok`, the whole group is ended before the receiver has seen the end. A receiver
 /// that left before the end sees none either, so there is nothing to hold back and its status is told.
-const GATE: &str = r#"{ { (both); echo $? >"$2.tee"; } | cksum >"$2.new"; } 3>&1
+const GATE: &str = r#"{ { (sh -c 'echo $PPID' >"$2.pid"; both); echo $? >"$2.tee"; } | cksum >"$2.new"; } 3>&1
 read -r w <"$2.tee"; [ "$w" = 0 ] || exit 141
 mv "$2.new" "$2.sum"; sed "s/^/$1 /" "$2.sum" >&2
 n=0; until [ -s "$2.go" ] || [ $n -ge 1200 ]; do sleep 0.1; n=$((n+1)); done
 read -r w <"$2.go"; [ "$w" = ok ] || kill -s KILL 0"#;
+
+/// How many bytes the process that is named in `$1.pid` has read, as the kernel counts them.
+const ARRIVED: &str = r#"read -r p <"$1.pid" && sed -n 's/^rchar: //p' "/proc/$p/io""#;
 
 /// Something that no other transfer of this day has.
 pub(super) fn unique() -> String {
@@ -37,16 +47,15 @@ pub(super) fn unique() -> String {
     random.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The receiving pipeline: what listens, gate, receiver. Dropped, it ends.
+/// The receiving end: what listens, gate, receiver. Dropped, it ends.
 pub(super) struct Listener<'a> {
-    host: &'a Host,
-    receiver: &'a Command,
+    ends: Ends<'a>,
     log: PathBuf,
     ended: Ending,
 }
 
 /// The task that waits for a pipeline; dropped, it ends the pipeline.
-struct Ending(tokio::task::JoinHandle<Result<Output, Error>>);
+struct Ending(tokio::task::JoinHandle<Result<Output, Failure>>);
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -55,11 +64,12 @@ impl Drop for Ending {
 }
 
 impl Ending {
+    fn of(child: Child) -> Self {
+        Self(tokio::spawn(ended(child)))
+    }
+
     async fn wait(&mut self) -> Result<Output, Failure> {
-        match (&mut self.0).await {
-            Ok(result) => result.map_err(failure),
-            Err(e) => Err(Failure::stream(e.to_string())),
-        }
+        (&mut self.0).await.unwrap_or_else(|e| Err(Failure::stream(e.to_string())))
     }
 }
 
@@ -70,19 +80,21 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 impl<'a> Listener<'a> {
-    /// Starts the pipeline. `first` writes what arrives to its stdout, and `listening on` or [`TAKEN`] into the file
-    /// `log`, which is in a directory that exists.
-    pub(super) async fn start(
-        host: &'a Host,
-        first: Command,
-        receiver: &'a Command,
-        log: &Path,
-    ) -> Result<Self, Failure> {
-        let gate = host.command("sh").arg("-c").arg(format!("{BOTH}{GATE}")).args(["sh", MARK]).arg(log);
-        let stages = vec![first.stdin_null(), gate, receiver.clone()];
-        let child = host.pipeline(stages).spawn().await.map_err(failure)?;
-        let ended = Ending(tokio::spawn(child.wait_with_output(1 << 20)));
-        Ok(Self { host, receiver, log: log.to_owned(), ended })
+    /// Starts `first` with gate and receiver behind it. It writes what arrives to its stdout, and `listening on` or
+    /// [`TAKEN`] into the file `log`, which is in a directory that exists.
+    pub(super) async fn gated(ends: Ends<'a>, first: Command, log: &Path) -> Result<Self, Failure> {
+        let gate = ends.to.command("sh").arg("-c").arg(format!("{BOTH}{GATE}")).args(["sh", MARK]).arg(log);
+        Self::start(ends, vec![first.stdin_null(), gate, ends.receiver.clone()], log).await
+    }
+
+    /// Starts `listening`, which becomes the receiver of a sealed stream.
+    pub(super) async fn sealed(ends: Ends<'a>, listening: Command, log: &Path) -> Result<Self, Failure> {
+        Self::start(ends, vec![listening.stdin_null()], log).await
+    }
+
+    async fn start(ends: Ends<'a>, stages: Vec<Command>, log: &Path) -> Result<Self, Failure> {
+        let child = ends.to.pipeline(stages).spawn().await.map_err(failure)?;
+        Ok(Self { ends, log: log.to_owned(), ended: Ending::of(child) })
     }
 
     /// Waits until it listens; `false` when the port is taken.
@@ -111,35 +123,66 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Sends a sealed stream through `stages`, the first of which is the sender.
+    pub(super) async fn receive_sealed(&mut self, stages: Vec<Command>) -> Result<Digest, Failure> {
+        let ends = self.ends;
+        let sending = async { ended(ends.from.pipeline(stages).spawn().await.map_err(failure)?).await };
+        let digest = ends.meet(sending, self.became()).await;
+        if digest.is_err() {
+            // Whatever still waits there for a connection is not waited for.
+            self.ended.0.abort();
+        }
+        digest
+    }
+
+    /// How the receiver of a sealed stream ended: as itself, or before it got to run.
+    async fn became(&mut self) -> Result<Output, Failure> {
+        let output = self.ended.wait().await?;
+        if !output.status.success() && output.status.code() != seal::BROKEN {
+            let log = self.read(&self.log).await.unwrap_or_default();
+            if !log.contains(STARTED) {
+                let last = log.lines().last().unwrap_or_default();
+                return Err(Failure::stream(format!("the receiving side got no connection: {last}")));
+            }
+        }
+        Ok(output)
+    }
+
     /// Sends through `last`, compares, and lets the receiver see the end.
     pub(super) async fn receive(
         &mut self,
-        from: &Host,
-        sender: &Command,
         last: Command,
+        progress: &mut (dyn FnMut(u64) + Send),
     ) -> Result<Digest, Failure> {
+        let Ends { from, sender, to, .. } = self.ends;
         let stages = vec![sender.clone().stdin_null(), digest::stage(from), last];
         let sending = from.pipeline(stages).output();
+        let (log, mut told) = (self.log.clone(), 0);
+        let telling = async {
+            loop {
+                tokio::time::sleep(TELL).await;
+                let arrived = to.command("sh").args(["-c", ARRIVED, "sh"]).arg(&log).output().await;
+                if let Some(bytes) = arrived.ok().and_then(|output| output.text().parse().ok())
+                    && bytes > told
+                {
+                    told = bytes;
+                    progress(bytes);
+                }
+            }
+        };
         let sent = tokio::select! {
             sent = sending => sent.map_err(failure)?,
-            ended = &mut self.ended.0 => {
+            ended = self.ended.wait() => {
                 // The sender was dropped, and so ended.
-                let output = ended.unwrap_or_else(|e| Err(Error::Here {
-                    what: "wait for the receiver",
-                    source: std::io::Error::other(e),
-                }));
-                return Err(self.left(output.map_err(failure)?));
+                let output = ended?;
+                return Err(self.left(output));
             }
+            () = telling => return Err(Failure::stream("nobody waits any more")),
         };
         let said = digest::hear(&sent.stderr);
         let status = sent.statuses.first().copied().unwrap_or(Status::SUCCESS);
-        if !status.success() && status.code() != super::BROKEN_PIPE {
-            return Err(Failure::Program(Box::new(Error::Failed {
-                host: from.name().to_owned(),
-                command: sender.shown(),
-                status,
-                stderr_tail: said.last_lines,
-            })));
+        if !status.success() && status.code() != seal::NO_RECEIVER {
+            return Err(failed(from, sender, status, said.last_lines));
         }
         if !sent.status.success() {
             let detail = format!("the sending side ended with {}: {}", sent.status, said.last_lines);
@@ -152,7 +195,8 @@ impl<'a> Listener<'a> {
         if received != sent {
             return Err(Failure::stream(format!("sent were {sent}, received {received}")));
         }
-        self.host.files().write(beside(&self.log, ".go"), "ok\n", 0o600).await.map_err(failure)?;
+        progress(sent.bytes);
+        self.ends.to.files().write(beside(&self.log, ".go"), "ok\n", 0o600).await.map_err(failure)?;
         let output = self.ended.wait().await?;
         if output.status.success() {
             return Ok(sent);
@@ -180,7 +224,7 @@ impl<'a> Listener<'a> {
     }
 
     async fn read(&self, path: &Path) -> Option<String> {
-        let read = tokio::time::timeout(ANSWER, self.host.files().read(path, 1 << 20)).await.ok()?.ok()?;
+        let read = tokio::time::timeout(ANSWER, self.ends.to.files().read(path, 1 << 20)).await.ok()?.ok()?;
         String::from_utf8(read).ok()
     }
 
@@ -191,12 +235,7 @@ impl<'a> Listener<'a> {
         let first = output.statuses.first().copied().unwrap_or(Status::SUCCESS);
         // It never saw the end of a stream that was cut, so a failure is its own.
         if !receiver.success() {
-            return Failure::Program(Box::new(Error::Failed {
-                host: self.host.name().to_owned(),
-                command: self.receiver.shown(),
-                status: receiver,
-                stderr_tail: heard.last_lines,
-            }));
+            return failed(self.ends.to, self.ends.receiver, receiver, heard.last_lines);
         }
         Failure::stream(format!("the receiving side ended with {first}; see {}", self.log.display()))
     }
@@ -204,8 +243,8 @@ impl<'a> Listener<'a> {
     /// Ends what still runs and removes what is not the log.
     pub(super) async fn tidy(&mut self) {
         self.ended.0.abort();
-        let files = self.host.files();
-        for ending in [".sum", ".go", ".new", ".tee", ".in"] {
+        let files = self.ends.to.files();
+        for ending in [".sum", ".go", ".new", ".tee", ".pid", ".in"] {
             let _ = files.remove_file(beside(&self.log, ending)).await;
         }
     }

@@ -1,8 +1,9 @@
 //! Moves what a program on one host writes into the stdin of a program on another, checked end to end.
 //!
-//! Sender and receiver each run the stream through a stage that counts it and computes a CRC-32 (`cksum`, which every
-//! Linux has) *on their own host*. A transfer has succeeded when both programs ended with 0 and both stages saw the
-//! same bytes; a stream that was cut or altered on the way is an error and is sent again, as often as the options say.
+//! The stream is counted and its CRC-32 computed *on both hosts*. A transfer has succeeded when both programs ended with
+//! 0 and both hosts saw the same bytes; a stream that was cut or altered on the way is an error and is sent again, as
+//! often as the options say. Who computes is [`Check`]: a stage of stock tools beside each program, or the programs
+//! themselves, which is several times as fast.
 //!
 //! | method | the way of the bytes | needs |
 //! | --- | --- | --- |
@@ -15,14 +16,18 @@
 //! are protected by ssh; `Socat` by the network it runs in, and by accepting connections from the sender's address only.
 
 mod digest;
+mod ends;
 mod gate;
 mod relay;
 mod scp;
+pub mod seal;
 mod socat;
+mod splice;
 
 use std::time::{Duration, Instant};
 
 pub use digest::Digest;
+use ends::Ends;
 pub use scp::Scp;
 pub use socat::Socat;
 
@@ -32,8 +37,8 @@ use crate::{Command, Error, Host};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Method {
-    /// `Local` where both programs run on one host; else `Socat` where [`Options::socat`] is given, no rate is to be
-    /// held, and both hosts have socat; else `Relay`.
+    /// `Local` where both programs run on one host; else `Socat` where [`Options::socat`] is given, both hosts have socat,
+    /// and no rate is to be held or the sender holds it; else `Relay`.
     #[default]
     Auto,
     /// A pipe on the one host that both programs run on.
@@ -58,6 +63,20 @@ impl std::fmt::Display for Method {
     }
 }
 
+/// Who computes the digests of a stream, and who compares them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Check {
+    /// A stage of stock tools on each host (`cksum`, and `tee` or `perl`); they are compared here.
+    #[default]
+    Stages,
+    /// A stage of stock tools on the sender's host seals the stream ([`seal`]); the receiver compares. It ends with
+    /// [`seal::BROKEN`] where the stream did not arrive as it was sent.
+    SealingStage,
+    /// The sender seals the stream itself and says [`Digest::line`] on stderr; the receiver as above.
+    Sealed,
+}
+
 /// How to move a stream.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -67,8 +86,10 @@ pub struct Options {
     pub retries: u32,
     /// A program to run on the receiving host before a stream is sent again: to remove what the last attempt left.
     pub before_retry: Option<Command>,
-    /// The most bytes per second, on average. Only the relay can hold it.
+    /// The most bytes per second, on average. The relay holds it; with [`Check::Sealed`] the sender has to.
     pub rate_limit: Option<u64>,
+    /// Who computes and compares the digests.
+    pub check: Check,
     /// How the two `socat` find each other; needed for [`Method::Socat`].
     pub socat: Option<Socat>,
     /// How the sender logs in to the receiver; needed for [`Method::Scp`].
@@ -84,6 +105,7 @@ impl Default for Options {
             retries: 0,
             before_retry: None,
             rate_limit: None,
+            check: Check::Stages,
             socat: None,
             scp: None,
             timeout: None,
@@ -122,9 +144,6 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// SIGPIPE: the program's reader went away, which is not the program's fault.
-const BROKEN_PIPE: u8 = 141;
-
 impl Failure {
     fn stream(detail: impl Into<String>) -> Self {
         Self::Stream { detail: detail.into(), source: None }
@@ -148,17 +167,22 @@ pub async fn stream(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Moved, Error> {
     let method = choose(from, to, options).await?;
+    let sealing = digest::sealing(from, sender);
+    let sender = if options.check == Check::SealingStage { &sealing } else { sender };
+    let ends = Ends { from, sender, to, receiver };
     let mut retries = 0;
     loop {
         let begun = Instant::now();
         let attempt = async {
-            let digest = match (method, &options.socat, &options.scp) {
-                (Method::Socat, Some(socat), _) => socat::run(from, sender, to, receiver, socat).await?,
-                (Method::Scp, _, Some(scp)) => scp::run(from, sender, to, receiver, scp).await?,
-                _ => return relay::run(from, sender, to, receiver, options, progress).await,
-            };
-            progress(digest.bytes);
-            Ok(digest)
+            match (method, &options.socat, &options.scp) {
+                (Method::Socat, Some(socat), _) => socat::run(ends, socat, options.check, progress).await,
+                (Method::Scp, _, Some(scp)) => scp::run(ends, scp, options.check, progress).await,
+                _ if options.check != Check::Stages => {
+                    let limit = options.rate_limit.filter(|_| options.check != Check::Sealed);
+                    relay::run_sealed(ends, limit, progress).await
+                }
+                _ => relay::run(ends, options, progress).await,
+            }
         };
         let result = match options.timeout {
             Some(limit) => tokio::time::timeout(limit, attempt)
@@ -195,10 +219,11 @@ fn one_machine(a: &Host, b: &Host) -> bool {
 
 async fn choose(from: &Host, to: &Host, options: &Options) -> Result<Method, Error> {
     let cannot = |host: &Host, what| Err(Error::Unsupported { host: host.name().to_owned(), what });
+    let can_limit = options.rate_limit.is_none() || options.check == Check::Sealed;
     let method = match options.method {
         Method::Auto if one_machine(from, to) && from.streams() => Method::Local,
         Method::Auto => {
-            let may = options.socat.is_some() && options.rate_limit.is_none();
+            let may = options.socat.is_some() && can_limit;
             if may && from.find_program("socat").await?.is_some() && to.find_program("socat").await?.is_some()
             {
                 Method::Socat
@@ -214,9 +239,10 @@ async fn choose(from: &Host, to: &Host, options: &Options) -> Result<Method, Err
         Method::Local | Method::Relay if !to.streams() => cannot(to, "stream into a program"),
         Method::Socat if options.socat.is_none() => cannot(to, "take a transfer by socat without a port"),
         Method::Scp if options.scp.is_none() => cannot(to, "take a transfer by scp without a login"),
-        Method::Socat | Method::Scp if options.rate_limit.is_some() => {
-            cannot(from, "hold a rate with socat or scp; use the relay")
-        }
+        Method::Socat | Method::Scp if !can_limit => cannot(
+            from,
+            "hold a rate with socat or scp by stock tools; use the relay, or install dbrecover there",
+        ),
         method => Ok(method),
     }
 }

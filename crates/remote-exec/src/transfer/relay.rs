@@ -1,35 +1,61 @@
-//! Through this process: the sender's stdout is copied into the receiver's stdin.
+//! Through this process: the sender's stdout is handed over to the receiver's stdin.
 //!
-//! The receiver is told the end of its input only after the sender is known to have ended well and to have sent what
-//! was copied. When anything else happens the receiver is ended, so a cut stream never looks to it like a whole one.
+//! Where both are pipes of this machine, as those of ssh and of local programs are, the kernel moves the pages and no
+//! byte is copied here. With stock tools at both ends the receiver is told the end of its input only after the sender is
+//! known to have ended well and to have sent what passed; a sealed stream tells its end itself.
 
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::digest::{self, Digest, Heard};
-use super::{BROKEN_PIPE, Failure, Options, failure};
+use super::ends::{AFTERMATH, Ends, ended, failed};
+use super::seal::NO_RECEIVER;
+use super::splice::{Broken, Splice};
+use super::{Failure, Options, failure};
 use crate::child::{Reader, Writer};
-use crate::{Child, Command, Error, Host, Status};
+use crate::{Child, Command, Host, Status};
 
-/// How much is read at once. Pipes hand over 64 KiB; this is all the memory a relay takes.
+/// How much is read at once where there is no pipe, in bytes; this is all the memory a relay takes.
 const BUFFER: usize = 256 * 1024;
 
 /// How often progress is told.
 const TELL: Duration = Duration::from_millis(250);
 
-/// How long a program whose partner failed has to end by itself and say why.
-const AFTERMATH: Duration = Duration::from_secs(10);
+/// One attempt with a sealed stream.
+pub(super) async fn run_sealed(
+    ends: Ends<'_>,
+    rate_limit: Option<u64>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<Digest, Failure> {
+    // The receiver first: what is sent must have somewhere to go.
+    let mut sink = ends.to.pipeline(vec![ends.receiver.clone()]).spawn().await.map_err(failure)?;
+    let source = ends.from.pipeline(vec![ends.sender.clone().stdin_null()]).spawn().await;
+    let mut source = source.map_err(failure)?;
+    let (Some(stdin), Some(stdout)) = (sink.stdin.take(), source.stdout.take()) else {
+        return Err(Failure::stream("a program without streams"));
+    };
+    let receiving = async {
+        let copying = async { copy(stdout, stdin, rate_limit, progress).await.map(drop) };
+        let end = ended(sink);
+        tokio::pin!(end);
+        // Whatever ends the copy, the receiver knows what it has got; one that has left needs nothing more.
+        tokio::select! {
+            _ = copying => {}
+            output = &mut end => return output,
+        }
+        end.await
+    };
+    ends.meet(ended(source), receiving).await
+}
 
-/// One attempt.
+/// One attempt with stages of stock tools.
 pub(super) async fn run(
-    from: &Host,
-    sender: &Command,
-    to: &Host,
-    receiver: &Command,
+    ends: Ends<'_>,
     options: &Options,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Digest, Failure> {
+    let Ends { from, sender, to, receiver } = ends;
     // The receiver first: what is sent must have somewhere to go.
     let sink = to.pipeline(vec![digest::stage(to), receiver.clone()]).spawn().await.map_err(failure)?;
     let mut sink = Side::new(sink, to, receiver);
@@ -98,23 +124,11 @@ impl<'a> Side<'a> {
                 .digest
                 .ok_or_else(|| Failure::stream(format!("no checksum from {}", self.host.name())));
         }
-        let error = Error::Failed {
-            host: self.host.name().to_owned(),
-            command: self.command.shown(),
-            status,
-            stderr_tail: heard.last_lines,
-        };
-        Err(match status.code() {
-            BROKEN_PIPE => failure(error),
-            _ => Failure::Program(Box::new(error)),
-        })
+        match failed(self.host, self.command, status, heard.last_lines) {
+            Failure::Program(error) if status.code() == NO_RECEIVER => Err(failure(*error)),
+            failure => Err(failure),
+        }
     }
-}
-
-/// Which side ended a copy too early.
-enum Broken {
-    Reading(std::io::Error),
-    Writing(std::io::Error),
 }
 
 /// Copies to the end of `from`. The number of bytes, and the writer, still open.
@@ -124,20 +138,35 @@ async fn copy(
     rate_limit: Option<u64>,
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<(u64, Writer), Broken> {
-    let mut buffer = vec![0; BUFFER];
+    let rate = rate_limit.filter(|rate| *rate > 0);
+    let pipes = match (from.as_pipe(), to.as_pipe()) {
+        (Some(from), Some(to)) => {
+            from.try_clone_to_owned().and_then(|from| Splice::new(from, to.try_clone_to_owned()?)).ok()
+        }
+        _ => None,
+    };
+    // With a limit, what is moved at once takes no longer than an eighth of a second.
+    let piece = rate.map_or(BUFFER, |rate| usize::try_from(rate / 8).unwrap_or(BUFFER).clamp(4096, BUFFER));
+    let mut buffer = vec![0; if pipes.is_some() { 0 } else { piece }];
     let (begun, mut told, mut total) = (Instant::now(), Instant::now(), 0_u64);
     loop {
-        let n = from.read(&mut buffer).await.map_err(Broken::Reading)?;
+        let n = match &pipes {
+            Some(pipes) => pipes.some(rate.map(|_| piece)).await?,
+            None => {
+                let n = from.read(&mut buffer).await.map_err(Broken::Reading)?;
+                to.write_all(&buffer[..n]).await.map_err(Broken::Writing)?;
+                n
+            }
+        };
         if n == 0 {
             break;
         }
-        to.write_all(&buffer[..n]).await.map_err(Broken::Writing)?;
         total += n as u64;
         if told.elapsed() >= TELL {
             told = Instant::now();
             progress(total);
         }
-        if let Some(rate) = rate_limit.filter(|r| *r > 0) {
+        if let Some(rate) = rate {
             let due = Duration::from_secs_f64(total as f64 / rate as f64);
             tokio::time::sleep(due.saturating_sub(begun.elapsed())).await;
         }

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use super::ends::Ends;
 use super::gate::{Listener, unique};
-use super::{Digest, Failure, failure};
+use super::{Check, Digest, Failure, failure};
 use crate::{Command, Error, Host, quote};
 
 /// How the sender logs in to the receiver.
@@ -38,18 +39,22 @@ pub struct Scp {
 const LISTEN: &str =
     "umask 077; mkfifo \"$1.in\" && echo listening on \"$1.in\" >\"$1\" && exec cat \"$1.in\"";
 
+/// The same, and becomes the program in its arguments, with the umask that this had.
+const BECOME: &str = "u=$(umask); umask 077; mkfifo \"$1.in\" && echo listening on \"$1.in\" >\"$1\" && f=$1.in && shift && \
+                      exec <\"$f\" && echo \"execvp'ing\" >>\"${f%.in}\" && umask \"$u\" && exec \"$@\"";
+
 /// Answers a password question on the sender.
 const ASKPASS: &str =
     "#!/bin/sh\ncase $1 in *assword*) printf '%s\\n' \"$DBRECOVER_PASSWORD\" ;; *) exit 1 ;; esac\n";
 
 /// One attempt.
 pub(super) async fn run(
-    from: &Host,
-    sender: &Command,
-    to: &Host,
-    receiver: &Command,
+    ends: Ends<'_>,
     scp: &Scp,
+    check: Check,
+    progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Digest, Failure> {
+    let Ends { from, to, .. } = ends;
     to.files().create_dir_all(&scp.dir).await.map_err(failure)?;
     let log = scp.dir.join(format!("transfer_{}", unique()));
     let mut fifo = log.clone().into_os_string();
@@ -69,11 +74,18 @@ pub(super) async fn run(
         None => ssh = ssh.arg("-o").arg("BatchMode=yes"),
     }
     let ssh = ssh.arg("--").arg(&scp.to).arg(format!("exec cat >{}", quote::shown(OsStr::new(fifo))));
-    let listen = to.command("sh").args(["-c", LISTEN, "sh"]).arg(&log);
-    let result = match Listener::start(to, listen, receiver, &log).await {
+    let sealed = check != Check::Stages;
+    let listener = if sealed {
+        let listen = to.command("sh").args(["-c", BECOME, "sh"]).arg(&log).wrapping(ends.receiver);
+        Listener::sealed(ends, listen, &log).await
+    } else {
+        Listener::gated(ends, to.command("sh").args(["-c", LISTEN, "sh"]).arg(&log), &log).await
+    };
+    let result = match listener {
         Ok(mut listener) => {
             let result = match listener.listening().await {
-                Ok(true) => listener.receive(from, sender, ssh).await,
+                Ok(true) if sealed => listener.receive_sealed(vec![ends.sender.clone(), ssh]).await,
+                Ok(true) => listener.receive(ssh, progress).await,
                 Ok(false) => Err(Failure::stream("the FIFO could not be made")),
                 Err(e) => Err(e),
             };

@@ -1,14 +1,19 @@
 //! From host to host over one TCP connection between two `socat`.
 //!
-//! The receiving socat listens for one connection, from the sender's address only where that is known.
+//! The receiving socat listens for one connection, from the sender's address only where that is known. Programs that
+//! seal and check a stream themselves take the place of their socat when the connection is made, so that the bytes go
+//! from one program to the other without a third.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ends::Ends;
 use super::gate::{Listener, unique};
-use super::{Digest, Failure, failure};
-use crate::{Command, Error, Host};
+use super::{Check, Digest, Failure, failure};
+use crate::{Command, Error};
 
 /// How the two socat find each other.
 #[derive(Debug, Clone)]
@@ -50,14 +55,22 @@ fn plain(text: &str) -> Result<(), Failure> {
     Err(Failure::Program(Box::new(Error::Argument { what, reason: "socat would misread it" })))
 }
 
+/// The second address of a socat that gives its place, its connection as stdin and stdout, to the program in
+/// `DBRECOVER_RUN`. socat takes a command apart at its blanks and unquotes it, so there is neither a blank nor a quote in
+/// it; a tab is one only to the shell.
+const BECOME: &str = "EXEC:sh -c set\t-f;IFS=;eval\t$DBRECOVER_RUN,nofork";
+
+/// fd 3 keeps the stdout that the program has: it writes there, not into the connection.
+const KEEP_STDOUT: &str = "exec 3>&1; exec \"$@\"";
+
 /// One attempt.
 pub(super) async fn run(
-    from: &Host,
-    sender: &Command,
-    to: &Host,
-    receiver: &Command,
+    ends: Ends<'_>,
     socat: &Socat,
+    check: Check,
+    progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Digest, Failure> {
+    let to = ends.to;
     plain(&socat.to)?;
     if let Some(from) = &socat.from {
         plain(from)?;
@@ -68,10 +81,27 @@ pub(super) async fn run(
     let mut port = socat.port;
     for attempt in 0..socat.retries.max(1) {
         let log = dir.join(format!("{port}_{attempt}_{}", unique()));
-        let mut listener = Listener::start(to, listen(to, socat, port, &log), receiver, &log).await?;
+        let listen = to.command("socat").args(["-d", "-d", "-lf"]).arg(&log);
+        let mut listener = if check == Check::Stages {
+            let first = listen.args(["-b", BUFFER, "-u"]).arg(listening(socat, port)).arg("STDOUT");
+            Listener::gated(ends, first, &log).await?
+        } else {
+            let listen = becoming(listen.arg(listening(socat, port)), ends.receiver, " >&3 3>&-")?;
+            Listener::sealed(ends, listen, &log).await?
+        };
         match listener.listening().await? {
             true => {
-                let result = listener.receive(from, sender, connect(from, socat, port)).await;
+                let last = ends.from.command("socat").args(["-b", BUFFER, "-u", "STDIN"]);
+                let last = last.arg(connection(socat, port));
+                let result = match check {
+                    Check::Stages => listener.receive(last, progress).await,
+                    Check::SealingStage => listener.receive_sealed(vec![ends.sender.clone(), last]).await,
+                    Check::Sealed => {
+                        let socat = ends.from.command("socat").arg(connection(socat, port));
+                        let sender = becoming(socat, ends.sender, " </dev/null 3>&-")?;
+                        listener.receive_sealed(vec![sender]).await
+                    }
+                };
                 listener.tidy().await;
                 return result;
             }
@@ -87,8 +117,8 @@ pub(super) async fn run(
     Err(Failure::stream(format!("no free port from {} on, in steps of 10", socat.port)))
 }
 
-/// The program that takes one connection.
-fn listen(host: &Host, socat: &Socat, port: u16, log: &Path) -> Command {
+/// The address that takes one connection.
+fn listening(socat: &Socat, port: u16) -> String {
     let (family, _) = address(&socat.to);
     let mut listen = format!("{family}-listen:{port},reuseaddr,accept-timeout={}", ACCEPT.as_secs());
     if let Some(from) = &socat.from {
@@ -96,12 +126,21 @@ fn listen(host: &Host, socat: &Socat, port: u16, log: &Path) -> Command {
         let bits = if from.starts_with('[') { 128 } else { 32 };
         listen.push_str(&format!(",range={from}/{bits}"));
     }
-    host.command("socat").args(["-d", "-d", "-lf"]).arg(log).args(["-b", BUFFER, "-u", &listen, "STDOUT"])
+    listen
 }
 
-/// The program that makes it.
-fn connect(host: &Host, socat: &Socat, port: u16) -> Command {
+/// The address that makes it.
+fn connection(socat: &Socat, port: u16) -> String {
     let (family, address) = address(&socat.to);
-    let connect = format!("{family}:{address}:{port},retry={},interval=1,connect-timeout=10", socat.retries);
-    host.command("socat").args(["-b", BUFFER, "-u", "STDIN", &connect])
+    format!("{family}:{address}:{port},retry={},interval=1,connect-timeout=10", socat.retries)
+}
+
+/// A socat that gives its place to `program` when it has its connection; `redirected` are the program's redirections.
+fn becoming(socat: Command, program: &Command, redirected: &str) -> Result<Command, Failure> {
+    let mut line = b"exec ".to_vec();
+    line.extend(program.words().map_err(failure)?);
+    line.extend_from_slice(redirected.as_bytes());
+    let shell = program.host.command("sh").args(["-c", KEEP_STDOUT, "sh"]);
+    let becoming = shell.wrapping(&socat.arg(BECOME)).surrounded_as(program);
+    Ok(becoming.env("DBRECOVER_RUN", OsStr::from_bytes(&line)))
 }

@@ -46,8 +46,11 @@ fn encrypted_store_by_ssh_and_socat_over_ipv6() -> Result<()> {
 
 #[test]
 #[ignore = "needs root, sshd and mariadbd; run: ./test"]
-fn plain_store_by_ssh_and_scp() -> Result<()> {
-    comes_back(Store::masters()?, Connect::Ssh, "scp")
+fn plain_store_by_ssh_and_scp_compressed_and_with_a_limit() -> Result<()> {
+    let wired = Wired::start(Store::masters()?, Connect::Ssh, "scp", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    wired.job.set("misc", "transfer-compress", "zstd").set("misc", "rate-limit", "500M");
+    wired.recovers().map(drop)
 }
 
 #[test]
@@ -60,6 +63,19 @@ fn encrypted_store_by_ssh_and_scp() -> Result<()> {
 #[ignore = "needs root, RabbitMQ, oslo.messaging, socat and mariadbd; run: ./test"]
 fn plain_store_by_rabbit_agents_of_others_and_socat_when_they_are_trusted() -> Result<()> {
     let wired = Wired::start(Store::masters()?, Connect::RabbitOfOthers, "socat", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    wired.aim()?;
+    let outcome = wired.job.refuse(2, &["trusted-agent"])?;
+    assert!(!outcome.stderr.contains("unpack"), "{}", outcome.stderr);
+    wired.nothing_left()?;
+    wired.job.set("misc", "trusted-agent", "1");
+    wired.recovers().map(drop)
+}
+
+#[test]
+#[ignore = "needs root, grpcio, socat and mariadbd; run: ./test"]
+fn encrypted_store_by_adm_agents_of_others_and_socat_when_they_are_trusted() -> Result<()> {
+    let wired = Wired::start(Store::encrypted()?, Connect::AdmOfOthers, "socat", Family::Four)?;
     let Some(mut wired) = wired else { return Ok(()) };
     wired.aim()?;
     let outcome = wired.job.refuse(2, &["trusted-agent"])?;

@@ -1,6 +1,7 @@
 //! Store and job server, reached by one method, and a recovery between them.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -20,6 +21,8 @@ pub(crate) enum Connect {
     /// By agents that are not ours: Python's oslo.messaging.
     RabbitOfOthers,
     Adm,
+    /// By agents that are not ours: Python's grpcio.
+    AdmOfOthers,
 }
 
 /// The machines with what makes them reachable, and a recovery that is set up to use it.
@@ -35,6 +38,9 @@ pub(crate) struct Wired {
 
 /// The port that the first receiving socat takes. Machines of their own have no ports of others.
 pub(crate) const SOCAT_PORT: u16 = 9998;
+
+/// The agents' service, as others implement it from our description.
+const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../crates/remote-exec/proto/dbinit.proto");
 
 /// The gRPC port of the agents.
 const ADM_PORT: &str = "19999";
@@ -73,7 +79,8 @@ impl Wired {
             Connect::Ssh => wired.by_ssh()?,
             Connect::Rabbit => wired.by_rabbit(true)?,
             Connect::RabbitOfOthers => wired.by_rabbit(false)?,
-            Connect::Adm => wired.by_adm()?,
+            Connect::Adm => wired.by_adm(true)?,
+            Connect::AdmOfOthers => wired.by_adm(false)?,
         }
         Ok(Some(wired))
     }
@@ -116,10 +123,15 @@ impl Wired {
         Ok(())
     }
 
-    fn by_adm(&mut self) -> Result<()> {
+    fn by_adm(&mut self, ours: bool) -> Result<()> {
         for (_, machine) in ends(&self.machines) {
             let listen = format!("{}:{ADM_PORT}", address(machine, Family::Four));
-            self.agents.push(Agent::start(machine, &["--insecure", "--adm", &listen], None)?);
+            if ours {
+                self.agents.push(Agent::start(machine, &["--insecure", "--adm", &listen], None)?);
+            } else {
+                let arguments = [PROTO, "", &listen];
+                self.peers.push(machine.inside(|| Ok(Peer::start("grpc", "grpc_agent.py", &arguments)))?);
+            }
         }
         self.job.set("misc", "connect-method", "adm-agent").set("adm-agent", "port", ADM_PORT);
         Ok(())
@@ -158,6 +170,24 @@ impl Wired {
     /// Nothing of a recovery runs or lies about on any machine.
     pub(crate) fn nothing_left(&self) -> Result<()> {
         self.machines.nothing_left(&self.daemons())
+    }
+
+    /// The directory of the recovery while it is under way.
+    pub(crate) fn incomplete(&self) -> PathBuf {
+        let done = self.job.work_dir();
+        let name = done.file_name().unwrap_or_default().to_string_lossy();
+        done.with_file_name(format!(".incomplete-{name}"))
+    }
+
+    /// The names of the logs that the receiving socats left.
+    pub(crate) fn socat_logs(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for day in std::fs::read_dir(self.job.work_dir().join("socat_log"))? {
+            for log in std::fs::read_dir(day?.path())? {
+                names.push(log?.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
     }
 
     /// How often streams were sent again, by the report.

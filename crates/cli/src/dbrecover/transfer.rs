@@ -1,0 +1,173 @@
+//! `dbrecover send` and `dbrecover receive`: the two ends of a transfer whose stream carries its own proof.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use dbrecover_cli::{Exit, Failure, Outcome};
+use remote_exec::transfer::seal::{Compression, Unsealed, seal, widen};
+use rustix::fs::{Advice, fadvise};
+
+/// Send a file, or what a program writes, as a sealed stream on standard output
+///
+/// The stream ends with its length and checksum, and only when all was read and the program ended with 0, so whoever
+/// receives it (`dbrecover receive`, `dbrecover unpack --sealed`) knows by itself whether all of it arrived. Length and
+/// checksum also go to standard error.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["file", "program"])))]
+pub(crate) struct SendArgs {
+    /// Send this file
+    #[arg(long, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Compress on the way
+    #[arg(long, value_name = "HOW", value_enum, default_value = "none")]
+    compress: Compress,
+    /// Send no more bytes per second, on average
+    #[arg(long, value_name = "BYTES")]
+    rate_limit: Option<u64>,
+    /// Send what this program writes, behind `--`
+    #[arg(value_name = "PROGRAM", last = true)]
+    program: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compress {
+    None,
+    Zstd,
+}
+
+/// Write the contents of a sealed stream on standard input to standard output
+///
+/// Ends with 0 only if all of it arrived as it was sent, and with 75 if it was cut or altered on the way.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReceiveArgs {}
+
+pub(crate) fn send(args: SendArgs) -> Outcome {
+    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+    widen(&output);
+    let compression = match args.compress {
+        Compress::None => Compression::None,
+        Compress::Zstd => Compression::Zstd,
+    };
+    let input: Box<dyn Read> = match &args.file {
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            // Only the read-ahead depends on it.
+            let _ = fadvise(&file, 0, None, Advice::Sequential);
+            Box::new(file)
+        }
+        None => Box::new(Program::start(&args.program)?),
+    };
+    match seal(input, output, compression, args.rate_limit) {
+        Ok(digest) => {
+            eprintln!("{}", digest.line());
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::NoReceiver, anyhow::Error::msg("the receiver went away")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a program writes. Its end is one only if the program ended with 0.
+struct Program {
+    name: String,
+    child: Child,
+    output: ChildStdout,
+}
+
+impl Program {
+    fn start(words: &[OsString]) -> anyhow::Result<Self> {
+        let (program, arguments) = words.split_first().context("no program")?;
+        let name = program.to_string_lossy().into_owned();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let output = child.stdout.take().context("a program without output")?;
+        widen(&output);
+        Ok(Self { name, child, output })
+    }
+}
+
+impl Read for Program {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.output.read(buffer)?;
+        if n == 0 && !buffer.is_empty() {
+            let status = self.child.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("{} ended with {status}", self.name)));
+            }
+        }
+        Ok(n)
+    }
+}
+
+pub(crate) fn receive(ReceiveArgs {}: ReceiveArgs) -> Outcome {
+    let sealed = Sealed::new(io::stdin().as_fd().try_clone_to_owned().map(File::from)?)?;
+    let mut output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+    let mut input = sealed.clone();
+    // Not `io::copy`, which would copy in pieces of 8 KiB.
+    let mut buffer = vec![0; 256 * 1024];
+    let mut copy = || -> io::Result<()> {
+        loop {
+            match input.read(&mut buffer)? {
+                0 => return Ok(()),
+                n => output.write_all(&buffer[..n])?,
+            }
+        }
+    };
+    copy().map_err(|error| sealed.blame(error.into()))
+}
+
+/// A sealed stream that is read in one place and judged in another.
+pub(crate) struct Sealed<R: Read>(Arc<Mutex<Unsealed<R>>>);
+
+impl<R: Read> Clone for Sealed<R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R: Read + AsFd> Sealed<R> {
+    pub(crate) fn new(input: R) -> io::Result<Self> {
+        widen(&input);
+        Ok(Self(Arc::new(Mutex::new(Unsealed::new(input)?))))
+    }
+}
+
+impl<R: Read> Sealed<R> {
+    fn lock(&self) -> MutexGuard<'_, Unsealed<R>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The failure of what read the stream, or that of the stream itself, if it is to blame. Damage that was found in a
+    /// stream that arrived as it was sent was sent.
+    pub(crate) fn blame(&self, failure: Failure) -> Failure {
+        let mut stream = self.lock();
+        let broken = match stream.broken() {
+            Some(broken) => Some(broken.to_string()),
+            None if failure.exit == Exit::Damaged => stream.finish().err().map(|error| error.to_string()),
+            None => None,
+        };
+        match broken {
+            Some(why) => Failure::new(Exit::Broken, anyhow::Error::msg(why)),
+            None => failure,
+        }
+    }
+}
+
+impl<R: Read> Read for Sealed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.lock().read(buffer)
+    }
+}

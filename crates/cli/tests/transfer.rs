@@ -1,0 +1,114 @@
+//! `dbrecover send` and `receive`, and `unpack --sealed`: whole streams, cut ones, altered ones, and who is to blame.
+
+use std::fs;
+use std::process::{Command as Process, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use predicates::str::contains;
+use tempfile::{TempDir, tempdir};
+
+const NAME: &str = "UTC20261120010203.004-inc";
+const ONE: &str = "ds-db1-10.0.0.5-3306";
+
+fn dbrecover(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("dbrecover").unwrap();
+    command.args(arguments);
+    command
+}
+
+/// A file with a server's stream, and the sealed stream of it.
+fn stream() -> (TempDir, Vec<u8>) {
+    let dir = tempdir().unwrap();
+    let writer = xbstream::Writer::new(Vec::new());
+    writer.append("ibdata1.delta", &[7; 1_000_000][..]).unwrap();
+    writer.append("xtrabackup_checkpoints", &b"backup_type = incremental\n"[..]).unwrap();
+    fs::write(dir.path().join("stream"), writer.finish().unwrap()).unwrap();
+    let sealed = sealed(&dir, &[]);
+    (dir, sealed)
+}
+
+fn sealed(dir: &TempDir, options: &[&str]) -> Vec<u8> {
+    let output = dbrecover(&["send"]).args(options).arg("--file").arg(dir.path().join("stream")).output().unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
+fn unpack(dir: &TempDir, sealed: &[u8]) -> Output {
+    let to = format!("{ONE}=data");
+    let unpack = ["unpack", "--work-dir", "work", "--backup", NAME, "--no-sync", "--server", &to];
+    let mut command = dbrecover(&unpack);
+    command.args(["--sealed", "--format", "stream"]).current_dir(dir).write_stdin(sealed);
+    command.output().unwrap()
+}
+
+#[test]
+fn sealed_stream_of_a_server_is_unpacked_by_itself() {
+    let (dir, plain) = stream();
+    let zstd = sealed(&dir, &["--compress", "zstd"]);
+    assert!(zstd.len() < plain.len() / 10, "{} of {} bytes", zstd.len(), plain.len());
+    for stream in [plain, zstd] {
+        let output = unpack(&dir, &stream);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(fs::read(dir.path().join("data/ibdata1.delta")).unwrap(), [7; 1_000_000]);
+        assert!(!dir.path().join("work").exists(), "nothing else of the backup was there");
+        fs::remove_dir_all(dir.path().join("data")).unwrap();
+    }
+}
+
+#[test]
+fn stream_that_was_cut_or_altered_ends_with_75_and_leaves_nothing() {
+    let (dir, sealed) = stream();
+    let mut altered = sealed.clone();
+    altered[500_000] ^= 1;
+    // What does the unpacking stops at the first wrong checksum of the archive; the stream's own says that it came so.
+    for broken in [&sealed[..0], &sealed[..10], &sealed[..700_000], &sealed[..sealed.len() - 1], &altered] {
+        let output = unpack(&dir, broken);
+        assert_eq!(output.status.code(), Some(75), "{output:?}");
+        assert!(!dir.path().join("data").exists() && !dir.path().join("data.unpack-partial").exists());
+    }
+}
+
+#[test]
+fn damage_that_was_sent_is_damage() {
+    let (dir, _) = stream();
+    let path = dir.path().join("stream");
+    let mut contents = fs::read(&path).unwrap();
+    contents[500_000] ^= 1;
+    fs::write(&path, contents).unwrap();
+    let output = unpack(&dir, &sealed(&dir, &[]));
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+}
+
+#[test]
+fn what_a_failing_program_wrote_is_not_sealed() {
+    let sent = dbrecover(&["send", "--", "sh", "-c", "echo begun; exit 3"]).output().unwrap();
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&sent.stderr).contains("exit status: 3"), "{sent:?}");
+    dbrecover(&["receive"]).write_stdin(sent.stdout).assert().code(75).stdout("begun\n");
+    dbrecover(&["receive"]).write_stdin("Welcome to db1\n").assert().code(75).stderr(contains("Welcome to db1"));
+    dbrecover(&["send", "--", "no-such-program"]).assert().code(1).stderr(contains("no-such-program"));
+    dbrecover(&["send"]).assert().code(2);
+}
+
+#[test]
+fn receiver_that_goes_away_is_141() {
+    let (dir, _) = stream();
+    let mut send = Process::new(env!("CARGO_BIN_EXE_dbrecover"))
+        .args(["send", "--", "cat", "/dev/zero"])
+        .current_dir(&dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(send.stdout.take());
+    assert_eq!(send.wait().unwrap().code(), Some(141));
+}
+
+#[test]
+fn rate_limit_is_held_by_the_sender() {
+    let (dir, _) = stream();
+    let begun = Instant::now();
+    sealed(&dir, &["--rate-limit", "2000000"]);
+    assert!(begun.elapsed() >= Duration::from_millis(450));
+}
