@@ -116,7 +116,7 @@ impl ConsistenceLine {
 ///
 /// [`Error::Line`] for the first line that is wrong.
 pub fn parse_consistence(file: &str, content: &[u8]) -> Result<Vec<ConsistenceLine>, Error> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<ConsistenceLine> = Vec::new();
     for (index, line) in content.split(|&b| b == b'\n').enumerate() {
         let number = index + 1;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -124,7 +124,12 @@ pub fn parse_consistence(file: &str, content: &[u8]) -> Result<Vec<ConsistenceLi
             continue;
         }
         let text = std::str::from_utf8(line).map_err(|_| Error::line(file, number, Problem::Encoding))?;
-        lines.push(ConsistenceLine::parse(file, number, text)?);
+        let parsed = ConsistenceLine::parse(file, number, text)?;
+        if lines.iter().any(|line| line.folder() == parsed.folder()) {
+            let expected = "a server that has no line yet";
+            return Err(Error::line(file, number, Problem::Field { field: "address", expected }));
+        }
+        lines.push(parsed);
     }
     Ok(lines)
 }
@@ -187,6 +192,10 @@ mod tests {
             problem(&format!("{REPLICA}\n{bad}")),
             (3, Problem::Field { field: "xb-to-lsn", expected: "a number" })
         );
+        assert!(matches!(
+            problem(&format!("{MASTER}{REPLICA}{MASTER}")),
+            (3, Problem::Field { field: "address", .. })
+        ));
         assert_eq!(problem("a\tb\n"), (1, Problem::Fields { expected: 8, found: 2 }));
         let other_key = MASTER.replace("belong-to-datasource", "datasource");
         assert!(matches!(problem(&other_key), (1, Problem::Field { field: "belong-to-datasource", .. })));

@@ -31,7 +31,7 @@ impl Sources<'_> {
     /// If the file cannot be read or is empty, or the prompt fails.
     pub fn get(self) -> anyhow::Result<Option<SecretString>> {
         if let Some(password) = self.argument {
-            eprintln!("warning: a password on the command line can be read by every user of this machine");
+            tracing::warn!("a password on the command line can be read by every user of this machine");
             return Ok(Some(password));
         }
         if let Some(path) = &self.file {

@@ -15,10 +15,13 @@ use crate::hosts::Hosts;
 use crate::plan::{Finished, Located, Plan};
 use crate::prepare;
 use crate::request::Request;
+use crate::time::Zone;
 use crate::unpack::STREAM;
 use crate::workdir::WorkDir;
 use crate::worker::Tools;
 
+/// Where the C library looks for time zones.
+const ZONES: &str = "/usr/share/zoneinfo";
 /// How much of a stream tells the name of its first member, in bytes: a header is 26 and the name 512 at most.
 const STREAM_HEAD: &str = "1024";
 /// Endings of compressed members.
@@ -43,6 +46,8 @@ pub struct Facts {
     pub memory: u64,
     /// The newest backup of the store is not complete, and something in it changed lately.
     pub newest_is_written: bool,
+    /// The job server's library knows the zone of the backup machine, if it is a named one.
+    pub knows_zone: bool,
     /// The work directory lies in the store's directory.
     pub work_dir_in_store: bool,
     /// The user of the temporary servers; `None`: the login user.
@@ -73,6 +78,10 @@ pub(crate) async fn facts(
             Some(newest) => is_written(&hosts.store, &config.store_dir, newest).await?,
             None => false,
         },
+        knows_zone: match config.misc.zone {
+            Zone::Named(zone) => job.files().exists(Path::new(ZONES).join(zone.name())).await?,
+            Zone::Local | Zone::Fixed(_) => true,
+        },
         work_dir_in_store: hosts.shared_store && is_below(job, &config.work_dir, &config.store_dir).await?,
         mysqld_user: mysqld_user(config, job).await?,
         located: None,
@@ -100,13 +109,18 @@ async fn is_below(host: &Host, path: &Path, dir: &Path) -> Result<bool, Error> {
     Ok(matches!((real.next(), real.next()), (Some(path), Some(dir)) if path.starts_with(dir)))
 }
 
-/// Bytes of memory of a machine; 0 where it does not say.
+/// Bytes of memory that the job server has, or that a container may use; 0 where it does not say.
 async fn memory(host: &Host) -> Result<u64, Error> {
-    let text = host.command("cat").arg("/proc/meminfo").output().await?;
-    let text = String::from_utf8_lossy(&text.stdout).into_owned();
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
-    Ok(kib.map_or(0, |kib: u64| kib * 1024))
+    let said = host.command("cat").args(["/proc/meminfo", "/sys/fs/cgroup/memory.max"]).output().await?;
+    Ok(memory_of(&String::from_utf8_lossy(&said.stdout)))
+}
+
+/// The smaller of `MemTotal: N kB` and a line that is a number of bytes; a container without a limit says `max`.
+fn memory_of(said: &str) -> u64 {
+    let total =
+        said.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let total = total.map_or(0, |kib: u64| kib * 1024);
+    said.lines().find_map(|line| line.parse().ok()).map_or(total, |limit: u64| limit.min(total))
 }
 
 /// Whether the streams of a planned recovery are compressed; encrypted ones may be.
@@ -173,4 +187,18 @@ async fn mysqld_user(config: &Config, job: &Host) -> Result<Option<String>, Erro
         return Err(refuse(format!("{} has no user {user}, and servers are not run as root", job.name())));
     }
     Ok(Some(user.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_has_the_memory_that_it_may_use() {
+        let machine = "MemTotal:       16384 kB\nMemFree:         1024 kB\n";
+        assert_eq!(memory_of(machine), 16 << 20);
+        assert_eq!(memory_of(&format!("{machine}max\n")), 16 << 20);
+        assert_eq!(memory_of(&format!("{machine}4194304\n")), 4 << 20);
+        assert_eq!(memory_of(""), 0);
+    }
 }

@@ -37,7 +37,7 @@ pub(crate) struct OneServer<'a> {
 pub(crate) type Recovered = (RecoveredServer, Option<String>);
 
 /// What the last backup of the chain says about the server.
-struct Facts {
+struct Said {
     /// The folder whose binlogs are replayed.
     binlogs_of: String,
     /// `executed_gtids`; may be empty.
@@ -84,6 +84,11 @@ struct Stopped {
     steps: Vec<StepTime>,
 }
 
+/// The name of a folder in the backup; nothing that leads out of it.
+fn is_folder_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['/', '\0']) && !name.starts_with('.')
+}
+
 fn note(steps: &mut Vec<StepTime>, step: &str, seconds: f64) {
     steps.push(StepTime { step: step.to_owned(), seconds });
 }
@@ -91,14 +96,14 @@ fn note(steps: &mut Vec<StepTime>, step: &str, seconds: f64) {
 impl<'a> OneServer<'a> {
     /// Recovers the server, from where the journal says it is.
     pub(crate) async fn run(self) -> Result<Recovered, Error> {
-        let facts = self.facts().await?;
+        let said = self.said().await?;
         let datadir = self.datadir();
-        let replay = self.replay(&facts, &datadir);
+        let replay = self.replay(&said, &datadir);
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
-            return self.done_before(done, facts.account.clone(), &replay).await;
+            return self.done_before(done, said.account.clone(), &replay).await;
         }
-        let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&facts).await?;
-        let running = prepared.choose(&replay).await?.start(&facts.account).await?;
+        let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
+        let running = prepared.choose(&replay).await?.start(&said.account).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
         // A new identity is made at the next start.
@@ -120,7 +125,7 @@ impl<'a> OneServer<'a> {
             steps: stopped.steps,
             port: None,
             socket: None,
-            again: Some(Again { options, account: facts.account, server_id: self.server_id() }),
+            again: Some(Again { options, account: said.account, server_id: self.server_id() }),
         };
         self.work.record_with(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
         Ok((recovered, first))
@@ -153,8 +158,8 @@ impl<'a> OneServer<'a> {
         }
     }
 
-    async fn facts(&self) -> Result<Facts, Error> {
-        Ok(Facts {
+    async fn said(&self) -> Result<Said, Error> {
+        Ok(Said {
             binlogs_of: self.binlogs_of().await?,
             executed: self.executed().await?,
             account: self.recovery.account(self.work, &self.server.server).await?,
@@ -172,7 +177,10 @@ impl<'a> OneServer<'a> {
             (Master::Own, Some(master)) => Err(unlike("a master", &format!("its master is {master}"))),
             (Master::Folder(planned), Some(master)) if *planned != master => Err(unlike(planned, &master)),
             (Master::Folder(planned), _) => Ok(planned.clone()),
-            (Master::InMasterDir, Some(master)) => Ok(master),
+            (Master::InMasterDir, Some(master)) if is_folder_name(&master) => Ok(master),
+            (Master::InMasterDir, Some(master)) => {
+                Err(unlike("a replica", &format!("{master:?} is its master")))
+            }
             (Master::InMasterDir, None) => Err(unlike("a replica", "nothing of a master")),
         }
     }
@@ -195,15 +203,15 @@ impl<'a> OneServer<'a> {
         }
     }
 
-    fn replay<'r>(&'r self, facts: &'r Facts, datadir: &'r Path) -> Replay<'r> {
+    fn replay<'r>(&'r self, said: &'r Said, datadir: &'r Path) -> Replay<'r> {
         let begun = self.work.journal().is_finished(self.folder(), REPLAY_BEGUN);
         let extends = self.recovery.facts.extends.as_ref();
         Replay {
             host: self.host(),
             plan: self.recovery.plan,
             server: self.server,
-            binlogs_of: &facts.binlogs_of,
-            executed: &facts.executed,
+            binlogs_of: &said.binlogs_of,
+            executed: &said.executed,
             base: self.base,
             datadir,
             work: self.work.path(),
@@ -250,7 +258,7 @@ impl<'a> OneServer<'a> {
 
 impl<'a> Unpacked<'a> {
     /// Prepares the datadir, unless an earlier run did, and looks at what it says about itself.
-    async fn prepare(mut self, facts: &Facts) -> Result<Prepared<'a>, Error> {
+    async fn prepare(mut self, said: &Said) -> Result<Prepared<'a>, Error> {
         let one = self.one;
         let Recovery { plan, watch, .. } = one.recovery;
         let datadir = one.datadir();
@@ -273,7 +281,7 @@ impl<'a> Unpacked<'a> {
         // A server that was started on it, or taken over, has gone on from there.
         if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {
             let physical = Physical::read(one.host(), &datadir).await?;
-            physical.check(one.server, plan.last(), &facts.executed, one.base.version.flavor)?;
+            physical.check(one.server, plan.last(), &said.executed, one.base.version.flavor)?;
         }
         one.give_away(&datadir).await?;
         Ok(Prepared { one, datadir, steps: self.steps })
@@ -319,6 +327,7 @@ impl<'a> Chosen<'a> {
             options: self.options,
             user: one.recovery.plan.mysqld_user.as_deref(),
             account,
+            zone: one.recovery.plan.time_zone.as_deref(),
             network: Network::None,
             server_id: one.server_id(),
             run_dirs: one.recovery.run_dirs,

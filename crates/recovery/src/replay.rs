@@ -377,6 +377,8 @@ impl Replay<'_> {
     /// The binlog program with the files and the range.
     fn read_binlogs(&self, range: &StockRange, server: &TemporaryServer, executed: &GtidSet) -> Command {
         let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
+        // It is not asked for by default: a damaged event would be applied.
+        read = read.arg("--verify-binlog-checksum");
         // It writes the files of LOAD DATA there and never removes them.
         read = read.arg(os_arg("--local-load=", server.private_dir()));
         match executed.flavor() {

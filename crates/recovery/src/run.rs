@@ -123,6 +123,9 @@ impl Recovery<'_> {
             Identity::of(self.plan),
         )
         .await?;
+        if let Some(notice) = work.notice() {
+            self.watch.warning(notice);
+        }
         let done = unless_cancelled(&self.request.cancel, self.act(&work)).await;
         let (unpacked, mut servers) = match done {
             Ok(done) => done,
@@ -331,6 +334,7 @@ impl Recovery<'_> {
                 options: again.options.clone(),
                 user: self.plan.mysqld_user.as_deref(),
                 account: &again.account,
+                zone: self.plan.time_zone.as_deref(),
                 network: Network::Loopback(port),
                 server_id: again.server_id,
                 run_dirs: self.run_dirs,

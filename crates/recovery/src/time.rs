@@ -1,6 +1,6 @@
 //! Times as people write them, and the zone in which they mean them.
 
-use chrono::{DateTime, FixedOffset, Local, LocalResult, NaiveDateTime, Offset, TimeZone, Utc};
+use chrono::{DateTime, FixedOffset, Local, LocalResult, NaiveDateTime, TimeZone, Utc};
 
 use crate::Error;
 
@@ -80,15 +80,32 @@ impl Zone {
         }
     }
 
-    /// The offset from UTC at `instant`, as MySQL takes it: `+08:00`.
-    pub fn offset(self, instant: DateTime<Utc>) -> String {
-        let offset = match self {
-            Self::Local => instant.with_timezone(&Local).offset().fix(),
-            Self::Fixed(zone) => zone,
-            Self::Named(zone) => instant.with_timezone(&zone).offset().fix(),
-        };
-        offset.to_string()
+    /// The zone as programs take it in the variable `TZ`; `None` when it has no name, and a machine's own is meant.
+    pub fn variable(self) -> Option<String> {
+        match self {
+            Self::Named(zone) => Some(zone.name().to_owned()),
+            Self::Fixed(offset) => Some(posix(offset)),
+            Self::Local => local_name(),
+        }
     }
+}
+
+/// A fixed offset as POSIX writes it, where the sign says how far UTC is: `<+0545>-05:45`.
+fn posix(offset: FixedOffset) -> String {
+    let (east, minutes) = (offset.local_minus_utc() >= 0, offset.local_minus_utc().abs() / 60);
+    let (name, sign) = if east { ('+', '-') } else { ('-', '+') };
+    let (hours, minutes) = (minutes / 60, minutes % 60);
+    format!("<{name}{hours:02}{minutes:02}>{sign}{hours:02}:{minutes:02}")
+}
+
+/// What this machine calls its zone: `TZ`, else where `/etc/localtime` points to.
+fn local_name() -> Option<String> {
+    if let Some(name) = std::env::var("TZ").ok().filter(|name| !name.is_empty()) {
+        return Some(name);
+    }
+    let link = std::fs::read_link("/etc/localtime").ok()?;
+    let (_, name) = link.to_str()?.split_once("zoneinfo/")?;
+    name.parse::<chrono_tz::Tz>().ok().map(|zone| zone.name().to_owned())
 }
 
 /// A stop time: an instant, and what the backup machine's clock showed then.
@@ -151,6 +168,15 @@ mod tests {
         let stop = StopTime::parse("2021-01-28 12:16:00", paris()).unwrap();
         assert_eq!(stop.instant.to_rfc3339(), "2021-01-28T11:16:00+00:00");
         assert_eq!(stop.directory_name(), "2021_01_28_12_16_00");
+    }
+
+    #[test]
+    fn programs_are_told_the_zone_in_their_own_words() {
+        let variable = |text: &str| Zone::parse(text).unwrap().variable();
+        assert_eq!(variable("Europe/Paris").as_deref(), Some("Europe/Paris"));
+        assert_eq!(variable("+05:45").as_deref(), Some("<+0545>-05:45"));
+        assert_eq!(variable("-03:30").as_deref(), Some("<-0330>+03:30"));
+        assert_eq!(variable("+00:00").as_deref(), Some("<+0000>-00:00"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! WORK-DIR/.incomplete-NAME/     while the recovery runs, and after it was cut off
+//! WORK-DIR/.replaced-NAME/       an earlier finished one, from the last rename on until it is removed
 //! WORK-DIR/NAME/                 only after everything was proved
 //!     .dbrecover                 marker: dbrecover made this directory
 //!     journal.jsonl              one line per finished step, on disk before the next one begins
@@ -99,6 +100,8 @@ pub(crate) struct WorkDir {
     /// The process that holds the lock, where the host can keep one.
     lock: Option<Child>,
     journal: Journal,
+    /// What a user should know about what was found there.
+    notice: Option<&'static str>,
 }
 
 impl WorkDir {
@@ -134,17 +137,20 @@ impl WorkDir {
         }
         if !files.exists(parent).await? {
             files.create_dir_all(parent).await?;
-            pass_through(host, &[parent.to_owned()]).await?;
+            host.command("chmod").args(["a+x", "--"]).arg(parent).run().await?;
         }
         let new = !files.exists(&path).await?;
         if new {
             files.create_dir_all(&path).await?;
         }
         let lock = lock(host, &path).await?;
-        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default() };
+        let resumed = *earlier == Earlier::Resume;
+        let notice = resumed.then_some("there is no recovery to go on with: this one begins anew");
+        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notice };
         // A directory without a marker was made, and nothing else.
         if !new && files.exists(work.path.join(MARKER)).await? {
-            if *earlier == Earlier::Resume {
+            if resumed {
+                work.notice = None;
                 if let Err(error) = marker.check(host, &work.path).await {
                     work.unlock().await;
                     return Err(error);
@@ -152,10 +158,18 @@ impl WorkDir {
                 Journal::mend(host, &work.path).await?;
                 work.journal = Journal::read(host, &work.path).await?;
             } else {
+                work.notice = Some(
+                    "an earlier recovery to this target was cut off; this one begins anew (--resume goes on)",
+                );
                 work.empty().await?;
             }
         }
         marker.write(host, &work.path).await?;
+        // The finished one that an earlier run had replaced, and was not done with removing.
+        let replaced = replaced(&work.done);
+        if files.exists(&replaced).await? && is_ours(host, &replaced).await? {
+            files.remove_dir_all(&replaced).await?;
+        }
         let mut dirs = vec![work.path.clone()];
         dirs.extend(["datadir", "tmp", "datanode_base"].map(|dir| work.path.join(dir)));
         for dir in &dirs {
@@ -173,6 +187,11 @@ impl WorkDir {
     /// Where it will be found when it is done.
     pub(crate) fn done_path(&self) -> &Path {
         &self.done
+    }
+
+    /// What a user should know about what was found there.
+    pub(crate) fn notice(&self) -> Option<&'static str> {
+        self.notice
     }
 
     /// What was finished, by this run and those before it.
@@ -240,7 +259,7 @@ impl WorkDir {
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
         let done = parent.join(name);
-        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal })
+        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notice: None })
     }
 
     /// Removes what an earlier run left; the directory itself stays, its lock is on it.
@@ -262,7 +281,7 @@ impl WorkDir {
     /// If a rename fails; the earlier one is then still there.
     pub(crate) async fn finish(mut self) -> Result<PathBuf, Error> {
         let files = self.host.files();
-        let replaced = self.path.with_extension("replaced");
+        let replaced = replaced(&self.done);
         self.host.command("sync").arg("-f").arg(&self.path).run().await?;
         let earlier = files.exists(&self.done).await?;
         if earlier {
@@ -294,6 +313,12 @@ impl WorkDir {
     async fn unlock(&mut self) {
         release(self.lock.take()).await;
     }
+}
+
+/// Where an earlier finished recovery lies while it is replaced.
+fn replaced(done: &Path) -> PathBuf {
+    let name = done.file_name().unwrap_or_default().to_string_lossy();
+    done.with_file_name(format!(".replaced-{name}"))
 }
 
 /// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.

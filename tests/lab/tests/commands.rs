@@ -84,3 +84,46 @@ fn trace_and_debug_lines_go_to_stderr_only() -> Result<()> {
     assert!(outcome.stderr.contains("[TRACE]"), "{}", outcome.stderr);
     Ok(())
 }
+
+/// The keys of a document; what other pages describe is left out.
+fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                found.insert(key.clone());
+                if !["details", "planned"].contains(&key.as_str()) {
+                    keys(value, found);
+                }
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn every_field_of_every_document_is_in_the_book() -> Result<()> {
+    let store = Store::masters()?;
+    let truth = &store.truth;
+    let mut job = Job::new(&store)?;
+    let moment = *truth.between(0, 1, true).first().context("no busy moment")?;
+    job.to_time(&moment.time.to_string());
+    let mut found = std::collections::BTreeSet::new();
+    for args in [&["list", "--json"][..], &["plan", "--json"], &["--json", "--log-format", "json"]] {
+        let output = dbrecover_with(&job, args)?;
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+        assert_eq!(document["schema_version"], 1, "{args:?}");
+        keys(&document, &mut found);
+        for line in output.stderr.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"{")) {
+            keys(&serde_json::from_slice(line)?, &mut found);
+        }
+    }
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/json.md");
+    let page = std::fs::read_to_string(page)?;
+    let missing: Vec<_> = found.iter().filter(|key| !page.contains(&format!("`{key}"))).collect();
+    assert!(found.len() > 60, "{found:?}");
+    assert_eq!(missing, Vec::<&String>::new(), "not in docs/json.md");
+    Ok(())
+}

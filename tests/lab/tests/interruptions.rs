@@ -104,6 +104,7 @@ fn a_killed_recovery_looks_unfinished_and_can_be_run_again() -> Result<()> {
     running.end(Signal::KILL)?;
     job.nothing_finished()?;
     job.no_process_left()?;
-    job.succeed()?;
+    let outcome = job.succeed()?;
+    anyhow::ensure!(outcome.stderr.contains("begins anew (--resume goes on)"), "{}", outcome.stderr);
     job.verify(&store.truth, &last.groups)
 }

@@ -215,7 +215,12 @@ fn a_recovery_run_again_gives_the_same() -> Result<()> {
     let point = &store.truth.points[0];
     let mut job = Job::new(&store)?;
     job.to_backup(&point.backup).succeed()?;
+    // A run between the two was killed while it removed what it had replaced.
+    let replaced = job.work_dir().with_file_name(format!(".replaced-{}", point.backup));
+    std::fs::create_dir(&replaced)?;
+    std::fs::copy(job.work_dir().join(".dbrecover"), replaced.join(".dbrecover"))?;
     job.succeed()?;
+    assert!(!replaced.exists(), "what was replaced is still there");
     job.verify(&store.truth, &point.groups)
 }
 

@@ -62,6 +62,33 @@ fn another_zone_than_the_backup_machines_is_found_out() -> Result<()> {
     job.refuse(2, &["time-zone", "must be the zone of the machine that took the backups"]).map(drop)
 }
 
+/// What statements in the binlogs say in local time, they say in the zone of the server that ran them.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn temporary_servers_live_in_the_zone_of_the_backup_machine() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&store.truth.points[0].backup).env("TZ", "America/New_York").set(
+        "misc",
+        "for-testing",
+        "1",
+    );
+    job.set("misc", "server-tmp-port", lab::server::free_port()?.to_string());
+    job.set("misc", "time-zone", "+05:45");
+    let outcome = job.run()?;
+    ensure!(outcome.code == 0, "{}", outcome.stderr);
+    let report = fs::read(job.work_dir().join("recovery-report.json"))?;
+    let report: serde_json::Value = serde_json::from_slice(&report)?;
+    for server in report["servers"].as_array().context("no servers")? {
+        let port = server["port"].as_u64().context("no port")?.try_into()?;
+        let mut sql = lab::sql::Sql::tcp(port, "dbscale", Some(lab::workload::PASSWORD))?;
+        let ahead = sql.value("SELECT TIMESTAMPDIFF(MINUTE, UTC_TIMESTAMP(), NOW())")?;
+        sql.run("SHUTDOWN")?;
+        assert_eq!(ahead, "345");
+    }
+    job.nothing_left()
+}
+
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn a_store_of_somebody_else_need_not_be_writable() -> Result<()> {

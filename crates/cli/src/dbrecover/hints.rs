@@ -22,6 +22,9 @@ pub(crate) fn failure(error: Error) -> Failure {
     }
 }
 
+/// For a command that was ended because it took too long.
+const LONGER: &str = "conn-timeout in [misc] says how many seconds one command may take; --resume goes on";
+
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::ConfigFile { .. } => "--config-file FILE names the configuration".to_owned(),
@@ -68,6 +71,12 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::Host(remote_exec::Error::Unreachable { .. }) => {
             "check ip and port of that machine in the configuration".to_owned()
+        }
+        Error::Host(remote_exec::Error::Timeout { .. }) => LONGER.to_owned(),
+        Error::Prepare(xtra_driver::Error::Host { source, .. })
+            if matches!(**source, remote_exec::Error::Timeout { .. }) =>
+        {
+            LONGER.to_owned()
         }
         Error::Prepare(xtra_driver::Error::Interrupted { .. }) => "run it again without --resume".to_owned(),
         Error::Prepare(xtra_driver::Error::NoDecompressor { program, .. }) => {

@@ -302,12 +302,19 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     }
     writeln!(out, "{backups}\n")?;
     for server in &plan.servers {
-        writeln!(out, "{}  (group {}, backup of a {:?})", server.folder, server.group, server.role)?;
+        writeln!(out, "{}  (group {}, backup of a {})", server.folder, server.group, role(server.role))?;
         for (number, step) in server.steps.iter().enumerate() {
             writeln!(out, "  {:>2}. {step}", number + 1)?;
         }
     }
-    writeln!(out, "\nNothing was touched. `dbrecover recover` does it.")
+    writeln!(out, "\nNothing was touched. `dbrecover recover` with the same options does it.")
+}
+
+fn role(role: backup_catalog::Role) -> &'static str {
+    match role {
+        backup_catalog::Role::Master => "master",
+        backup_catalog::Role::Replica => "replica",
+    }
 }
 
 fn print_report(out: &mut impl Write, report: &Report) -> io::Result<()> {

@@ -88,6 +88,13 @@ pub fn make(
             doubt.servers.join(", ")
         ));
     }
+    if let (Zone::Named(zone), false) = (zone, facts.knows_zone) {
+        warnings.push(format!(
+            "{} has no time zone {zone}: what statements in the binlogs say in local time would be read as UTC; install \
+             tzdata there",
+            hosts.job.name()
+        ));
+    }
     let mut to_trash = catalog.newest_incomplete().cloned();
     if let Some(name) = to_trash.take_if(|_| facts.newest_is_written) {
         warnings.push(format!(
@@ -141,6 +148,7 @@ pub fn make(
         bytes_free: facts.free,
         compressed: false,
         mysqld_user: facts.mysqld_user.clone(),
+        time_zone: zone.variable(),
         for_testing: config.misc.for_testing,
         servers,
         without_groups: without.to_vec(),

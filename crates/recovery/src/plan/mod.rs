@@ -119,6 +119,8 @@ pub struct Plan {
     pub compressed: bool,
     /// The user of the temporary servers.
     pub mysqld_user: Option<String>,
+    /// The system time zone of the temporary servers; `None`: that of the job server.
+    pub time_zone: Option<String>,
     /// Servers are left running.
     pub for_testing: bool,
     /// The servers.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use backup_catalog::dbscale::Account;
-use remote_exec::Host;
+use remote_exec::{Command, Host};
 
 use super::{BaseDir, Place, RunDir, RunDirs, TemporaryServer};
 use crate::Error;
@@ -38,6 +38,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) user: Option<&'a str>,
     /// The account to log in with.
     pub(crate) account: &'a Account,
+    /// What its system time zone is: that of the server that was backed up. Statements in the binlogs mean it.
+    pub(crate) zone: Option<&'a str>,
     /// Its network.
     pub(crate) network: Network,
     /// Its server id.
@@ -82,8 +84,7 @@ impl Launch<'_> {
         let place = self.place(&run_dir, socket);
         let result = async {
             self.make_log().await?;
-            self.host
-                .command("sh")
+            self.in_zone(self.host.command("sh"))
                 .args(["-c", r#"setsid "$@" </dev/null >/dev/null 2>&1 &"#, "sh"])
                 .arg(&self.base.server)
                 .args(self.arguments(socket, &self.datadir.join("db.pid")))
@@ -95,6 +96,13 @@ impl Launch<'_> {
         let result = result.await;
         place.remove().await;
         result.map(drop)
+    }
+
+    fn in_zone(&self, command: Command) -> Command {
+        match self.zone {
+            Some(zone) => command.env("TZ", zone),
+            None => command,
+        }
     }
 
     async fn run_dir(&self) -> Result<RunDir, Error> {
@@ -150,8 +158,7 @@ impl Launch<'_> {
         let mut arguments = self.arguments(&socket, &run_dir.path.join("server.pid"));
         arguments.push(os_arg("--tmpdir=", &run_dir.path));
         let child = self
-            .host
-            .command(&self.base.server)
+            .in_zone(self.host.command(&self.base.server))
             .args(arguments)
             .current_dir(self.datadir)
             .stdin_null()
