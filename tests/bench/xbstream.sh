@@ -68,12 +68,18 @@ for kind in zst lz4; do
     done
     (cd $kind && mbstream -c large/*) >"$kind.xbs"
 done
+# One table of the same size, compressed as XtraBackup does it: each MiB a frame of its own.
+mkdir one
+cat src/large/* | split -b 1M --filter='zstd -q -1 -c' >one/t.ibd.zst
+cat src/large/* | split -b 1M --filter='lz4 -q -B4 -c' >one/t.ibd.lz4
+for kind in zst lz4; do (cd one && mbstream -c t.ibd.$kind) >"one-$kind.xbs"; done
 
 x="$dbrecover xbstream -x -C out"
 hyperfine --warmup 1 --runs "${RUNS:-7}" --export-json result.json --style none --prepare 'rm -rf out; mkdir out' \
     -n 'ours'             "$x <plain.xbs" \
     -n 'ours, from a pipe' "cat plain.xbs | $x" \
     -n 'mbstream'         'mbstream -x -C out <plain.xbs' \
+    -n 'mbstream, from a pipe' 'cat plain.xbs | mbstream -x -C out' \
     -n 'ours, by turns'   "$x <parallel.xbs" \
     -n 'mbstream, by turns' 'mbstream -x -C out <parallel.xbs' \
     -n 'mbstream -p 2'    'mbstream -x -p 2 -C out <plain.xbs' \
@@ -82,11 +88,16 @@ hyperfine --warmup 1 --runs "${RUNS:-7}" --export-json result.json --style none 
     -n 'zstd -d'          'for f in zst/large/*; do zstd -q -d -c $f >out/${f##*/}; done' \
     -n 'ours, lz4'        "$x --decompress <lz4.xbs" \
     -n 'lz4 -d'           'for f in lz4/large/*; do lz4 -q -d -c $f >out/${f##*/}; done' \
+    -n 'ours, one zst'    "$x --decompress <one-zst.xbs" \
+    -n 'ours, one zst, 1 thread' "$x -p 1 --decompress <one-zst.xbs" \
+    -n 'zstd -d, one'     'zstd -q -d -c one/t.ibd.zst >out/t' \
+    -n 'ours, one lz4'    "$x --decompress <one-lz4.xbs" \
+    -n 'lz4 -d, one'      'lz4 -q -d -c one/t.ibd.lz4 >out/t' \
     -n 'ours, create'     "cd src && $dbrecover xbstream -c large/* small/* >../out/made" \
     -n 'mbstream, create' 'cd src && mbstream -c large/* small/* >../out/made' >/dev/null
 
 # 100,000 files of 512 bytes, in memory wherever the rest lies.
-rm -rf out src zst lz4
+rm -rf out src zst lz4 one
 python3 - >many.xbs <<'PYTHON'
 import struct, sys, zlib
 out, data = sys.stdout.buffer, bytes(range(256)) * 2
@@ -101,14 +112,16 @@ results = {r["command"]: r["times"] for r in json.load(open("result.json"))["res
 cpu = {r["command"]: r["user"] + r["system"] for r in json.load(open("result.json"))["results"]}
 for name, times in results.items():
     median = sorted(times)[len(times) // 2]
-    print(f"{name:20} {min(times):7.3f} s   median {median:7.3f} s   processor {cpu[name]:7.3f} s")
+    print(f"{name:24} {min(times):7.3f} s   median {median:7.3f} s   processor {cpu[name]:7.3f} s")
 best = {name: min(times) for name, times in results.items()}
 print()
-for ours, stock in (("ours", "mbstream"), ("ours, by turns", "mbstream, by turns"), ("ours", "mbstream -p 2"), ("ours", "cat"), ("ours, from a pipe", "cat"),
-                    ("ours, zst", "zstd -d"), ("ours, lz4", "lz4 -d"), ("ours, create", "mbstream, create")):
+for ours, stock in (("ours", "mbstream"), ("ours, by turns", "mbstream, by turns"), ("ours", "mbstream -p 2"), ("ours", "cat"), ("ours, from a pipe", "mbstream, from a pipe"),
+                    ("ours, zst", "zstd -d"), ("ours, lz4", "lz4 -d"),
+                    ("ours, one zst", "zstd -d, one"), ("ours, one lz4", "lz4 -d, one"), ("ours, create", "mbstream, create")):
     print(f"{ours}: {best[stock] / best[ours]:.2f} times the speed of {stock}")
 peaks = {}
-for archive, options in (("plain.xbs", []), ("zst.xbs", ["--decompress"]), ("lz4.xbs", ["--decompress"]), ("many.xbs", [])):
+for archive, options in (("plain.xbs", []), ("zst.xbs", ["--decompress"]), ("lz4.xbs", ["--decompress"]),
+                         ("one-zst.xbs", ["--decompress"]), ("one-lz4.xbs", ["--decompress"]), ("many.xbs", [])):
     subprocess.run(["rm", "-rf", "out"], check=True)
     start = time.monotonic()
     child = subprocess.Popen([sys.argv[1], "xbstream", "-x", "-C", "out", *options], stdin=open(archive))

@@ -15,3 +15,16 @@ pub(crate) fn replay(target: &str, run: impl Fn(&[u8])) {
     }
     assert!(inputs > 0, "no inputs in {}", folder.display());
 }
+
+/// A test for each target, called like it and like its function in `common::fuzz`.
+macro_rules! replay_each {
+    ($($target:ident),+) => {
+        $(
+            #[test]
+            fn $target() {
+                $crate::corpus::replay(stringify!($target), $crate::common::fuzz::$target);
+            }
+        )+
+    };
+}
+pub(crate) use replay_each;

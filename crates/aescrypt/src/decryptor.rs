@@ -5,7 +5,6 @@ use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use hmac::Mac;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
@@ -115,7 +114,7 @@ impl<R: Read> Decryptor<R> {
         let (body, tail) = rest[..rest.len() - excess].split_at(rest.len() - excess - trailer);
         let mut mac = self.authenticator.finish();
         mac.update(body);
-        let same = bool::from(mac.finalize().into_bytes().as_slice().ct_eq(&tail[trailer - HMAC_LEN..]));
+        let same = bool::from(mac.sign().as_ref().ct_eq(&tail[trailer - HMAC_LEN..]));
         match (same, excess) {
             (true, 0) => {}
             (false, 1..) => return Err(truncated),

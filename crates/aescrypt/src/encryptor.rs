@@ -4,7 +4,6 @@ use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use hmac::Mac;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::authenticator::{Authenticator, Buffer};
@@ -121,7 +120,7 @@ impl<W: Write> Encryptor<W> {
         if self.version == 2 {
             self.writer.write_all(&[modulo as u8])?;
         }
-        self.writer.write_all(&mac.finalize().into_bytes())?;
+        self.writer.write_all(mac.sign().as_ref())?;
         self.writer.flush()?;
         Ok(self.writer)
     }

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use hmac::{Hmac, KeyInit, Mac};
+use ring::hmac;
 use secrecy::SecretString;
-use sha2::Sha256;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::blocks::{Opener, Sealer};
@@ -22,7 +22,9 @@ const MAX_CREATED_BY: usize = 256;
 /// An empty extension, so that a tool can add its own later without moving the body; by convention 128 bytes.
 const CONTAINER: usize = 128;
 
-pub(crate) type BodyHmac = Hmac<Sha256>;
+/// `ring` has SHA-256 in assembly also for processors without instructions for it: there it is 1.9 times as fast as
+/// that of RustCrypto, which makes pyAesCrypt the faster one. It does not wipe what it derives from the key.
+pub(crate) type BodyHmac = hmac::Context;
 
 /// What the header says about the body.
 pub(crate) struct Header {
@@ -107,7 +109,7 @@ impl Header {
         let (body_iv, key) = split(&block);
         Sealer::new(&password_key, &iv).seal(block.as_mut_slice());
         bytes.extend_from_slice(block.as_slice());
-        bytes.extend_from_slice(&key_block_hmac(version, &password_key, &block).finalize().into_bytes());
+        bytes.extend_from_slice(&key_block_hmac(version, &password_key, &block).sign().as_ref());
 
         let length = bytes.len() as u64;
         let header =
@@ -117,14 +119,7 @@ impl Header {
 }
 
 fn hmac(key: &Key) -> BodyHmac {
-    BodyHmac::new((&*padded(key)).into())
-}
-
-/// A key as HMAC takes it: filled with zeros to the block size of SHA-256.
-fn padded(key: &Key) -> Zeroizing<[u8; 64]> {
-    let mut padded = Zeroizing::new([0; 64]);
-    padded[..32].copy_from_slice(key.as_slice());
-    padded
+    hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key.as_slice()))
 }
 
 fn key_block_hmac(version: u8, password_key: &Key, block: &[u8; KEY_BLOCK]) -> BodyHmac {
@@ -196,7 +191,10 @@ impl<R: Read> Input<'_, R> {
     ) -> Result<([u8; 16], Key), Error> {
         let mut block: Zeroizing<[u8; KEY_BLOCK]> = Zeroizing::new(self.array(Part::KeyBlock)?);
         let tag: [u8; HMAC_LEN] = self.array(Part::KeyBlockHmac)?;
-        key_block_hmac(version, password_key, &block).verify_slice(&tag).map_err(|_| Error::WrongPassword)?;
+        let actual = key_block_hmac(version, password_key, &block).sign();
+        if !bool::from(actual.as_ref().ct_eq(&tag)) {
+            return Err(Error::WrongPassword);
+        }
         Opener::new(password_key, iv).open(block.as_mut_slice());
         Ok(split(&block))
     }

@@ -35,7 +35,11 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Permission bits and, above them, setuid, setgid and sticky.
     pub(crate) mode: u32,
+    pub(crate) modified: Option<Modified>,
 }
+
+/// When a file was modified: seconds of Unix time and nanoseconds.
+pub(crate) type Modified = (i64, u32);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -51,6 +55,7 @@ struct Ahead {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
+    modified: Option<Modified>,
     sparse: bool,
     any: bool,
 }
@@ -127,8 +132,10 @@ impl<R: Read> Archive<R> {
             return Err(bad("a member with contents that is no file"));
         }
         let mode = header.mode().map_err(|_| bad("header with a bad mode"))?;
+        let seconds = || header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok());
+        let modified = ahead.modified.or_else(|| Some((seconds()?, 0)));
         self.begin(size, at)?;
-        Ok(Entry { path, kind, mode })
+        Ok(Entry { path, kind, mode, modified })
     }
 
     /// The contents of the member that was given out last.
@@ -265,11 +272,25 @@ impl Ahead {
                 b"path" => self.path = Some(value.to_vec()),
                 b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => self.size = Some(std::str::from_utf8(value).ok()?.parse().ok()?),
+                b"mtime" => self.modified = time(value),
                 sparse if sparse.starts_with(b"GNU.sparse.") => self.sparse = true,
                 _ => {}
             }
         }
         Some(())
+    }
+}
+
+/// The time of a pax record: seconds, which may be negative and have a fraction. `None` for what is no time.
+fn time(value: &[u8]) -> Option<Modified> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let nanos = format!("{fraction:0<9}").get(..9)?.parse::<u32>().ok()?;
+    let whole: i64 = seconds.parse().ok()?;
+    // -1.25 is a quarter of a second before -1.
+    match seconds.starts_with('-') && nanos > 0 {
+        true => Some((whole.checked_sub(1)?, 1_000_000_000 - nanos)),
+        false => Some((whole, nanos)),
     }
 }
 
@@ -301,6 +322,23 @@ impl<R: Read> Read for Body<'_, R> {
                 archive.failure = Some(Error::Read(error));
                 Err(kind.into())
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_pax_records_are_read_to_the_nanosecond() {
+        assert_eq!(time(b"1700000000"), Some((1_700_000_000, 0)));
+        assert_eq!(time(b"1700000000.5"), Some((1_700_000_000, 500_000_000)));
+        assert_eq!(time(b"1.0000000019"), Some((1, 1)));
+        assert_eq!(time(b"-1.25"), Some((-2, 750_000_000)));
+        assert_eq!(time(b"-3"), Some((-3, 0)));
+        for wrong in [&b""[..], b"x", b"1.x", b"1.-5", b"\xff", b"99999999999999999999"] {
+            assert_eq!(time(wrong), None, "{wrong:?}");
         }
     }
 }

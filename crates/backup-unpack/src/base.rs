@@ -52,7 +52,7 @@ fn members<R: Read>(
     top: &mut BTreeSet<Vec<u8>>,
     special: &mut Vec<String>,
 ) -> Result<(), Error> {
-    while let Some(Entry { path, kind, mode }) = archive.next_entry()? {
+    while let Some(Entry { path, kind, mode, modified }) = archive.next_entry()? {
         let member = Member::parse(&path).map_err(|why| Error::refused(&path, why))?;
         let Some(first) = member.components().next() else { continue };
         top.insert(first.to_vec());
@@ -69,7 +69,7 @@ fn members<R: Read>(
                 tree.hard_link(&member, &target)?;
             }
             Kind::File => {
-                tree.file(&member, mode, |file, piece| copy(&mut archive.body(), file, piece))?;
+                tree.file(&member, (mode, modified), |file, piece| copy(&mut archive.body(), file, piece))?;
             }
         }
     }

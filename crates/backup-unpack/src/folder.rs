@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::archive::Modified;
 use crate::error::{Error, Refusal};
 use crate::member::Member;
 
@@ -15,6 +16,7 @@ use crate::member::Member;
 pub(crate) struct Found {
     pub(crate) member: Member,
     pub(crate) mode: u32,
+    pub(crate) modified: Option<Modified>,
     /// `None`: a directory.
     pub(crate) file: Option<PathBuf>,
 }
@@ -49,7 +51,8 @@ pub(crate) fn walk(folder: &Path, each: &mut dyn FnMut(Found) -> Result<(), Erro
                 kind if kind.is_symlink() => return Err(Error::refused(raw, Refusal::Link)),
                 _ => return Err(Error::refused(raw, Refusal::UnknownKind)),
             };
-            each(Found { member, mode: metadata.mode(), file })?;
+            let modified = Some((metadata.mtime(), metadata.mtime_nsec() as u32));
+            each(Found { member, mode: metadata.mode(), modified, file })?;
         }
     }
     Ok(())

@@ -44,6 +44,27 @@ impl Layout {
         self.work_dir.join(&self.backup)
     }
 
+    /// All destinations.
+    fn places(&self) -> impl Iterator<Item = PathBuf> {
+        [self.rest()].into_iter().chain(self.servers.values().chain(&self.base).cloned())
+    }
+
+    /// Refuses destinations inside the backup that is read: it would find its own copy.
+    pub(crate) fn check_outside(&self, folder: &Path) -> Result<(), Error> {
+        let fail = |source| Error::File { action: "resolving", path: folder.to_owned(), source };
+        let folder = folder.canonicalize().map_err(fail)?;
+        for place in self.places() {
+            let absolute = std::path::absolute(&place).map_err(fail)?;
+            // What is not there yet is where the nearest directory above it is.
+            let above = absolute.ancestors().find_map(|above| above.canonicalize().ok());
+            if above.is_some_and(|above| above.starts_with(&folder)) {
+                let (place, folder) = (place.display(), folder.display());
+                return Err(Error::Layout { reason: format!("{place} is inside the backup {folder}") });
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses names that are none, and destinations that would be in each other's way.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |reason| Err(Error::Layout { reason });
@@ -54,10 +75,8 @@ impl Layout {
                 return wrong(format!("{name:?} is no name of a folder"));
             }
         }
-        let mut places = vec![self.rest()];
-        places.extend(self.servers.values().chain(&self.base).cloned());
-        let mut absolute = Vec::with_capacity(places.len());
-        for place in places {
+        let mut absolute = Vec::new();
+        for place in self.places() {
             match std::path::absolute(&place) {
                 Ok(path) => absolute.push(path),
                 Err(source) => return Err(Error::File { action: "resolving", path: place, source }),

@@ -49,8 +49,9 @@
 //!
 //! # Limits
 //!
-//! * Owners, times and extended attributes of tar members are not restored.
-//! * Destinations must be absent or empty, no mount points, and none inside another.
+//! * Of tar members and a folder's files the permissions and the time of the last change are restored; owners, extended
+//!   attributes and the times of directories and links are not.
+//! * Destinations must be absent or empty, no mount points, and none inside another or inside the folder that is read.
 //! * Memory: 64 MiB beside what the decoders of `xbstream` need, whatever the size of the backup.
 //! * Linux only: paths are opened component by component without following links.
 

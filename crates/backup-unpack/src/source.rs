@@ -67,6 +67,9 @@ impl<'a> Source<'a> {
             Format::Auto => {
                 let mut first = Vec::with_capacity(512);
                 input.by_ref().take(512).read_to_end(&mut first).map_err(Error::Read)?;
+                if first.is_empty() {
+                    return Err(Error::Truncated { offset: 0 });
+                }
                 let format = if first.starts_with(b"AES") {
                     Format::EncryptedTar
                 } else if first.get(257..262) == Some(b"ustar") {

@@ -8,9 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use crate::archive::Modified;
 use crate::error::{Error, Refusal};
 use crate::member::{Member, display};
 use crate::report::Tally;
@@ -59,7 +60,7 @@ impl Tree {
     pub(crate) fn file(
         &mut self,
         member: &Member,
-        mode: u32,
+        (mode, modified): (u32, Option<Modified>),
         write: impl FnOnce(&mut File, &mut Vec<u8>) -> Result<u64, CopyError>,
     ) -> Result<u64, Error> {
         if member.is_root() {
@@ -80,6 +81,12 @@ impl Tree {
         })?;
         fs::fchmod(&file, Mode::from_raw_mode(mode & PERMISSIONS))
             .map_err(|errno| self.failed("setting the mode of", member, errno))?;
+        if let Some((tv_sec, nanos)) = modified {
+            let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            let last_modification = Timespec { tv_sec, tv_nsec: nanos.into() };
+            // A time that the file system cannot have is no reason to refuse a backup.
+            let _ = fs::futimens(&file, &Timestamps { last_access: omit, last_modification });
+        }
         self.tally.files += 1;
         self.tally.bytes += bytes;
         Ok(bytes)

@@ -10,7 +10,7 @@ use std::time::Instant;
 use aescrypt::Decryptor;
 use xbstream::{Dialect, ReadAt, Reader};
 
-use crate::archive::{Archive, Entry, Kind};
+use crate::archive::{Archive, Entry, Kind, Modified};
 use crate::base::{self, note_special};
 use crate::error::{Error, Refusal};
 use crate::folder;
@@ -63,6 +63,9 @@ pub(crate) fn measured(
 
 fn run(source: Source<'_>, layout: &Layout, options: &Options, progress: &Progress) -> Result<Report, Error> {
     layout.check()?;
+    if let Source::Folder(folder) = &source {
+        layout.check_outside(folder)?;
+    }
     // On the stack in this order: whatever fails below, they are removed.
     let mut servers = BTreeMap::new();
     for (folder, directory) in &layout.servers {
@@ -148,7 +151,7 @@ impl Route {
 
 impl Job<'_> {
     fn archive<R: Read>(&self, archive: &mut Archive<R>, backup: &str, done: &mut Done) -> Result<(), Error> {
-        while let Some(Entry { path, kind, mode }) = archive.next_entry()? {
+        while let Some(Entry { path, kind, mode, modified }) = archive.next_entry()? {
             let parse = |raw: &[u8]| Member::parse(raw).map(|member| member.without(backup.as_bytes()));
             let member = parse(&path).map_err(|why| Error::refused(&path, why))?;
             self.progress.begin(member.as_bytes());
@@ -163,7 +166,7 @@ impl Job<'_> {
                     let target = parse(&target).map_err(|_| Error::refused(&path, Refusal::LinkLeaves))?;
                     done.tree.hard_link(&member, &target)
                 }
-                Kind::File => self.file(&member, mode, route, archive.body(), done),
+                Kind::File => self.file(&member, (mode, modified), route, archive.body(), done),
             };
             // What stopped the contents is told by the archive, not by those who read them.
             archive.failure().map_or(result, Err)?;
@@ -174,7 +177,7 @@ impl Job<'_> {
     fn file(
         &self,
         member: &Member,
-        mode: u32,
+        (mode, modified): (u32, Option<Modified>),
         route: Route,
         mut input: impl Read,
         done: &mut Done,
@@ -217,7 +220,9 @@ impl Job<'_> {
             },
             Route::Plain => {
                 note_special(member, mode, &mut done.result.special);
-                done.tree.file(member, mode, |file, piece| copy(&mut input, file, piece)).map(drop)
+                done.tree
+                    .file(member, (mode, modified), |file, piece| copy(&mut input, file, piece))
+                    .map(drop)
             }
         }
     }
@@ -234,7 +239,7 @@ impl Job<'_> {
                 }
                 route => {
                     let input = self.progress.watch(folder::open(&path)?);
-                    self.file(&found.member, found.mode, route, input, done)
+                    self.file(&found.member, (found.mode, found.modified), route, input, done)
                 }
             }
         })?;

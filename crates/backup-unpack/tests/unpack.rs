@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
 
 use backup_unpack::{Error, Format, Layout, Options, Progress, Source, unpack};
 use common::{Lab, NAME, ONE, PASSWORD, TWO, encrypt, names, quick, tar, tree};
@@ -100,6 +101,46 @@ fn members_with_long_names_are_unpacked() {
         assert_eq!(fs::read(lab.work().join(NAME).join(&long)).unwrap(), b"long", "{format}");
         lab.clear();
     }
+}
+
+#[test]
+fn files_keep_the_time_of_their_last_change() {
+    let lab = Lab::new();
+    // A fraction that a ustar header cannot hold.
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_600_000_000, 500_000_000);
+    let path = lab.backup().join("timed");
+    fs::write(&path, "x").unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    let pax = tar(&lab.path("store"), &["--format=posix", "-cf", "-", NAME]);
+    let gnu = tar(&lab.path("store"), &["--format=gnu", "-cf", "-", NAME]);
+    let whole = time - Duration::from_millis(500);
+    let sources = [
+        (Source::Folder(lab.backup()), time),
+        (Source::Tar(Box::new(&pax[..])), time),
+        (Source::Tar(Box::new(&gnu[..])), whole),
+    ];
+    for (source, expected) in sources {
+        unpack(source, &lab.layout(), &quick(), &Progress::default()).unwrap();
+        let found = fs::metadata(lab.work().join(NAME).join("timed")).unwrap().modified().unwrap();
+        assert_eq!(found, expected);
+        lab.clear();
+    }
+}
+
+#[test]
+fn destination_inside_the_backup_that_is_read_is_refused() {
+    let lab = Lab::new();
+    let before = tree(&lab.path("store"));
+    symlink(lab.backup(), lab.path("link")).unwrap();
+    for work in [lab.backup(), lab.backup().join("not/there"), lab.path("link"), lab.path("link/x")] {
+        let layout = Layout::new(&work, "another");
+        let result = unpack(Source::Folder(lab.backup()), &layout, &quick(), &Progress::default());
+        assert!(
+            matches!(&result, Err(Error::Layout { reason }) if reason.contains("inside the backup")),
+            "{result:?}"
+        );
+    }
+    assert!(tree(&lab.path("store")) == before);
 }
 
 #[test]

@@ -154,6 +154,33 @@ fn wrong_usage_is_exit_code_2_and_touches_nothing() {
 }
 
 #[test]
+fn output_that_is_the_input_is_refused_through_redirections_as_well() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("a");
+    fs::write(&path, "one").unwrap();
+    let run = |args: &[&str], input: Stdio, output: Stdio| {
+        let done = Process::new(assert_cmd::cargo::cargo_bin("dbrecover"))
+            .args(["aescrypt", "-e"])
+            .args(args)
+            .current_dir(&dir)
+            .env("DBRECOVER_PASSWORD", "secret")
+            .stdin(input)
+            .stdout(output)
+            .output()
+            .unwrap();
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("input and output are the same file"));
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+    };
+    let open = || Stdio::from(fs::File::open(&path).unwrap());
+    let append = || Stdio::from(fs::OpenOptions::new().append(true).open(&path).unwrap());
+    run(&["-o", "a", "-"], open(), Stdio::null());
+    run(&["-"], open(), append());
+    run(&["-o", "-", "a"], Stdio::null(), append());
+    assert_eq!(names(dir.path()), ["a"]);
+}
+
+#[test]
 fn missing_input_is_named() {
     let dir = tempdir().unwrap();
     dbrecover(&dir).args(["-d", "none.aes"]).assert().code(1).stderr(contains("opening none.aes failed"));

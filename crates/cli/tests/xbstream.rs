@@ -1,6 +1,7 @@
 //! `dbrecover xbstream` as a user meets it: letters, exit codes, what is left behind.
 
 use std::fs;
+use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -157,4 +158,89 @@ fn json_of_extract_sums_up() {
     let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
     assert_eq!((&json["files"], &json["bytes"], &json["schema_version"]), (&2.into(), &3.into(), &1.into()));
     assert_eq!(json["archive_bytes"], archive.len());
+}
+
+#[test]
+fn archive_in_a_file_is_read_from_where_it_stands_to_its_end() {
+    let dir = tempdir().unwrap();
+    // Large enough for its payloads to be read at their places.
+    let large: Vec<u8> = (0..700_000_u32).flat_map(|i| i.wrapping_mul(i).to_le_bytes()).collect();
+    fs::write(dir.path().join("large"), &large).unwrap();
+    fs::write(dir.path().join("b"), "").unwrap();
+    let made = xbstream(&dir).args(["-c", "large", "b"]).assert().success();
+    let archive = [b"before", &made.get_output().stdout[..]].concat();
+    fs::write(dir.path().join("file"), &archive).unwrap();
+
+    let mut file = fs::File::open(dir.path().join("file")).unwrap();
+    file.seek(SeekFrom::Start(6)).unwrap();
+    let run = |file: &fs::File, out: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_dbrecover"))
+            .args(["xbstream", "-x", "-C", out])
+            .current_dir(&dir)
+            .stdin(file.try_clone().unwrap())
+            .output()
+            .unwrap()
+    };
+    let done = run(&file, "out");
+    assert!(done.status.success(), "{done:?}");
+    assert_eq!(fs::read(dir.path().join("out/large")).unwrap(), large);
+    assert_eq!(file.stream_position().unwrap(), archive.len() as u64);
+
+    // A changed byte in it is the error that a pipe gives.
+    let mut damaged = archive.clone();
+    damaged[2_000_000] ^= 1;
+    fs::write(dir.path().join("file"), &damaged).unwrap();
+    file.seek(SeekFrom::Start(6)).unwrap();
+    let from_file = run(&file, "out2");
+    let from_pipe = xbstream(&dir).args(["-x", "-C", "out3"]).write_stdin(&damaged[6..]).assert().code(5);
+    assert_eq!(from_file.status.code(), Some(5));
+    assert_eq!(from_file.stderr, from_pipe.get_output().stderr);
+    assert!(String::from_utf8_lossy(&from_file.stderr).contains("checksum of \"large\" at offset 0"));
+    assert!(!exists(&dir, "out2/large") && !exists(&dir, "out2/large.partial"));
+}
+
+#[test]
+fn empty_input_is_no_archive() {
+    let dir = tempdir().unwrap();
+    for mode in ["-x", "-t"] {
+        xbstream(&dir).arg(mode).write_stdin("").assert().code(5).stderr(contains("the archive is empty"));
+    }
+    let json = xbstream(&dir).args(["-t", "--json"]).write_stdin("").assert().code(5);
+    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert_eq!(json["complete"], false);
+}
+
+#[test]
+fn archive_does_not_take_itself_in() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("self");
+    fs::write(&path, "what is there").unwrap();
+    let append = fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_dbrecover"))
+        .args(["xbstream", "-c", "self"])
+        .current_dir(&dir)
+        .stdout(append)
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("self is the archive itself"));
+    assert_eq!(fs::read(path).unwrap(), b"what is there");
+}
+
+#[test]
+fn full_disk_is_named_with_its_file_and_nothing_unfinished_stays() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("big"), vec![1; 3 << 20]).unwrap();
+    let made = xbstream(&dir).args(["-c", "big"]).assert().success();
+    fs::write(dir.path().join("file"), &made.get_output().stdout).unwrap();
+    // The largest file that the process may write stands for a disk that is full.
+    let done = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" xbstream -x -C out <file"])
+        .arg(env!("CARGO_BIN_EXE_dbrecover"))
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("cannot write \"big\""), "{done:?}");
+    assert_eq!(fs::read_dir(dir.path().join("out")).unwrap().count(), 0);
 }

@@ -1,7 +1,8 @@
 //! Read and write xbstream, the chunked archive that Percona XtraBackup and MariaDB stream backups in.
 //!
 //! [`Reader`] pulls chunks from any [`Read`](std::io::Read), [`Writer`] pushes files to any
-//! [`Write`](std::io::Write), [`extract`] unpacks a stream below a directory, [`list`] says what is in it.
+//! [`Write`](std::io::Write), [`extract`] unpacks a stream below a directory, [`extract_at`] a file (faster, with all
+//! processors), [`list`] says what is in it.
 //! Compression and encryption are only file-name endings in the archive itself; [`member`] undoes `.qp`,
 //! `.lz4`, `.zst` and `.xbcrypt`, and [`extract`] does so on the way to disk.
 //!

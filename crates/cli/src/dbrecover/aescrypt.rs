@@ -180,19 +180,26 @@ impl Place {
 }
 
 impl Job {
+    /// Opens the input. Refused where the output is the same file, also through a redirection: what is appended to it
+    /// would be read again.
     fn open(&self) -> Result<File, Error> {
-        let path = match &self.input {
-            Place::Standard => return duplicate(io::stdin()).map_err(Error::Read),
-            Place::File(path) => path,
+        let (file, path) = match &self.input {
+            Place::Standard => (duplicate(io::stdin()).map_err(Error::Read)?, Path::new("standard input")),
+            Place::File(path) => {
+                let fail = |source| Error::File { action: "opening", path: path.clone(), source };
+                (File::open(path).map_err(fail)?, path.as_path())
+            }
         };
-        let fail = |source| Error::File { action: "opening", path: path.clone(), source };
-        let file = File::open(path).map_err(fail)?;
+        let fail = |source| Error::File { action: "opening", path: path.to_owned(), source };
         let input = file.metadata().map_err(fail)?;
-        if let Place::File(output) = &self.output
-            && let Ok(existing) = std::fs::metadata(output)
-            && (existing.dev(), existing.ino()) == (input.dev(), input.ino())
+        let (output, name) = match &self.output {
+            Place::Standard => (standard_output()?.metadata(), Path::new("standard output")),
+            Place::File(path) => (std::fs::metadata(path), path.as_path()),
+        };
+        if input.is_file()
+            && output.is_ok_and(|output| (output.dev(), output.ino()) == (input.dev(), input.ino()))
         {
-            return Err(Error::SameFile { path: output.clone() });
+            return Err(Error::SameFile { path: name.to_owned() });
         }
         Ok(file)
     }

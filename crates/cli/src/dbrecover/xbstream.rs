@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use ::xbstream::member::{Algorithm, DecodeError, Decoding, Key};
@@ -90,7 +91,9 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn create(args: &Args, interrupt: &Interrupt) -> Outcome {
-    let writer = Writer::new(large_pipe(duplicate(io::stdout())?));
+    let output = large_pipe(duplicate(io::stdout())?);
+    let archive = output.metadata()?;
+    let writer = Writer::new(output);
     let base = args.directory.clone().unwrap_or_default();
     for path in &args.files {
         if args.verbose {
@@ -98,6 +101,10 @@ fn create(args: &Args, interrupt: &Interrupt) -> Outcome {
         }
         let from = base.join(path);
         let file = File::open(&from).with_context(|| format!("cannot open {}", from.display()))?;
+        let found = file.metadata()?;
+        if found.is_file() && (found.dev(), found.ino()) == (archive.dev(), archive.ino()) {
+            return Err(Failure::usage(format!("{} is the archive itself", Printable(&from))));
+        }
         writer.append(path, interrupt.guard(file)).map_err(|error| output_failure("creating", error))?;
     }
     writer.finish().map_err(|error| output_failure("creating", error))?;
@@ -133,6 +140,7 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         None => extract(reader(args, interrupt)?, target, &options),
     }
     .map_err(|error| failure("extracting", error))?;
+    refuse_nothing(done.archive)?;
     if args.json {
         let report = Report {
             schema_version: 1,
@@ -161,9 +169,21 @@ fn list_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         }
     });
     printed?;
+    let result = result
+        .map_err(|error| failure("listing", error))
+        .and_then(|totals| refuse_nothing(totals.archive).map(|()| totals));
     print.end(reader.dialect(), &result)?;
     out.flush()?;
-    result.map(drop).map_err(|error| failure("listing", error))
+    result.map(drop)
+}
+
+/// The format has an archive of nothing; no writer makes one, but a transfer that failed at once looks like it.
+fn refuse_nothing(archive: u64) -> Outcome {
+    match archive {
+        0 => Err(Failure::new(Exit::Damaged, anyhow::Error::msg("the archive is empty"))
+            .hint("the transfer or copy of this archive was cut off")),
+        _ => Ok(()),
+    }
 }
 
 fn reader(args: &Args, interrupt: &Interrupt) -> Result<Reader<impl Read + use<>>, Failure> {
@@ -358,7 +378,7 @@ impl<W: Write> Listing<'_, W> {
         serde_json::to_writer(&mut *self.out, &line).map_err(io::Error::from)
     }
 
-    fn end(&mut self, dialect: Dialect, result: &Result<::xbstream::Totals, Error>) -> io::Result<()> {
+    fn end(&mut self, dialect: Dialect, result: &Result<::xbstream::Totals, Failure>) -> io::Result<()> {
         match (self.json, result) {
             (false, Ok(totals)) if self.verbose => {
                 eprintln!("{} files, {} bytes in {} of archive", totals.files, totals.bytes, totals.archive);

@@ -113,6 +113,8 @@ pub struct Extracted {
 /// checksum agreed and its decoder was content; only then it gets its own. After an error the finished files stay and
 /// the unfinished ones are removed.
 ///
+/// Members are cut at their frames or blocks, where these are small, and decoded by all threads.
+///
 /// Memory stays below 64 MiB plus what the decoders of at most 32 members at once need, whatever the archive says;
 /// of a finished file 8 bytes are kept, of an unfinished one about 500.
 ///

@@ -42,8 +42,11 @@ pub(crate) fn extract(data: &[u8]) {
     std::fs::write(dir.path().join("beside"), "untouched").expect("a file");
     let options = ExtractOptions::new().threads(1).decoding(decoding());
     let result = xbstream::extract(Reader::with_dialect(archive, dialect), &target, &options);
+    let placed = xbstream::extract_at(archive, dialect, dir.path().join("placed"), &options.threads(2));
+    assert_eq!(placed.is_ok(), result.is_ok(), "{placed:?} {result:?}");
+    assert_eq!(unfinished(&dir.path().join("placed"), archive), 0, "{placed:?}");
     let names: Vec<_> = std::fs::read_dir(dir.path()).expect("the directory").flatten().collect();
-    assert_eq!(names.len(), 2);
+    assert_eq!(names.len(), 3);
     assert_eq!(std::fs::read(dir.path().join("beside")).expect("the file"), b"untouched");
     assert_eq!(unfinished(&target, archive), 0, "{result:?}");
     if result.is_ok() {
