@@ -29,7 +29,8 @@ fn stream() -> (TempDir, Vec<u8>) {
 }
 
 fn sealed(dir: &TempDir, options: &[&str]) -> Vec<u8> {
-    let output = dbrecover(&["send"]).args(options).arg("--file").arg(dir.path().join("stream")).output().unwrap();
+    let output =
+        dbrecover(&["send"]).args(options).arg("--file").arg(dir.path().join("stream")).output().unwrap();
     assert!(output.status.success());
     output.stdout
 }
@@ -86,7 +87,11 @@ fn what_a_failing_program_wrote_is_not_sealed() {
     assert_eq!(sent.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&sent.stderr).contains("exit status: 3"), "{sent:?}");
     dbrecover(&["receive"]).write_stdin(sent.stdout).assert().code(75).stdout("begun\n");
-    dbrecover(&["receive"]).write_stdin("Welcome to db1\n").assert().code(75).stderr(contains("Welcome to db1"));
+    dbrecover(&["receive"])
+        .write_stdin("Welcome to db1\n")
+        .assert()
+        .code(75)
+        .stderr(contains("Welcome to db1"));
     dbrecover(&["send", "--", "no-such-program"]).assert().code(1).stderr(contains("no-such-program"));
     dbrecover(&["send"]).assert().code(2);
 }

@@ -82,6 +82,9 @@ fn a_login_with_user_and_password_recovers_and_shows_the_password_to_nobody() ->
     lab::tools::run(std::process::Command::new("chown").arg(&user.name).arg(job.dir().join("ds_info")))?;
     job.set("recovery-job-server", "work-dir", work.to_string_lossy());
 
+    // The store logs in to the job server with the password as well.
+    job.set("misc", "transfer-method", "scp").set("misc", "accept-new-host-keys", "1");
+
     let point = store.truth.points.last().context("no backup")?;
     job.to_backup(&point.backup);
     let seen = lab::recovery::watch_arguments(&[password, lab::workload::PASSWORD]);
