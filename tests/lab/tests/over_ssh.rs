@@ -112,6 +112,23 @@ fn a_wrong_ssh_password_is_refused_by_host_and_user() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn stock_tools_move_a_backup_server_by_server_too() -> Result<()> {
+    for store in [Store::masters()?, Store::encrypted()?] {
+        let last = store.truth.points.last().context("no backup")?;
+        let mut job = Job::new(&store)?;
+        job.set("misc", "transfer-method", "relay").with_stock_tools()?;
+        job.recovers_point(&store.truth, last)?;
+        let journal = std::fs::read_to_string(job.work_dir().join("journal.jsonl"))?;
+        for server in store.truth.points[0].groups.keys() {
+            let of_server = |line: &&str| line.contains(server.as_str()) && line.contains("\"unpack ");
+            assert!(journal.lines().any(|line| of_server(&line)), "{server}:\n{journal}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn what_only_dbrecover_can_do_on_the_way_is_refused_without_it() -> Result<()> {
     let store = Store::replicas()?;
