@@ -9,9 +9,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 bytes=$((${1:-512} << 20)) rounds=${2:-3}
 for tool in /usr/sbin/sshd ssh socat python3; do command -v "$tool" >/dev/null || { echo "$tool is missing; run tests/setup.sh" >&2; exit 1; }; done
-cargo build --release --quiet -p dbrecover -p dbrecover-remote-exec --bin dbrecover --example transfer
-release=$(realpath "${CARGO_TARGET_DIR:-target}/release")
-transfer=$release/examples/transfer dbrecover=$release/dbrecover
+cargo build --release --quiet -p dbrecover-remote-exec --examples
+examples=$(realpath "${CARGO_TARGET_DIR:-target}/release/examples")
+# `seal` is what `dbrecover send` and `dbrecover receive` do, without the rest of dbrecover.
+transfer=$examples/transfer seal=$examples/seal
 dir=$(mktemp -d /tmp/transfer-bench.XXXXXX)
 sshd=
 trap '[ -z "$sshd" ] || kill "$sshd"; rm -rf "$dir"' EXIT
@@ -63,7 +64,7 @@ for _ in $(seq "$rounds"); do
     echo "hand_relay $(timed hand_relay)"
     echo "plain_socat $(timed plain_socat)"
     for method in relay socat scp; do
-        echo "$method $(ours "$method" "$dbrecover")"
+        echo "$method $(ours "$method" "$seal")"
         echo "${method}_stock $(ours "$method" stock)"
     done
 done >"$dir/rates"
@@ -85,7 +86,6 @@ for name, against in (("hand_relay", "ssh_cat"), ("relay", "ssh_cat"), ("relay",
     print("%-11s of %-11s best %.2f, median %.2f" % (name, against, best[name] / best[against], middle[name] / middle[against]))
 PYTHON
 echo "processor seconds per GB:"
-echo "  cat | cat                        $(cpu "cat $file | cat >/dev/null")"
-echo "  send | receive                   $(cpu "$dbrecover send --file $file | $dbrecover receive >/dev/null")"
-echo "  send --compress zstd | receive   $(cpu "$dbrecover send --compress zstd --file $file | $dbrecover receive >/dev/null")"
-echo "  cat | tee + cksum | cat          $(cpu "cat $file | { tee /dev/fd/3 | cksum >&2; } 3>&1 | cat >/dev/null")"
+echo "  cat | cat                $(cpu "cat $file | cat >/dev/null")"
+echo "  send | receive           $(cpu "$seal send $file | $seal receive >/dev/null")"
+echo "  cat | tee + cksum | cat  $(cpu "cat $file | { tee /dev/fd/3 | cksum >&2; } 3>&1 | cat >/dev/null")"

@@ -170,3 +170,37 @@ pub struct Replayed {
     /// The planned range, with everything that is known of it.
     pub planned: Option<serde_json::Value>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_of_a_backup_add_up() {
+        let part =
+            |retries, bytes, details| Unpacked { retries, bytes_read: bytes, details, ..Unpacked::of("b") };
+        let mut all = part(
+            0,
+            10,
+            json!({"schema_version": 1, "servers": {}, "base": {"bytes": 7}, "small_files": {"files": 2, "bytes": 3},
+                   "servers_skipped": [], "process_io": {"written_chars": 11}}),
+        );
+        for (server, bytes) in [("one", 100), ("two", 200)] {
+            let servers = json!({server: {"bytes": bytes}});
+            all.add(part(
+                1,
+                bytes,
+                json!({"schema_version": 1, "servers": servers, "base": null, "small_files": {"files": 0, "bytes": 0},
+                       "servers_skipped": [], "process_io": {"written_chars": bytes}}),
+            ));
+        }
+        assert_eq!((all.retries, all.bytes_read), (2, 310));
+        assert_eq!(
+            all.details,
+            json!({"schema_version": 1, "servers": {"one": {"bytes": 100}, "two": {"bytes": 200}}, "base": {"bytes": 7},
+                   "small_files": {"files": 2, "bytes": 3}, "servers_skipped": [], "process_io": {"written_chars": 311}})
+        );
+    }
+}

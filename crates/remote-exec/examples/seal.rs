@@ -1,24 +1,35 @@
-//! The two ends of a sealed stream: `seal send` seals standard input, `seal receive` opens it again and ends with 75 where it
-//! was cut or altered on the way.
+//! The two ends of a sealed stream: `seal send [FILE]` seals a file or standard input, `seal receive` opens it again and ends
+//! with 75 where it was cut or altered on the way.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use remote_exec::transfer::seal::{BROKEN, Compression, Unsealed, seal};
+use remote_exec::transfer::seal::{BROKEN, Compression, Unsealed, seal, widen};
 
 fn main() -> io::Result<ExitCode> {
-    match std::env::args().nth(1).as_deref() {
-        Some("send") => {
-            let digest = seal(io::stdin().lock(), io::stdout().lock(), Compression::None, None)?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let input = match words.as_slice() {
+        ["send", path] => File::open(path)?,
+        _ => io::stdin().as_fd().try_clone_to_owned()?.into(),
+    };
+    let mut output: File = io::stdout().as_fd().try_clone_to_owned()?.into();
+    widen(&input);
+    widen(&output);
+    match words.as_slice() {
+        ["send"] | ["send", _] => {
+            let digest = seal(input, output, Compression::None, None)?;
             eprintln!("{}", digest.line());
         }
-        Some("receive") => {
-            let mut stream = Unsealed::new(io::stdin().lock())?;
+        ["receive"] => {
+            let mut stream = Unsealed::new(input)?;
             let mut buffer = vec![0; 256 * 1024];
             loop {
                 match stream.read(&mut buffer) {
                     Ok(0) => break,
-                    Ok(n) => io::stdout().write_all(&buffer[..n])?,
+                    Ok(n) => output.write_all(&buffer[..n])?,
                     Err(error) => {
                         eprintln!("{error}");
                         return Ok(ExitCode::from(BROKEN));
@@ -27,7 +38,7 @@ fn main() -> io::Result<ExitCode> {
             }
         }
         _ => {
-            eprintln!("usage: seal send|receive");
+            eprintln!("usage: seal send [FILE], or seal receive");
             return Ok(ExitCode::from(2));
         }
     }

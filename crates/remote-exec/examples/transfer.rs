@@ -1,5 +1,5 @@
 //! Moves a file between two logins of one ssh server and tells the MB/s: `transfer METHOD ENDS FILE PORT IDENTITY KNOWN_HOSTS
-//! DIR`, where METHOD is `relay`, `socat` or `scp`, and ENDS is `stock` or a `dbrecover` that seals and checks the stream.
+//! DIR`, where METHOD is `relay`, `socat` or `scp`, and ENDS is `stock` or the example `seal`.
 //! `tests/bench/transfer.sh` measures it.
 
 use remote_exec::transfer::{self, Check, Options, Scp, Socat};
@@ -9,9 +9,7 @@ use remote_exec::{Host, Method, ssh};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [method, ends, file, port, identity, known_hosts, dir] = arguments.as_slice() else {
-        return Err(
-            "usage: transfer relay|socat|scp stock|DBRECOVER FILE PORT IDENTITY KNOWN_HOSTS DIR".into()
-        );
+        return Err("usage: transfer relay|socat|scp stock|SEAL FILE PORT IDENTITY KNOWN_HOSTS DIR".into());
     };
     let mut login = ssh::Options::new("127.0.0.1");
     login.port = Some(port.parse()?);
@@ -23,11 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (check, sender, receiver) = if ends == "stock" {
         (Check::Stages, from.command("cat").arg(file), to.command("cat"))
     } else {
-        (
-            Check::Sealed,
-            from.command(ends).args(["send", "--file"]).arg(file),
-            to.command(ends).arg("receive"),
-        )
+        (Check::Sealed, from.command(ends).arg("send").arg(file), to.command(ends).arg("receive"))
     };
     let options = Options {
         method: match method.as_str() {

@@ -177,6 +177,10 @@ pub(crate) fn statuses(events: &[Event], stages: &[Spec], host: &str) -> Result<
             Event::Exit(codes) if codes.len() == stages.len() => {
                 return Ok(Some(codes.iter().copied().map(Status::new).collect()));
             }
+            Event::Full => {
+                let detail = "its directory for temporary files cannot be written; is it full?".to_owned();
+                return Err(Error::Unreachable { host, detail });
+            }
             Event::Exit(_) | Event::Killed => {}
         }
     }

@@ -50,7 +50,13 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
     if let Report::Supervisor { dir, id } = report {
         text(&mut s, "__d=");
         quote::push(&mut s, OsStr::new(dir), "directory")?;
-        text(&mut s, &format!("; __i={id}; echo $$ >\"$__d/$__i.pid\" || exit 125; "));
+        text(
+            &mut s,
+            &format!(
+                "; __i={id}; \
+                 echo $$ >\"$__d/$__i.pid\" || {{ echo \"$__i full\" 1<>\"$__d/ev\"; exit 125; }}; "
+            ),
+        );
         text(&mut s, "[ ! -e \"$__d/$__i.dead\" ] || exit 143; ");
     }
     if let Report::Mailbox { dir } = report {
@@ -179,6 +185,8 @@ pub(crate) enum Event {
     NoDirectory(usize),
     /// The process group was ended on request.
     Killed,
+    /// Nothing was started: the directory of the supervisor cannot be written.
+    Full,
 }
 
 impl Event {
@@ -199,6 +207,7 @@ impl Event {
             "noprog" => Some(Self::NoProgram(words.next()?.parse().ok()?)),
             "nodir" => Some(Self::NoDirectory(words.next()?.parse().ok()?)),
             "killed" => Some(Self::Killed),
+            "full" => Some(Self::Full),
             _ => None,
         }
     }

@@ -198,3 +198,42 @@ async fn ipv6_and_the_users_own_configuration_work() {
     assert!(output.text().ends_with(&server.port().to_string()), "{output:?}");
     assert_eq!(host.name(), "store");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd, tcsh, fish and root; run: ./test"]
+async fn every_login_shell_will_do_unless_it_talks() {
+    let server = Sshd::start().unwrap();
+    let user = TemporaryUser::new("secret").unwrap();
+    let login = || {
+        let mut options = Options::new("127.0.0.1");
+        options.port = Some(server.port());
+        options.user = Some(user.name.clone());
+        options.password = Some(user.password.clone().into());
+        options.known_hosts = Some(server.known_hosts());
+        options.config_file = Some("/dev/null".into());
+        options
+    };
+    let arguments = ["a b", "it's $HOME `id` !!", "two\nlines", "*", "\\"];
+    for shell in ["/bin/sh", "/bin/bash", "/usr/bin/tcsh", "/usr/bin/fish"] {
+        user.set_shell(shell).unwrap();
+        let host = connect(login()).await.unwrap_or_else(|e| panic!("{shell}: {e}"));
+        let output = host.command("printf").arg("%s;").args(arguments).run().await.unwrap();
+        assert_eq!(output.text(), arguments.join(";") + ";", "{shell}");
+        host.close().await;
+    }
+    user.set_shell("/bin/bash").unwrap();
+    std::fs::write(user.home().join(".bashrc"), "printf 'Welcome to db1 '\n").unwrap();
+    let error = connect(login()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { detail, .. } if detail.contains("Welcome to db1") && detail.contains(".bashrc")),
+        "{error:?}"
+    );
+    std::fs::write(user.home().join(".bashrc"), "[ -t 1 ] && echo Welcome\n").unwrap();
+    connect(login()).await.unwrap().close().await;
+    user.set_shell("/usr/sbin/nologin").unwrap();
+    let error = connect(login()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { detail, .. } if detail.contains("not available")),
+        "{error:?}"
+    );
+}

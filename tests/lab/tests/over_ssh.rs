@@ -82,6 +82,9 @@ fn a_login_with_user_and_password_recovers_and_shows_the_password_to_nobody() ->
     lab::tools::run(std::process::Command::new("chown").arg(&user.name).arg(job.dir().join("ds_info")))?;
     job.set("recovery-job-server", "work-dir", work.to_string_lossy());
 
+    // The store logs in to the job server with the password as well.
+    job.set("misc", "transfer-method", "scp").set("misc", "accept-new-host-keys", "1");
+
     let point = store.truth.points.last().context("no backup")?;
     job.to_backup(&point.backup);
     let seen = lab::recovery::watch_arguments(&[password, lab::workload::PASSWORD]);
@@ -105,6 +108,23 @@ fn a_wrong_ssh_password_is_refused_by_host_and_user() -> Result<()> {
     job.to_backup(&store.truth.points[0].backup);
     let outcome = job.refuse(4, &["127.0.0.1"])?;
     assert!(!outcome.stderr.contains("certainly wrong"));
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn stock_tools_move_a_backup_server_by_server_too() -> Result<()> {
+    for store in [Store::masters()?, Store::encrypted()?] {
+        let last = store.truth.points.last().context("no backup")?;
+        let mut job = Job::new(&store)?;
+        job.set("misc", "transfer-method", "relay").with_stock_tools()?;
+        job.recovers_point(&store.truth, last)?;
+        let journal = std::fs::read_to_string(job.work_dir().join("journal.jsonl"))?;
+        for server in store.truth.points[0].groups.keys() {
+            let of_server = |line: &&str| line.contains(server.as_str()) && line.contains("\"unpack ");
+            assert!(journal.lines().any(|line| of_server(&line)), "{server}:\n{journal}");
+        }
+    }
     Ok(())
 }
 

@@ -139,6 +139,14 @@ fn unknown_keys_and_sections_are_warnings_that_name_the_nearest() {
 }
 
 #[test]
+fn transfers_are_compressed_only_when_asked_to() {
+    let of = |line: &str| parse(&format!("{MINIMAL}{line}\n"));
+    assert_eq!(of("").unwrap().misc.transfer_compress, Compression::None);
+    assert_eq!(of("transfer-compress = ZSTD").unwrap().misc.transfer_compress, Compression::Zstd);
+    assert!(of("transfer-compress = gzip").unwrap_err().to_string().contains("none, zstd"));
+}
+
+#[test]
 fn sizes_count_as_mysql_does() {
     assert_eq!(parse_size("200M"), Some(200 << 20));
     assert_eq!(parse_size("3g"), Some(3 << 30));

@@ -16,11 +16,15 @@ use tokio::sync::mpsc;
 
 use crate::script::Event;
 
-/// What the script says when it is ready; whatever a login shell prints before it is passed over.
+/// What the script says when it is ready. Whatever a login shell prints before it would stand in the output of every
+/// program, so such a shell is refused.
 const READY: &str = "@dbrecover-supervisor";
 
 /// How often this side sends a sign of life.
 const BEAT: Duration = Duration::from_secs(15);
+
+/// How much of what a login shell prints is shown, in bytes.
+const NOISE: usize = 200;
 
 /// The longest line that is accepted from the far side, in bytes.
 const MAX_LINE: usize = 64 * 1024;
@@ -74,18 +78,34 @@ impl Supervisor {
         stdin.write_all(SCRIPT.as_bytes()).await.map_err(|e| e.to_string())?;
         stdin.write_all(b"\n").await.map_err(|e| e.to_string())?;
         let mut lines = Lines { stream: BufReader::new(stdout), line: Vec::new() };
+        let mut noise = String::new();
         let first = async {
             while let Some(line) = lines.next().await {
-                if let Some(dir) = line.strip_prefix(READY) {
-                    return Some(dir.trim().to_owned());
+                if let Some(at) = line.find(READY) {
+                    noise.push_str(&line[..at]);
+                    return Some(line[at + READY.len()..].trim().to_owned());
+                }
+                if noise.len() < NOISE {
+                    noise.push_str(&line);
+                    noise.push('\n');
                 }
             }
             None
         };
         let dir = match tokio::time::timeout(patience, first).await {
-            Ok(Some(dir)) => dir,
+            Ok(Some(dir)) if noise.is_empty() => dir,
+            Ok(Some(_)) => {
+                return Err(format!(
+                    "its login shell writes {:?} into the output of every program; let it do so only at a terminal, \
+                     as `[ -t 1 ] && …` in its .bashrc does",
+                    noise.trim()
+                ));
+            }
             Ok(None) => {
-                return Err("its shell ended at once; /bin/sh, mktemp and mkfifo are needed there".to_owned());
+                return Err(format!(
+                    "its shell ended at once: {:?}; /bin/sh, mktemp, mkfifo and room in its /tmp are needed there",
+                    noise.trim()
+                ));
             }
             Err(_) => return Err(format!("its shell said nothing for {} s", patience.as_secs())),
         };

@@ -39,31 +39,35 @@ pub(super) const BOTH: &str = r#"both() { command -v perl >/dev/null 2>&1 || exe
 open(my $t, ">&=", 3) or exit 1; while (my $n = sysread(STDIN, my $b, 262144)) { for my $f (*STDOUT, $t) {
 my $o = 0; while ($o < $n) { my $w = syswrite($f, $b, $n - $o, $o); defined $w or exit 1; $o += $w } } }'; }; "#;
 
-/// Both copies are read: one by `cksum`, one as the stage's own stdout. No temporary file is needed.
-const SCRIPT: &str = r#"{ both | cksum | sed "s/^/$1 /" >&2; } 3>&1"#;
+/// Both copies of stdin are read: one by `cksum`, one as the stage's own stdout (fd 5). Checksum (`$c $n`) and the status of
+/// what copies (`$b`) come through fd 4, in whatever order. No temporary file is needed.
+const SUM: &str = r#"exec 5>&1
+sum() { { (both 4>&- 5>&-); echo "b $?" >&4; } 3>&5 | cksum 5>&-; }
+told() { p=0 b= c= n=; while read -r k v; do case $k in p) p=$v ;; b) b=$v ;; *) c=$k n=$v ;; esac; done <<END
+$1
+END
+[ "$p" = 0 ] || exit "$p"; [ "$b" = 0 ] || exit "${b:-125}"; [ "$n" ] || exit 125; }; "#;
+
+/// A digest is told only of what was copied to its end.
+const STAGE: &str = r#"r=$(sum 4>&1); told "$r"; echo "$1 $c $n" >&2"#;
+
+/// Runs the program in its arguments and seals what it writes, unless it failed.
+const SEAL: &str = r#"m=$1; shift; printf '%s\n' 'DBRsealed1 none'
+r=$({ { "$@" 4>&- 5>&-; echo "p $?" >&4; } | sum; } 4>&1); told "$r"
+printf '@sealed %010d %020d\n' "$c" "$n" && echo "$m $c $n" >&2"#;
 
 /// The longest stderr line and the most lines that are kept.
 const LINE: u64 = 1024;
 const LINES: usize = 10;
 
-/// Runs the program in its arguments and seals what it writes, unless it failed. Both copies are read here too: one by
-/// `cksum`, one as the stage's own stdout (fd 5). Statuses and checksum come through fd 4, in whatever order.
-const SEAL: &str = r#"m=$1; shift; exec 5>&1; printf '%s\n' 'DBRsealed1 none'
-r=$({ { "$@" 4>&- 5>&-; echo "p $?" >&4; } | { (both 4>&- 5>&-); echo "b $?" >&4; } 3>&5 | cksum 5>&-; } 4>&1)
-p= b= c= n=; while read -r k v; do case $k in p) p=$v ;; b) b=$v ;; *) c=$k n=$v ;; esac; done <<END
-$r
-END
-[ "${p:-125}" = 0 ] || exit "${p:-125}"; [ "$b" = 0 ] || exit 141
-printf '@sealed %010d %020d\n' "$c" "$n" && echo "$m $c $n" >&2"#;
-
-/// A stage that passes its stdin on and tells its digest on stderr. It needs `tee` or `perl`, `cksum` and `sed`.
+/// A stage that passes its stdin on and tells its digest on stderr. It needs `tee` or `perl`, and `cksum`.
 pub(super) fn stage(host: &Host) -> Command {
-    host.command("sh").arg("-c").arg(format!("{BOTH}{SCRIPT}")).args(["sh", MARK])
+    host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{STAGE}")).args(["sh", MARK])
 }
 
 /// `sender` within a stage that seals what it writes and tells its digest on stderr. It needs what [`stage`] needs.
 pub(super) fn sealing(host: &Host, sender: &Command) -> Command {
-    let stage = host.command("sh").arg("-c").arg(format!("{BOTH}{SEAL}")).args(["sh", MARK]);
+    let stage = host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{SEAL}")).args(["sh", MARK]);
     stage.wrapping(sender)
 }
 
@@ -112,4 +116,39 @@ pub(super) fn parse(text: &str) -> Option<Digest> {
     let mut words = text.split_ascii_whitespace();
     let crc = words.next()?.parse().ok()?;
     Some(Digest { crc, bytes: words.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Output};
+
+    /// Runs a stage's script in a PATH with these tools only.
+    fn with_tools(tools: &[&str], script: &str, arguments: &[&str]) -> Output {
+        let dir = tempfile::tempdir().unwrap();
+        for tool in tools {
+            std::os::unix::fs::symlink(format!("/usr/bin/{tool}"), dir.path().join(tool)).unwrap();
+        }
+        let script = format!("{}{}{script}", super::BOTH, super::SUM);
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script).args(["sh", super::MARK]).args(arguments).env("PATH", dir.path());
+        command.stdin(std::fs::File::open("/etc/passwd").unwrap()).output().unwrap()
+    }
+
+    #[test]
+    fn stage_without_its_tools_tells_no_digest_and_seals_nothing() {
+        let file = std::fs::read("/etc/passwd").unwrap();
+        for tools in [&["cksum", "tee"][..], &["cksum", "perl"]] {
+            let output = with_tools(tools, super::STAGE, &[]);
+            assert_eq!(output.stdout, file, "{tools:?}");
+            let digest = super::hear(&output.stderr).digest.unwrap();
+            assert_eq!(digest.bytes, file.len() as u64, "{tools:?}");
+        }
+        for tools in [&["cksum"][..], &["tee"]] {
+            let output = with_tools(tools, super::STAGE, &[]);
+            assert_eq!(super::hear(&output.stderr).digest, None, "{tools:?}");
+            let output = with_tools(&[tools, &["cat"]].concat(), super::SEAL, &["cat", "/etc/passwd"]);
+            assert!(!output.stdout.windows(7).any(|bytes| bytes == b"@sealed"), "{tools:?}");
+            assert!(!output.status.success(), "{tools:?}");
+        }
+    }
 }

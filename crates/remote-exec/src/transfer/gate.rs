@@ -12,9 +12,6 @@ use super::ends::{Ends, ended, failed};
 use super::{Failure, failure, seal};
 use crate::{Child, Command, Output, Status};
 
-/// How often the receiving side is looked at while something is waited for.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// How often it is asked how much has arrived.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -23,6 +20,12 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// What the log says when the receiver was started in the place of what listened.
 const STARTED: &str = "execvp'ing";
+
+/// What the log says when a connection can be made.
+const LISTENS: &str = "listening on";
+
+/// Waits for a line in the file `$1` that is like `$2`, up to five seconds; what the file holds then.
+const UNTIL: &str = r#"n=0; until grep -Eqs -e "$2" -- "$1" || [ $n -ge 100 ]; do sleep 0.05; n=$((n+1)); done; head -c 100000 -- "$1" 2>/dev/null"#;
 
 /// What a socat says that has found its port taken.
 const TAKEN: &str = "Address already in use";
@@ -101,11 +104,11 @@ impl<'a> Listener<'a> {
     pub(super) async fn listening(&mut self) -> Result<bool, Failure> {
         let end = tokio::time::Instant::now() + ANSWER;
         loop {
-            let log = self.read(&self.log).await.unwrap_or_default();
+            let log = self.until(&self.log, &format!("{LISTENS}|{TAKEN}")).await.unwrap_or_default();
             if log.contains(TAKEN) {
                 return Ok(false);
             }
-            if log.contains("listening on") {
+            if log.contains(LISTENS) {
                 return Ok(true);
             }
             if self.ended.0.is_finished() {
@@ -119,14 +122,32 @@ impl<'a> Listener<'a> {
                     self.log.display()
                 )));
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Sends a sealed stream through `stages`, the first of which is the sender.
+    /// What a file there holds, as soon as it has a line like this, or after a few seconds in any case.
+    async fn until(&self, path: &Path, line: &str) -> Option<String> {
+        let look = self.ends.to.command("sh").args(["-c", UNTIL, "sh"]).arg(path).arg(line);
+        let output = look.timeout(ANSWER).output().await.ok()?;
+        String::from_utf8(output.stdout).ok()
+    }
+
+    /// Sends a sealed stream through `stages`, the first of which is the sender, or a socat that becomes it.
     pub(super) async fn receive_sealed(&mut self, stages: Vec<Command>) -> Result<Digest, Failure> {
         let ends = self.ends;
-        let sending = async { ended(ends.from.pipeline(stages).spawn().await.map_err(failure)?).await };
+        let sending = async {
+            let mut output = ended(ends.from.pipeline(stages).spawn().await.map_err(failure)?).await?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let (socat, own): (Vec<&str>, Vec<&str>) =
+                said.lines().partition(|line| line.contains(" socat["));
+            // What a socat ends with that found nobody to connect to is not the sender's status.
+            if !output.status.success() && !socat.is_empty() && !socat.iter().any(|l| l.contains(STARTED)) {
+                let last = socat.last().copied().unwrap_or_default();
+                return Err(Failure::stream(format!("the sending side got no connection: {last}")));
+            }
+            output.stderr = own.join("\n").into_bytes();
+            Ok(output)
+        };
         let digest = ends.meet(sending, self.became()).await;
         if digest.is_err() {
             // Whatever still waits there for a connection is not waited for.
@@ -209,7 +230,7 @@ impl<'a> Listener<'a> {
         let end = tokio::time::Instant::now() + ANSWER;
         let sum = beside(&self.log, ".sum");
         loop {
-            if let Some(digest) = self.read(&sum).await.as_deref().and_then(digest::parse) {
+            if let Some(digest) = self.until(&sum, ".").await.as_deref().and_then(digest::parse) {
                 return Ok(digest);
             }
             if self.ended.0.is_finished() {
@@ -219,7 +240,6 @@ impl<'a> Listener<'a> {
             if tokio::time::Instant::now() > end {
                 return Err(Failure::stream("the receiving side does not see the end of the stream"));
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -243,9 +263,7 @@ impl<'a> Listener<'a> {
     /// Ends what still runs and removes what is not the log.
     pub(super) async fn tidy(&mut self) {
         self.ended.0.abort();
-        let files = self.ends.to.files();
-        for ending in [".sum", ".go", ".new", ".tee", ".pid", ".in"] {
-            let _ = files.remove_file(beside(&self.log, ending)).await;
-        }
+        let beside = [".sum", ".go", ".new", ".tee", ".pid", ".in"].map(|ending| beside(&self.log, ending));
+        let _ = self.ends.to.command("rm").args(["-f", "--"]).args(beside).output().await;
     }
 }

@@ -30,6 +30,9 @@ pub struct Socat {
     pub log_dir: PathBuf,
 }
 
+/// Makes the directory of today's logs below `$1` and tells its name.
+const LOG_DIR: &str = r#"d=$(date +%Y%m%d) && mkdir -p -- "$1/$d" && echo "$d""#;
+
 /// How long the receiving socat waits for a connection.
 const ACCEPT: Duration = Duration::from_secs(60);
 
@@ -75,9 +78,9 @@ pub(super) async fn run(
     if let Some(from) = &socat.from {
         plain(from)?;
     }
-    let day = to.command("date").arg("+%Y%m%d").run().await.map_err(failure)?.text();
-    let dir = socat.log_dir.join(day);
-    to.files().create_dir_all(&dir).await.map_err(failure)?;
+    let made =
+        to.command("sh").args(["-c", LOG_DIR, "sh"]).arg(&socat.log_dir).run().await.map_err(failure)?;
+    let dir = socat.log_dir.join(made.text());
     let mut port = socat.port;
     for attempt in 0..socat.retries.max(1) {
         let log = dir.join(format!("{port}_{attempt}_{}", unique()));
@@ -97,12 +100,15 @@ pub(super) async fn run(
                     Check::Stages => listener.receive(last, progress).await,
                     Check::SealingStage => listener.receive_sealed(vec![ends.sender.clone(), last]).await,
                     Check::Sealed => {
-                        let socat = ends.from.command("socat").arg(connection(socat, port));
+                        let socat =
+                            ends.from.command("socat").args(["-d", "-d"]).arg(connection(socat, port));
                         let sender = becoming(socat, ends.sender, " </dev/null 3>&-")?;
                         listener.receive_sealed(vec![sender]).await
                     }
                 };
-                listener.tidy().await;
+                if check == Check::Stages {
+                    listener.tidy().await;
+                }
                 return result;
             }
             false => match port.checked_add(10) {

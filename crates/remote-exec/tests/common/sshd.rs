@@ -153,6 +153,18 @@ impl TemporaryUser {
     }
 }
 
+impl TemporaryUser {
+    /// Gives the user another login shell.
+    pub fn set_shell(&self, shell: &str) -> io::Result<()> {
+        run(Command::new("usermod").args(["-s", shell]).arg(&self.name))
+    }
+
+    /// The user's home directory.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+}
+
 impl Drop for TemporaryUser {
     fn drop(&mut self) {
         let _ = Command::new("userdel").arg(&self.name).stderr(Stdio::null()).status();

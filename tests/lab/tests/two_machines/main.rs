@@ -7,7 +7,7 @@ mod broker;
 mod faults;
 mod ways;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::Store;
 use lab::machines::Family;
 use ways::{Connect, Wired};
@@ -15,7 +15,11 @@ use ways::{Connect, Wired};
 /// A recovery of the store by this method and transfer is right.
 fn comes_back(store: Store, connect: Connect, transfer: &str) -> Result<()> {
     let Some(mut wired) = Wired::start(store, connect, transfer, Family::Four)? else { return Ok(()) };
-    wired.recovers().map(drop)
+    let seen = wired.watch_arguments();
+    wired.recovers()?;
+    let seen = seen.finish();
+    ensure!(seen.is_empty(), "passwords in the arguments of {seen:?}");
+    Ok(())
 }
 
 #[test]

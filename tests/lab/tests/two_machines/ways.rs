@@ -3,6 +3,10 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lab::Store;
@@ -10,6 +14,7 @@ use lab::machine::Machine;
 use lab::machines::{Family, Machines, address};
 use lab::recovery::{Job, Outcome, dbrecover};
 use lab::sshd::Sshd;
+use lab::workload::PASSWORD;
 
 use crate::broker::{Broker, Peer};
 
@@ -151,6 +156,30 @@ impl Wired {
         Ok(())
     }
 
+    /// Looks for the passwords of the cluster and of its backups in the arguments of everything that runs on the machines.
+    pub(crate) fn watch_arguments(&self) -> Watch {
+        let machines = [&self.machines.control, &self.machines.store, &self.machines.job].map(Arc::clone);
+        let password = self.store.truth.password.clone();
+        let secrets: Vec<_> = std::iter::once(PASSWORD.to_owned()).chain(password).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !stopped.load(Ordering::SeqCst) {
+                for (_, arguments) in
+                    machines.iter().flat_map(|machine| machine.processes().unwrap_or_default())
+                {
+                    if secrets.iter().any(|secret| arguments.contains(secret.as_str())) {
+                        seen.push(arguments);
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            seen
+        });
+        Watch { stop, thread }
+    }
+
     /// Recovers to the last backup, compares with the truth, and finds nothing left on any machine.
     pub(crate) fn recovers(&mut self) -> Result<Outcome> {
         self.aim()?;
@@ -196,6 +225,20 @@ impl Wired {
         let report: serde_json::Value = serde_json::from_slice(&report)?;
         let unpacked = report["unpacked"].as_array().context("a report has what was unpacked")?;
         Ok(unpacked.iter().filter_map(|one| one["retries"].as_u64()).sum())
+    }
+}
+
+/// See [`Wired::watch_arguments`].
+pub(crate) struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Watch {
+    /// Ends it; the arguments that held a password.
+    pub(crate) fn finish(self) -> Vec<String> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap_or_else(|_| vec!["the watch failed".to_owned()])
     }
 }
 
