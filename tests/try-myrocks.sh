@@ -13,6 +13,7 @@ tests/setup.sh 60-myrocks
 say "building"
 cargo build --quiet -p dbrecover --bin myrocks-hotbackup
 hot=${CARGO_TARGET_DIR:-$PWD/target}/debug/myrocks-hotbackup
+tests=crates/cli/tests/myrocks_hotbackup
 
 temp=$(mktemp -d "${TMPDIR:-/tmp}/myrocks-try.XXXXXX")
 servers=() writer=
@@ -42,23 +43,7 @@ say "a server with a bank: every transfer moves money between two of a hundred a
 mariadb-install-db --no-defaults --user="$(id -un)" --auth-root-authentication-method=normal --skip-test-db \
     --datadir="$temp/data" >"$temp/install.log" 2>&1 || { cat "$temp/install.log" >&2; die "mariadb-install-db failed"; }
 start "$temp/data" "$temp/s"
-sql "$temp/s" "CREATE DATABASE bank; USE bank;
-    CREATE TABLE account (id INT PRIMARY KEY, amount BIGINT NOT NULL) ENGINE=ROCKSDB;
-    INSERT INTO account SELECT seq, 1000 FROM seq_1_to_100;
-    CREATE TABLE log (id BIGINT AUTO_INCREMENT PRIMARY KEY, source INT, target INT, amount INT) ENGINE=ROCKSDB;
-    DELIMITER //
-    CREATE PROCEDURE trade() BEGIN
-      DECLARE f, t, n INT;
-      LOOP
-        SET f = 1 + FLOOR(RAND() * 100), t = 1 + FLOOR(RAND() * 100), n = FLOOR(RAND() * 50);
-        START TRANSACTION;
-        UPDATE account SET amount = amount - n WHERE id = LEAST(f, t);
-        UPDATE account SET amount = amount + n WHERE id = GREATEST(f, t);
-        INSERT INTO log (source, target, amount) VALUES (f, t, n);
-        COMMIT;
-      END LOOP;
-    END //
-    DELIMITER ;"
+sql "$temp/s" "$(cat "$tests/bank.sql")"
 mariadb --no-defaults -uroot -S "$temp/s" bank -e 'CALL trade()' >/dev/null 2>&1 &
 writer=$!
 sleep 2
@@ -85,9 +70,6 @@ rows=$(sql "$temp/r" "SELECT COUNT(*) FROM bank.log")
 money=$(sql "$temp/r" "SELECT SUM(amount) FROM bank.account")
 echo "the restored bank has $rows transfers in its log and $money in its accounts"
 [ "$money" = 100000 ] && [ "$rows" -gt 0 ] || die "that is not what it should be: 100000"
-wrong=$(sql "$temp/r" "SELECT COUNT(*) FROM bank.account LEFT JOIN (SELECT id, SUM(n) AS n FROM (
-    SELECT LEAST(source, target) AS id, -amount AS n FROM bank.log UNION ALL
-    SELECT GREATEST(source, target), amount FROM bank.log) moves GROUP BY id) net USING (id)
-    WHERE account.amount <> 1000 + COALESCE(n, 0)")
+wrong=$(sql "$temp/r" "$(cat "$tests/bank-disagrees.sql")")
 [ "$wrong" = 0 ] || die "$wrong accounts do not agree with the log"
 say "every account agrees with the log of transfers: done"

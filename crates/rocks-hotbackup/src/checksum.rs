@@ -61,11 +61,21 @@ pub(crate) enum Hasher {
 }
 
 impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Adds bytes. With a CRC-32 that somebody else wants of them too, that one is computed, and what is added to a
+    /// checksum of the same kind has to be [`combined`](Hasher::combine) afterwards: no byte is summed twice.
+    pub(crate) fn update(&mut self, bytes: &[u8], crc: Option<&mut crc32fast::Hasher>) {
+        let summed = crc.map(|crc| crc.update(bytes)).is_some();
         match self {
-            Hasher::Crc32(hasher) => hasher.update(bytes),
+            Hasher::Crc32(hasher) if !summed => hasher.update(bytes),
             Hasher::Sha256(hasher) => hasher.update(bytes),
-            Hasher::None => {}
+            Hasher::Crc32(_) | Hasher::None => {}
+        }
+    }
+
+    /// Adds the bytes that `crc` has seen instead of this; nothing if there were none.
+    pub(crate) fn combine(&mut self, crc: &crc32fast::Hasher) {
+        if let Hasher::Crc32(hasher) = self {
+            hasher.combine(crc);
         }
     }
 
@@ -98,8 +108,10 @@ mod tests {
             (Checksum::Sha256, "sha256:15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
         ] {
             let mut hasher = kind.hasher();
-            hasher.update(b"1234");
-            hasher.update(b"56789");
+            hasher.update(b"1234", None);
+            let mut crc = crc32fast::Hasher::new();
+            hasher.update(b"56789", Some(&mut crc));
+            hasher.combine(&crc);
             let sum = hasher.finish();
             assert_eq!(sum.as_str(), Some(expected));
             assert_eq!(sum.kind(), kind);

@@ -6,9 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::checksum::{Checksum, Hasher, Sum};
 use crate::direct::DirectReader;
 use crate::limit::Limiter;
+use crate::sink::descriptor;
 use crate::{Error, Stop};
 
 /// Bytes that are read at once. Small enough to stay in the processor's second cache between the read, the checksum
@@ -79,6 +82,33 @@ enum Source<'a> {
     Bytes(&'a [u8]),
 }
 
+impl Source<'_> {
+    /// The next bytes, as many as the source gives at once; empty at its end.
+    fn read<'b>(&'b mut self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        match self {
+            Source::File(file) | Source::Unchanging(file) => loop {
+                match file.read(buffer) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    read => return read.map(|n| &buffer[..n]),
+                }
+            },
+            Source::Direct(reader) => reader.next(),
+            Source::Bytes(bytes) => {
+                let (now, later) = bytes.split_at(buffer.len().min(bytes.len()));
+                *bytes = later;
+                Ok(now)
+            }
+        }
+    }
+}
+
+/// Bytes that were looked at and are still to be moved.
+pub(crate) struct Ahead {
+    pub(crate) len: usize,
+    /// Their CRC-32, if it was asked for.
+    pub(crate) crc32: u32,
+}
+
 /// The bytes of one file: exactly as many as its member says.
 ///
 /// Reading it computes the checksum, keeps to the rate limit and notices a stop. A sink must take all of it.
@@ -110,38 +140,42 @@ impl Content<'_> {
         self.len == 0
     }
 
+    /// If all of it was taken.
+    pub(crate) fn is_read(&self) -> bool {
+        self.left == 0
+    }
+
     /// The next bytes, at most 1 MiB, or `None` at the end.
     ///
     /// # Errors
     ///
     /// [`Error::Shrunk`], [`Error::Stopped`], or the error of reading the file.
     pub fn next_bytes(&mut self) -> Result<Option<&[u8]>, Error> {
+        Ok(self.next(false)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same with the CRC-32 of these bytes.
+    pub(crate) fn next_summed(&mut self) -> Result<Option<(&[u8], u32)>, Error> {
+        self.next(true)
+    }
+
+    fn next(&mut self, summed: bool) -> Result<Option<(&[u8], u32)>, Error> {
         self.stop.check()?;
         if self.left == 0 {
             return Ok(None);
         }
-        let failed = Error::io("read", &self.path);
         let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(self.buffer.len());
-        let bytes: &[u8] = match &mut self.source {
-            Source::File(file) | Source::Unchanging(file) => {
-                let n = read_some(file, &mut self.buffer[..want]).map_err(failed)?;
-                &self.buffer[..n]
-            }
-            Source::Direct(reader) => reader.next().map_err(failed)?,
-            Source::Bytes(bytes) => {
-                let (now, later) = bytes.split_at(want.min(bytes.len()));
-                *bytes = later;
-                now
-            }
-        };
+        let bytes = self.source.read(&mut self.buffer[..want]).map_err(Error::io("read", &self.path))?;
         if bytes.is_empty() {
             let actual = self.len - self.left;
             return Err(Error::Shrunk { path: self.path.clone(), expected: self.len, actual });
         }
-        self.hasher.update(bytes);
+        let mut crc = crc32fast::Hasher::new();
+        self.hasher.update(bytes, summed.then_some(&mut crc));
+        self.hasher.combine(&crc);
         self.left -= bytes.len() as u64;
         self.limiter.take(bytes.len() as u64, self.stop)?;
-        Ok(Some(bytes))
+        Ok(Some((bytes, crc.finalize())))
     }
 
     /// Writes all bytes to `out`.
@@ -166,43 +200,83 @@ impl Content<'_> {
     ///
     /// As for [`copy_to`](Content::copy_to).
     pub fn move_to(&mut self, out: BorrowedFd<'_>) -> Result<bool, Error> {
-        let summed = !matches!(self.hasher, Hasher::None);
-        let file = match &self.source {
-            Source::File(file) if !summed => file,
-            Source::Unchanging(file) => file,
-            _ => return Ok(false),
-        };
-        let mut first = true;
+        let most = if matches!(self.hasher, Hasher::None) { MOVE } else { BUFFER };
         while self.left > 0 {
-            self.stop.check()?;
-            let mut want = usize::try_from(self.left).unwrap_or(usize::MAX).min(MOVE);
-            if summed {
-                want = want.min(self.buffer.len());
-                let at = self.len - self.left;
-                let read = file.read_at(&mut self.buffer[..want], at).map_err(Error::io("read", &self.path));
-                want = read?;
-            }
-            let moved = if want == 0 { Ok(0) } else { rustix::fs::sendfile(out, file.as_fd(), None, want) };
-            match moved {
-                Ok(0) => {
-                    let actual = self.len - self.left;
-                    return Err(Error::Shrunk { path: self.path.clone(), expected: self.len, actual });
-                }
-                Ok(n) => {
-                    if summed {
-                        self.hasher.update(&self.buffer[..n]);
-                    }
-                    self.left -= n as u64;
-                    self.limiter.take(n as u64, self.stop)?;
-                }
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-                // The kernel cannot do it between these two; nothing was moved.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if first => return Ok(false),
-                Err(e) => return Err(Error::output(self.len - self.left, e.into())),
-            }
-            first = false;
+            let Some(ahead) = self.look_ahead(most, false)? else { return Ok(false) };
+            self.move_ahead(&ahead, out)?;
         }
         Ok(self.len > 0)
+    }
+
+    /// Looks at the next bytes, at most `most`, for their checksums, and leaves them to be moved. `None` if they
+    /// cannot be: they are no file's, or the file could be another when it is read again.
+    pub(crate) fn look_ahead(&mut self, most: usize, summed: bool) -> Result<Option<Ahead>, Error> {
+        let seen = summed || !matches!(self.hasher, Hasher::None);
+        let file = match &self.source {
+            Source::File(file) if !seen => file,
+            Source::Unchanging(file) => file,
+            _ => return Ok(None),
+        };
+        self.stop.check()?;
+        let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
+        let mut crc = crc32fast::Hasher::new();
+        let (start, mut done) = (self.len - self.left, 0);
+        while seen && done < len {
+            let want = (len - done).min(self.buffer.len());
+            let at = start + done as u64;
+            match file.read_at(&mut self.buffer[..want], at).map_err(Error::io("read", &self.path))? {
+                0 => return Err(Error::Shrunk { path: self.path.clone(), expected: self.len, actual: at }),
+                n => {
+                    self.hasher.update(&self.buffer[..n], summed.then_some(&mut crc));
+                    done += n;
+                }
+            }
+        }
+        self.hasher.combine(&crc);
+        Ok(Some(Ahead { len, crc32: crc.finalize() }))
+    }
+
+    /// Moves what was looked at.
+    pub(crate) fn move_ahead(&mut self, ahead: &Ahead, out: BorrowedFd<'_>) -> Result<(), Error> {
+        let (Source::File(file) | Source::Unchanging(file)) = &self.source else { return Ok(()) };
+        let mut at = self.len - self.left;
+        let end = at + ahead.len as u64;
+        while at < end {
+            let before = at;
+            let want = (end - at) as usize;
+            match rustix::fs::sendfile(out, file.as_fd(), Some(&mut at), want) {
+                Ok(0) => {
+                    return Err(Error::Shrunk { path: self.path.clone(), expected: self.len, actual: at });
+                }
+                Ok(_) => {}
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    descriptor::wait_writable(out).map_err(|e| Error::output(at, e))?;
+                }
+                // The kernel cannot do it between these two.
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    let want = want.min(self.buffer.len());
+                    let read = file.read_at(&mut self.buffer[..want], at);
+                    let n = read.map_err(Error::io("read", &self.path))?;
+                    let mut left = &self.buffer[..n];
+                    while !left.is_empty() {
+                        let n = descriptor::write(out, left).map_err(|e| Error::output(at, e))?;
+                        (left, at) = (&left[n..], at + n as u64);
+                    }
+                    if n == 0 {
+                        return Err(Error::Shrunk {
+                            path: self.path.clone(),
+                            expected: self.len,
+                            actual: at,
+                        });
+                    }
+                }
+                Err(e) => return Err(Error::output(at, e.into())),
+            }
+            self.left -= at - before;
+            self.limiter.take(at - before, self.stop)?;
+        }
+        Ok(())
     }
 
     /// The checksum, once all bytes were read.
@@ -217,14 +291,5 @@ impl Content<'_> {
             return Err(Error::Output { written: self.len - self.left, source });
         }
         Ok(self.hasher.finish())
-    }
-}
-
-fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match file.read(buffer) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
     }
 }

@@ -4,72 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::accounts;
-use crate::names::{self, Kind, text};
-use crate::sink::output::{suffixed, sync_parent};
+use crate::names::{self, Kind};
+use crate::owner::Owner;
+use crate::sink::partial::{suffixed, sync_parent};
+use crate::targets::Targets;
 use crate::{Error, Stop};
 
 /// The note in a backup whose move-back was begun. It goes when the move-back is done.
 pub const NOTE: &str = ".myrocks-hotbackup-move-back";
-
-/// Where the three parts of a backup go.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Targets {
-    /// The server's data directory.
-    #[serde(with = "text")]
-    pub datadir: PathBuf,
-    /// RocksDB's data directory; it may lie in the server's.
-    #[serde(with = "text")]
-    pub rocksdb_datadir: PathBuf,
-    /// RocksDB's directory for write-ahead logs; often the same as its data directory.
-    #[serde(with = "text")]
-    pub rocksdb_waldir: PathBuf,
-}
-
-/// Who owns the files afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// The user's number.
-    pub uid: u32,
-    /// The group's number.
-    pub gid: u32,
-}
-
-impl Owner {
-    /// Reads `USER`, `USER:GROUP`, `USER:` or numbers of both. Without a group it is the user's own.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] if there is no such user or group.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let (user, group) = match text.split_once(':') {
-            Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
-            None => (text, None),
-        };
-        let unknown =
-            |what: &str, name: &str| Error::Usage(format!("there is no {what} {name:?} on this machine"));
-        let (uid, own) = match accounts::find_user(user) {
-            Some((uid, gid)) => (uid, gid),
-            None => {
-                let uid = user.parse().map_err(|_| unknown("user", user))?;
-                (uid, uid)
-            }
-        };
-        let gid = match group {
-            None => own,
-            Some(name) => match accounts::find_group(name) {
-                Some(gid) => gid,
-                None => name.parse().map_err(|_| unknown("group", name))?,
-            },
-        };
-        Ok(Self { uid, gid })
-    }
-}
 
 /// What a move-back moved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -99,7 +46,7 @@ pub fn move_back(
     stop: &Stop,
 ) -> Result<Moved, Error> {
     let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
-    let targets = absolute(targets)?;
+    let targets = targets.absolute()?;
     let resumed = begin(&backup, &targets)?;
     let mut moved = Moved { resumed, ..Moved::default() };
     for dir in targets.all() {
@@ -125,26 +72,6 @@ pub fn move_back(
     Ok(moved)
 }
 
-impl Targets {
-    /// The distinct directories, outer ones first.
-    fn all(&self) -> Vec<&Path> {
-        let mut all =
-            vec![self.datadir.as_path(), self.rocksdb_datadir.as_path(), self.rocksdb_waldir.as_path()];
-        all.sort();
-        all.dedup();
-        all
-    }
-}
-
-fn absolute(targets: &Targets) -> Result<Targets, Error> {
-    let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
-    Ok(Targets {
-        datadir: absolute(&targets.datadir)?,
-        rocksdb_datadir: absolute(&targets.rocksdb_datadir)?,
-        rocksdb_waldir: absolute(&targets.rocksdb_waldir)?,
-    })
-}
-
 /// Checks that the move can be made and notes that it has begun; `true` if it had before.
 fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
     let note = backup.join(NOTE);
@@ -168,7 +95,7 @@ fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
             )));
         }
     }
-    check_empty(targets)?;
+    targets.check_empty()?;
     let partial = suffixed(&note, ".partial");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&partial)?;
@@ -179,29 +106,6 @@ fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
     };
     write().map_err(Error::io("write", &note))?;
     Ok(false)
-}
-
-/// Every target must be empty or absent.
-pub(crate) fn check_empty(targets: &Targets) -> Result<(), Error> {
-    let targets = absolute(targets)?;
-    let all = targets.all();
-    for dir in &all {
-        let entries = match std::fs::read_dir(dir) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            other => other.map_err(Error::io("list", *dir))?,
-        };
-        for entry in entries {
-            let name = entry.map_err(Error::io("list", *dir))?.file_name();
-            // A target in a target, empty as well, is no obstacle.
-            if !all.iter().any(|other| other.starts_with(dir.join(&name))) {
-                return Err(Error::NotEmpty {
-                    dir: (*dir).to_owned(),
-                    entry: name.to_string_lossy().into_owned(),
-                });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Makes a directory with its parents, as a server wants it: its own.
@@ -337,6 +241,7 @@ fn give_all(path: &Path, meta: &std::fs::Metadata, owner: Option<Owner>) -> Resu
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
     fn backup(dir: &Path) {
         std::fs::create_dir_all(dir.join("db")).unwrap();

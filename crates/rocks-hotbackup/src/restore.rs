@@ -9,10 +9,12 @@ use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::manifest::{self, BinlogAt, Manifest};
-use crate::move_back::{self, Moved, Owner, Targets};
-use crate::sink::output::suffixed;
+use crate::move_back::{self, Moved};
+use crate::owner::Owner;
+use crate::sink::partial::suffixed;
+use crate::targets::Targets;
 use crate::verify::{self, Verified};
-use crate::{Error, LeftOut, Stop, unpack};
+use crate::{Error, LeftOut, Stop, encoded, unpack};
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]
@@ -65,7 +67,7 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     if let Some(moved) = resume(request, stop)? {
         return Ok(moved);
     }
-    move_back::check_empty(&request.targets)?;
+    request.targets.check_empty()?;
     let staging = Staging::make(request)?;
     let mut parts = Vec::new();
     for (number, from) in request.from.iter().enumerate() {
@@ -296,7 +298,7 @@ fn copy_encoded(source: &Path, target: &Path, password: Option<&SecretString>) -
             }
         }
         if path.is_file() {
-            let (mut reader, _) = verify::decoded(&path, &path, password)?;
+            let (mut reader, _) = encoded::decoded(&path, &path, password)?;
             return copy_file(&path, target, &mut reader);
         }
     }

@@ -229,6 +229,47 @@ impl<W: Write> FileWriter<W> {
         Ok(())
     }
 
+    /// Writes one chunk whose payload `put` brings to the sink itself: exactly `len` bytes whose CRC-32 is `crc`. For
+    /// sinks that the kernel can move bytes to (`sendfile`), and for payloads that are summed already.
+    ///
+    /// Nobody checks what `put` writes: with another length or another checksum, readers refuse the archive.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// let writer = xbstream::Writer::new(Vec::new());
+    /// let mut file = writer.file("000013.sst")?;
+    /// file.chunk_by(4, crc32fast::hash(b"page"), |out| out.write_all(b"page"))?;
+    /// file.finish()?;
+    /// let archive = writer.finish()?;
+    /// let mut reader = xbstream::Reader::new(&archive[..]);
+    /// let mut payload = Vec::new();
+    /// reader.next_chunk()?.unwrap().read_to_end(&mut payload)?;
+    /// assert_eq!(payload, b"page");
+    /// assert_eq!(reader.next_chunk()?.unwrap().header().kind, xbstream::ChunkKind::End);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] if the archive or `put` fails; the archive is of no use then.
+    pub fn chunk_by(
+        &mut self,
+        len: u64,
+        crc: u32,
+        put: impl FnOnce(&mut W) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        self.flush_chunk()?;
+        let mut header = Vec::with_capacity(HEADROOM);
+        chunk::put_prefix(&mut header, 0, b'P', &self.path);
+        chunk::put_extent(&mut header, Extent { len, offset: self.offset, crc });
+        let mut shared = lock(&self.shared);
+        shared.write(&header)?;
+        shared.put(len, put)?;
+        self.offset += len;
+        Ok(())
+    }
+
     /// Writes what is buffered and the end of the file, and returns the file's length in bytes.
     ///
     /// # Errors
@@ -304,11 +345,15 @@ impl<W: Write> Write for FileWriter<W> {
 
 impl<W: Write> Shared<W> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.put(bytes.len() as u64, |out| out.write_all(bytes))
+    }
+
+    fn put(&mut self, len: u64, put: impl FnOnce(&mut W) -> io::Result<()>) -> Result<(), Error> {
         // Taken out while it is written to, so that a failure or a panic leaves none.
         let mut out = self.out.take().ok_or(Error::Failed)?;
-        out.write_all(bytes).map_err(|source| Error::Write { offset: self.position, source })?;
+        put(&mut out).map_err(|source| Error::Write { offset: self.position, source })?;
         self.out = Some(out);
-        self.position += bytes.len() as u64;
+        self.position += len;
         Ok(())
     }
 }

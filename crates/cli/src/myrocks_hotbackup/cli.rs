@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::abbreviations;
+use crate::values::{compression, size};
 
 const ABOUT: &str = "Online backups of MyRocks servers, and their way back";
 
@@ -198,7 +199,7 @@ pub(crate) struct Backup {
     /// Bytes per second, with K, M or G for powers of 1024
     #[arg(long, alias = "rate_limit", value_name = "BYTES", value_parser = size)]
     pub(crate) rate_limit: Option<u64>,
-    /// Threads that read one data file ahead in direct I/O
+    /// Threads that read: the server's small files, and one data file ahead in direct I/O
     #[arg(long, value_name = "THREADS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub(crate) parallel: u16,
     /// Checksums in the manifest
@@ -305,29 +306,6 @@ pub(crate) fn command() -> clap::Command {
     Args::command()
 }
 
-fn compression(text: &str) -> Result<i32, String> {
-    let level = match text.split_once(':') {
-        None if text == "zstd" => return Ok(3),
-        Some(("zstd", level)) => level.parse().ok(),
-        _ => None,
-    };
-    level.filter(|l| (1..=19).contains(l)).ok_or_else(|| "it is zstd or zstd:LEVEL, level 1 to 19".into())
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let bad = || "it is a number of bytes, with K, M or G for powers of 1024".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "K" | "KIB" => 1u64 << 10,
-        "M" | "MIB" => 1 << 20,
-        "G" | "GIB" => 1 << 30,
-        _ => return Err(bad()),
-    };
-    let number: u64 = digits.parse().map_err(|_| bad())?;
-    number.checked_mul(unit).filter(|n| *n > 0).ok_or_else(bad)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,24 +362,5 @@ mod tests {
         assert_eq!((args.interval, args.stream, args.avg_mbytes_per_sec), (300, Stream::Tar, 500));
         assert_eq!(args.checkpoint_dir, PathBuf::from("/data/mysql/backup/snapshot"));
         assert!(args.datadir.is_none() && args.account.user.is_none() && !args.move_back);
-    }
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(size("10M"), Ok(10 << 20));
-        assert_eq!(size("3GiB"), Ok(3 << 30));
-        assert_eq!(size("7"), Ok(7));
-        for bad in ["", "M", "1T", "-1", "0", "1.5G", "99999999999G"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn compression_is_zstd_with_a_level() {
-        assert_eq!(compression("zstd"), Ok(3));
-        assert_eq!(compression("zstd:19"), Ok(19));
-        for bad in ["gzip", "zstd:0", "zstd:20", "zstd:", "zstd:x"] {
-            assert!(compression(bad).is_err(), "{bad}");
-        }
     }
 }

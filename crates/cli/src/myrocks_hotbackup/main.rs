@@ -8,6 +8,7 @@ mod output;
 mod print;
 mod run;
 mod signals;
+mod values;
 
 use std::process::ExitCode;
 

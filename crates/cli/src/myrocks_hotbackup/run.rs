@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dbrecover_cli::{Exit, Failure, Outcome};
 use rocks_hotbackup::{
-    Checksum, Depth, Event, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore, Stop, SystemClock,
-    Targets,
+    Checksum, Depth, Error, Event, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore, Stop,
+    SystemClock, Targets,
 };
 use serde::Serialize;
 
@@ -77,22 +77,30 @@ fn options(args: &Backup) -> Result<Options, Failure> {
 
 fn backup(args: &Backup, stop: &Stop) -> Outcome {
     let options = options(args)?;
-    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
     if args.dry_run {
+        let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
         return print_plan(&rocks_hotbackup::plan(&mut server, &options).map_err(failure)?, args.json);
     }
     let mut sink = output::sink(args)?;
+    // The standard output may be the backup itself.
+    taken(args, args.to.is_none(), |server, clock, tell| {
+        rocks_hotbackup::backup(server, &mut *sink, clock, &options, stop, tell)
+    })
+}
+
+/// Takes a backup in one way or the other, and tells what happens and what became of it.
+fn taken(
+    args: &Backup,
+    to_stderr: bool,
+    take: impl FnOnce(&mut MySqlServer, &SystemClock, &mut dyn FnMut(&Event)) -> Result<Report, Error>,
+) -> Outcome {
+    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
     let mut printer = Printer::new(args.json, args.quiet);
-    let clock = SystemClock::default();
-    let report =
-        rocks_hotbackup::backup(&mut server, &mut *sink, &clock, &options, stop, &mut |e: &Event| {
-            printer.event(e)
-        });
+    let report = take(&mut server, &SystemClock::default(), &mut |e: &Event| printer.event(e));
     printer.end();
     let report = report.map_err(failure)?;
     if args.json {
-        // The standard output may be the backup itself.
-        return print_json("backup", &report, args.to.is_none());
+        return print_json("backup", &report, to_stderr);
     }
     if !args.quiet {
         print_report(&printer, &report);
@@ -124,6 +132,15 @@ fn print_report(printer: &Printer, report: &Report) {
         let at = &binlog.before;
         let word = if binlog.exact { "Binlog position" } else { "Binlog position, about" };
         line(format!("{word}: {} {} {}", at.file, at.position, at.gtid));
+    }
+    for left in &report.left_out {
+        printer.line(
+            "WARNING",
+            &format!(
+                "NOT in this backup: {} tables of {}, which need a backup of their own",
+                left.tables, left.engine
+            ),
+        );
     }
     line(format!("All Backups Done. {:.1} seconds, id {}", report.seconds, report.id));
 }
@@ -284,6 +301,17 @@ fn wdt(args: &Backup, stop: &Stop) -> Outcome {
     let (Some(destination), Some(directory)) = (&args.destination, &args.backup_dir) else {
         return Err(Failure::usage("--stream wdt needs --destination and --backup-dir"));
     };
+    // An option that is not heeded would be a backup that is not what was asked for: above all, not encrypted.
+    for (given, name) in [
+        (args.to.is_some(), "--to"),
+        (args.compress.is_some(), "--compress"),
+        (args.encrypt.is_some(), "--encrypt"),
+        (args.rate_limit.is_some(), "--rate-limit (but --avg-mbytes-per-sec)"),
+    ] {
+        if given {
+            return Err(Failure::usage(format!("--stream wdt has no {name}")));
+        }
+    }
     let request = rocks_hotbackup::wdt::Request {
         options: options(args)?,
         host: output::host(destination, args)?,
@@ -293,24 +321,9 @@ fn wdt(args: &Backup, stop: &Stop) -> Outcome {
         receiver_options: words(&args.extra_wdt_receiver_options)?,
         program: "wdt".into(),
     };
-    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
-    let mut printer = Printer::new(args.json, args.quiet);
-    let clock = SystemClock::default();
-    let report =
-        rocks_hotbackup::wdt::backup(&mut server, &clock, &request, stop, &mut |e: &Event| printer.event(e));
-    printer.end();
-    let report = report.map_err(failure)?;
-    if args.json {
-        return print_json("wdt", &report, false);
-    }
-    printer.line(
-        "INFO",
-        &format!(
-            "Finished myrocks backup using WDT, {} rounds, {:.1} seconds",
-            report.rounds, report.seconds
-        ),
-    );
-    Ok(())
+    taken(args, false, |server, clock, tell| {
+        rocks_hotbackup::wdt::backup(server, clock, &request, stop, tell)
+    })
 }
 
 /// Words of an option as a shell would split them.

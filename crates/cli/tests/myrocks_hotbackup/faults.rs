@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::disk::SmallDisk;
 use crate::server::{PATIENCE, Server, fail, restored, run, run_to};
 
 /// A backup whose archive nobody reads yet, stopped inside its data.
@@ -60,12 +61,16 @@ impl Stuck {
 fn large() -> Server {
     let server = Server::new();
     server.bank();
+    server.big(8000);
+    server
+}
+
+/// As many rows again, in a data file of their own.
+fn more(server: &Server) {
     server.sql(
-        "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
-         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000;
+        "INSERT INTO bank.big SELECT seq + 10000, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000;
          SET GLOBAL rocksdb_force_flush_memtable_now = 1",
     );
-    server
 }
 
 #[test]
@@ -142,7 +147,7 @@ fn the_run_after_a_kill_removes_the_orphan_and_only_that() {
 #[ignore = "needs mariadbd; run: ./test"]
 fn a_server_that_goes_in_a_round_ends_the_backup_and_one_that_comes_back_does_not() {
     let mut server = large();
-    server.sql("INSERT INTO bank.big SELECT seq + 10000, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000; SET GLOBAL rocksdb_force_flush_memtable_now = 1");
+    more(&server);
     let stuck = Stuck::start(&server, &["--interval", "0"]);
     server.kill();
     let (code, _) = stuck.read();
@@ -159,6 +164,33 @@ fn a_server_that_goes_in_a_round_ends_the_backup_and_one_that_comes_back_does_no
     assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 16_000);
 }
 
+/// A backup that has sent its data and waits until the file `signal` is there.
+fn waiting(server: &Server, signal: &std::path::Path) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut command = server.backup();
+    command.arg("-D").arg(signal).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Waiting until") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    (child, stderr)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_signal_between_data_and_server_files_ends_the_backup_in_order() {
+    let server = Server::new();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let (mut child, _stderr) = waiting(&server, &server.dir.path().join("never"));
+        run(std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()));
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        server.assert_no_checkpoint();
+    }
+    // Nobody is locked out.
+    server.sql("CREATE DATABASE after; CREATE TABLE after.t (id INT PRIMARY KEY) ENGINE=ROCKSDB");
+}
+
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn ddl_between_data_and_server_files_is_refused_unless_it_is_accepted() {
@@ -172,14 +204,8 @@ fn ddl_between_data_and_server_files_is_refused_unless_it_is_accepted() {
     ];
     for (number, (sql, change)) in ddl.into_iter().enumerate() {
         let signal = server.dir.path().join(format!("go-{number}"));
-        let mut command = server.backup();
-        command.arg("-D").arg(&signal).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (mut child, mut stderr) = waiting(&server, &signal);
         let mut said = String::new();
-        while !said.contains("Waiting until") {
-            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
-        }
         server.sql(sql);
         std::fs::write(&signal, "").unwrap();
         stderr.read_to_string(&mut said).unwrap();
@@ -209,7 +235,7 @@ fn ddl_between_data_and_server_files_is_refused_unless_it_is_accepted() {
 #[ignore = "needs mariadbd; run: ./test"]
 fn a_table_that_is_dropped_between_two_rounds_is_not_in_a_consistent_backup() {
     let server = large();
-    server.sql("INSERT INTO bank.big SELECT seq + 10000, RANDOM_BYTES(1000) FROM bank.seq_1_to_8000; SET GLOBAL rocksdb_force_flush_memtable_now = 1");
+    more(&server);
     let stuck = Stuck::start(&server, &["--interval", "0", "--consistent"]);
     server.sql("DROP TABLE bank.big; SET GLOBAL rocksdb_compact_cf = 'default'; CREATE TABLE bank.new (id INT PRIMARY KEY) ENGINE=ROCKSDB");
     let (code, archive) = stuck.read();
@@ -278,43 +304,6 @@ fn a_target_that_is_there_already_is_refused_and_stays_as_it_is() {
     server.assert_no_checkpoint();
 }
 
-/// A file system of its own in memory, on a directory; it goes with its owner.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &std::path::Path, size: &str) -> Self {
-        std::fs::create_dir(at).unwrap();
-        run(privileged("mount")
-            .args(["-t", "tmpfs", "-o", &format!("mode=0777,size={size}"), "tmpfs"])
-            .arg(at));
-        Self(at.to_owned())
-    }
-
-    /// Takes all room but `left` bytes.
-    fn fill(&self, left: u64) -> std::path::PathBuf {
-        let room = rustix::fs::statvfs(&self.0).unwrap();
-        let filler = self.0.join("filler");
-        std::fs::write(&filler, vec![0; (room.f_bavail * room.f_frsize - left) as usize]).unwrap();
-        filler
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = privileged("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-/// A command that needs root, as `tests/setup.sh` has it.
-fn privileged(program: &str) -> std::process::Command {
-    if rustix::process::geteuid().is_root() {
-        return std::process::Command::new(program);
-    }
-    let mut command = std::process::Command::new("sudo");
-    command.args(["-n", program]);
-    command
-}
-
 #[test]
 #[ignore = "needs mariadbd and root or sudo to mount; run: ./test"]
 fn a_disk_that_is_full_at_the_checkpoint_ends_the_backup_and_one_with_room_again_does_not() {
@@ -346,6 +335,40 @@ fn a_disk_that_is_full_at_the_checkpoint_ends_the_backup_and_one_with_room_again
     copy.assert_bank();
     assert_eq!(copy.number("SELECT COUNT(*) FROM bank.big"), 4000);
     drop(server);
+}
+
+#[test]
+#[ignore = "needs mariadbd and root or sudo to mount; run: ./test"]
+fn a_disk_that_is_full_in_the_sink_leaves_neither_a_backup_nor_a_checkpoint() {
+    let server = large();
+    let dir = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(&dir.path().join("disk"), "20M");
+    for form in ["tar", "xbstream", "dir"] {
+        disk.fill(4 << 20);
+        let to = dir.path().join("disk/backup");
+        let stderr = fail(server.backup().args(["-s", form, "--to"]).arg(&to), 4);
+        assert!(stderr.contains("No space left"), "{form}: {stderr}");
+        let left = std::fs::read_dir(dir.path().join("disk")).unwrap().count();
+        assert_eq!(left, 1, "{form}: only what filled the disk is there");
+        server.assert_no_checkpoint();
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_pipe_that_does_not_block_gets_the_whole_backup() {
+    let server = large();
+    for form in ["tar", "xbstream"] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut child = server.backup().args(["--quiet", "-s", form]).stdout(writer).spawn().unwrap();
+        let mut archive = Vec::new();
+        reader.read_to_end(&mut archive).unwrap();
+        assert!(child.wait().unwrap().success(), "{form}");
+        let file = server.dir.path().join(form);
+        std::fs::write(&file, archive).unwrap();
+        run(crate::server::program().arg("verify").arg(&file));
+    }
 }
 
 #[test]

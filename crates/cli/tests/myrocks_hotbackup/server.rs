@@ -151,30 +151,16 @@ impl Server {
 
     /// A table with accounts whose sum stays, and a log with one row for each transaction.
     pub(crate) fn bank(&self) {
-        self.sql(
-            "CREATE DATABASE bank; USE bank;
-             CREATE TABLE account (id INT PRIMARY KEY, amount BIGINT NOT NULL) ENGINE=ROCKSDB;
-             INSERT INTO account SELECT seq, 1000 FROM seq_1_to_100;
-             CREATE TABLE log (id BIGINT AUTO_INCREMENT PRIMARY KEY, source INT, target INT, amount INT, \
-                               filler VARCHAR(2000)) ENGINE=ROCKSDB;
-             CREATE TABLE old (id BIGINT AUTO_INCREMENT PRIMARY KEY, note VARCHAR(100)) ENGINE=ARIA;
-             DELIMITER //
-             CREATE PROCEDURE trade() BEGIN
-               DECLARE f, t, n INT;
-               LOOP
-                 SET f = 1 + FLOOR(RAND() * 100), t = 1 + FLOOR(RAND() * 100), n = FLOOR(RAND() * 50);
-                 START TRANSACTION;
-                 UPDATE account SET amount = amount - n WHERE id = LEAST(f, t);
-                 UPDATE account SET amount = amount + n WHERE id = GREATEST(f, t);
-                 INSERT INTO log (source, target, amount, filler) VALUES (f, t, n, REPEAT(UUID(), 30));
-                 COMMIT;
-               END LOOP;
-             END //
-             CREATE PROCEDURE note() BEGIN
-               LOOP INSERT INTO old (note) VALUES (UUID()); END LOOP;
-             END //
-             DELIMITER ;",
-        );
+        self.sql(include_str!("bank.sql"));
+    }
+
+    /// A table of the bank with `rows` rows of a kilobyte that cannot be compressed, in data files.
+    pub(crate) fn big(&self, rows: u32) {
+        self.sql(&format!(
+            "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
+             INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_{rows};
+             SET GLOBAL rocksdb_force_flush_memtable_now = 1"
+        ));
     }
 
     /// Writers that go on until they are dropped.
@@ -203,11 +189,11 @@ impl Server {
     pub(crate) fn assert_bank(&self) {
         assert_eq!(self.number("SELECT SUM(amount) FROM bank.account"), 100_000);
         self.sql("CHECK TABLE bank.account, bank.log");
-        let net = "SELECT COUNT(*) FROM bank.account LEFT JOIN (SELECT id, SUM(n) AS n FROM ( \
-                   SELECT LEAST(source, target) AS id, -amount AS n FROM bank.log UNION ALL \
-                   SELECT GREATEST(source, target), amount FROM bank.log) moves GROUP BY id) net USING (id) \
-                   WHERE account.amount <> 1000 + COALESCE(n, 0)";
-        assert_eq!(self.number(net), 0, "accounts that do not agree with the log");
+        assert_eq!(
+            self.number(include_str!("bank-disagrees.sql")),
+            0,
+            "accounts that do not agree with the log"
+        );
     }
 }
 
@@ -297,16 +283,21 @@ pub(crate) fn start_restored(dir: TempDir, datadir: PathBuf) -> Server {
     Server::on(dir, datadir, &["--plugin-load-add=ha_rocksdb.so"])
 }
 
+/// The restore of backups to a data directory.
+pub(crate) fn restore(from: &[&Path], datadir: &Path) -> Command {
+    let mut command = program();
+    command.arg("restore").arg("--datadir").arg(datadir);
+    for from in from {
+        command.arg("--from").arg(from);
+    }
+    command
+}
+
 /// Restores backups into a new directory and starts a server there.
 pub(crate) fn restored(from: &[&Path]) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let datadir = dir.path().join("restored");
-    let mut command = program();
-    command.arg("restore").arg("--datadir").arg(&datadir);
-    for from in from {
-        command.arg("--from").arg(from);
-    }
-    run(&mut command);
+    run(&mut restore(from, &datadir));
     start_restored(dir, datadir)
 }
 

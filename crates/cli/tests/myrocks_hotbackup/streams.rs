@@ -49,7 +49,8 @@ fn backups_under_load_restore_to_rows_that_agree_in_every_form() {
 fn a_tar_backup_opens_with_tar_with_and_without_i_and_an_xbstream_backup_with_mbstream() {
     let server = Server::new();
     server.bank();
-    server.writers(&["trade"]);
+    let _writers = server.writers(&["trade"]);
+    server.wait_for_rows(100);
     let dir = server.dir.path();
     let (tar, xbs) = (dir.join("b.tar"), dir.join("b.xbs"));
     run_to(&mut server.backup(), &tar);
@@ -124,12 +125,8 @@ fn compressed_and_encrypted_backups_restore_in_every_form() {
 fn direct_reads_and_no_checksums_give_the_same_files() {
     let server = Server::new();
     server.bank();
-    server.sql(
-        "CREATE TABLE bank.big (id INT PRIMARY KEY, v VARBINARY(1000)) ENGINE=ROCKSDB;
-         INSERT INTO bank.big SELECT seq, RANDOM_BYTES(1000) FROM bank.seq_1_to_20000;
-         SET GLOBAL rocksdb_force_flush_memtable_now = 1;
-         SET GLOBAL rocksdb_compact_cf = 'default'",
-    );
+    server.big(20_000);
+    server.sql("SET GLOBAL rocksdb_compact_cf = 'default'");
     // Compacted already, so that no data file is replaced between the two.
     let (plain, direct) = (server.dir.path().join("plain"), server.dir.path().join("direct"));
     let take = |how: &str, to: &Path| {
@@ -151,4 +148,49 @@ fn direct_reads_and_no_checksums_give_the_same_files() {
     assert!(!big(&plain).is_empty(), "there is a data file that is worth direct reads");
     assert!(big(&plain) == big(&direct));
     restored(&[&direct]).assert_bank();
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn engines_are_in_step_in_a_consistent_backup() {
+    let server = Server::new();
+    server.bank();
+    // One client writes each number to RocksDB and then to Aria: at every moment one of them is ahead by at most one.
+    let writers = server.writers(&["pair"]);
+    let mut backups = Vec::new();
+    for form in FORMS {
+        server.wait_for_rows(server.number("SELECT COUNT(*) FROM bank.log") + 200);
+        let to = server.dir.path().join(form);
+        run(server.backup().args(["--consistent", "-s", form, "--to"]).arg(&to));
+        backups.push(to);
+    }
+    drop(writers);
+    for backup in backups {
+        let copy = restored(&[&backup]);
+        let rows = |table: &str| copy.number(&format!("SELECT COUNT(*) FROM bank.{table}"));
+        let (rocksdb, aria) = (rows("log"), rows("old"));
+        assert!(rocksdb >= 200 && (0..=1).contains(&(rocksdb - aria)), "{backup:?}: {rocksdb} and {aria}");
+        for (table, rows) in [("log", rocksdb), ("old", aria)] {
+            assert_eq!(
+                copy.number(&format!("SELECT MAX(id) FROM bank.{table}")),
+                rows,
+                "no number is missing"
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn without_a_lock_files_that_grow_while_they_are_read_do_no_harm_to_the_data() {
+    let server = Server::new();
+    server.bank();
+    let writers = server.writers(&["trade", "note", "note"]);
+    server.wait_for_rows(300);
+    let to = server.dir.path().join("b.tar");
+    let said = run_to(server.backup().arg("--no-lock"), &to);
+    assert!(!said.contains("Took the backup lock"), "{said}");
+    drop(writers);
+    run(crate::server::program().arg("verify").arg(&to));
+    restored(&[&to]).assert_bank();
 }

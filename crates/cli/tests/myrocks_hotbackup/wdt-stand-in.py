@@ -2,10 +2,11 @@
 """A stand-in for wdt, which Debian does not have: its command line as far as a backup uses it.
 
 A receiver prints a connection URL and takes files; a sender reads the URL from its standard input (a lone `-`) or from
--connection_url, and sends what the receiver does not have yet. Files that were cut are completed. The protocol on the
-wire is this script's own. Exit codes are those of wdt: 0 OK, 2 ABORT, 6 SOCKET_WRITE_ERROR, 1 ERROR.
+-connection_url, and sends what the receiver does not have yet. A file has its whole size from the start; how much of it
+came is in the receiver's log, by which files that were cut are completed under the same -recovery_id. The protocol on
+the wire is this script's own. Exit codes are those of wdt: 0 OK, 2 ABORT, 6 SOCKET_WRITE_ERROR, 1 ERROR.
 
-WDT_STAND_IN_LOG names a file that gets every command line; WDT_STAND_IN_FAIL makes a receiver fail with that code.
+WDT_STAND_IN_LOG names a file that gets every command line and the bytes that a sender sent; WDT_STAND_IN_FAIL makes a receiver fail with that code.
 """
 import json
 import os
@@ -70,15 +71,20 @@ def receive():
     stream = peer.makefile("rwb")
     if line(stream)["key"] != key:
         return 12
+    path = os.path.join(root, ".wdt.log")
+    known = open(path).read().splitlines() if os.path.exists(path) else []
+    if not known or known[0] != options["recovery_id"]:
+        known = [options["recovery_id"]]
+        with open(path, "w") as log:
+            log.write(known[0] + "\n")
     have = {}
-    for directory, _, files in os.walk(root):
-        for name in files:
-            path = os.path.join(directory, name)
-            have[os.path.relpath(path, root)] = os.path.getsize(path)
+    for entry in known[1:]:
+        name, size, got = json.loads(entry)
+        if os.path.exists(os.path.join(root, name)) and os.path.getsize(os.path.join(root, name)) == size:
+            have[name] = got
     stream.write(json.dumps(have).encode() + b"\n")
     stream.flush()
-    with open(os.path.join(root, ".wdt.log"), "a") as log:
-        log.write(options["recovery_id"] + "\n")
+    log = open(path, "a", buffering=1)
     while True:
         head = line(stream)
         if "end" in head:
@@ -87,15 +93,19 @@ def receive():
             return 0
         path = os.path.join(root, head["path"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "r+b" if head["from"] else "wb") as out:
+        with open(path, "r+b" if head["from"] else "wb", buffering=0) as out:
+            out.truncate(head["size"])
             out.seek(head["from"])
-            left = head["size"] - head["from"]
-            while left:
-                piece = stream.read(min(left, 1 << 16))
+            got = head["from"]
+            while got < head["size"]:
+                piece = stream.read(min(head["size"] - got, 1 << 16))
                 if not piece:
                     return 5
                 out.write(piece)
-                left -= len(piece)
+                got += len(piece)
+                log.write(json.dumps([head["path"], head["size"], got]) + "\n")
+        if not head["size"]:
+            log.write(json.dumps([head["path"], 0, 0]) + "\n")
 
 
 def send():
@@ -105,7 +115,7 @@ def send():
     stream = peer.makefile("rwb")
     stream.write(json.dumps({"key": query["Enc"][2:]}).encode() + b"\n")
     stream.flush()
-    have = line(stream)
+    have, sent = line(stream), 0
     rate = float(options["avg_mbytes_per_sec"]) * 1e6
     for directory, _, files in sorted(os.walk(root)):
         for name in sorted(files):
@@ -119,11 +129,15 @@ def send():
                 data.seek(start)
                 while piece := data.read(1 << 16):
                     stream.write(piece)
+                    sent += len(piece)
                     time.sleep(len(piece) / rate)
             stream.flush()
     stream.write(b'{"end": true}\n')
     stream.flush()
     line(stream)
+    if os.environ.get("WDT_STAND_IN_LOG"):
+        with open(os.environ["WDT_STAND_IN_LOG"], "a") as log:
+            log.write(f"sent {sent}\n")
     return 0
 
 

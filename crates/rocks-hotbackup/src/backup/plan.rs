@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Options, base_files, check_filesystem, identity, scope};
+use super::Options;
+use super::source::{base_files, check_filesystem, identity, scope};
 use crate::Error;
 use crate::names::{self, Kind};
 use crate::server::{LeftOut, Server};

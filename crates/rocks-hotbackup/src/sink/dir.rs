@@ -1,11 +1,11 @@
 //! The backup as a directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::output::{suffixed, sync_parent};
+use super::descriptor::Descriptor;
+use super::partial::{suffixed, sync_parent};
 use super::{Encoding, Member, Output, Sink};
 use crate::Error;
 use crate::content::Content;
@@ -57,8 +57,9 @@ impl Sink for DirSink {
         let path = suffixed(&self.partial.join(&member.path), &encoding.suffix());
         let failed = |e| Error::Io { action: "write", path: path.clone(), source: e };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
-        let mut output =
-            Output::new(Box::new(Plain(file.try_clone().map_err(failed)?)), &encoding).map_err(failed)?;
+        // The directory as a whole is brought to the disk at the end.
+        let target = Descriptor(file.try_clone().map_err(failed)?);
+        let mut output = Output::new(Box::new(target), &encoding).map_err(failed)?;
         let result = output.take(content).and_then(|()| output.finish());
         result.map_err(|e| match e {
             Error::Output { source, .. } => Error::Io { action: "write", path: path.clone(), source },
@@ -105,24 +106,5 @@ impl Drop for DirSink {
         if !self.done {
             let _ = std::fs::remove_dir_all(&self.partial);
         }
-    }
-}
-
-/// A file of the backup; the directory as a whole is brought to the disk at the end.
-struct Plain(File);
-
-impl Write for Plain {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl super::output::Target for Plain {
-    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        use std::os::fd::AsFd;
-        Some(self.0.as_fd())
     }
 }

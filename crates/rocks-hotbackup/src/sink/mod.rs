@@ -1,7 +1,9 @@
 //! Where a backup goes.
 
+pub(crate) mod descriptor;
 mod dir;
-pub(crate) mod output;
+mod output;
+pub(crate) mod partial;
 pub mod remote;
 mod tar;
 mod xbstream;
@@ -10,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use dir::DirSink;
-pub use output::{Encoding, Output, Partial, Target};
+pub use output::{Encoding, Output, Target};
+pub use partial::Partial;
 pub use tar::TarSink;
 pub use xbstream::XbstreamSink;
 

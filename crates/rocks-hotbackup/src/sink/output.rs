@@ -1,19 +1,24 @@
 //! The one stream of an archive: to a pipe, a file or another machine; compressed and encrypted on the way.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aescrypt::Encryptor;
 use secrecy::SecretString;
 
+use super::descriptor::Descriptor;
+use super::partial::Partial;
 use crate::Error;
-use crate::content::Content;
+use crate::content::{Ahead, Content};
 
 /// Headers and small files that are written at once.
 const BUFFER: usize = 256 * 1024;
+
+/// Files of this size and more, in bytes, are worth a system call of their own.
+pub(super) const MOVE_FROM: u64 = 64 * 1024;
 
 /// Capacity that is asked of a pipe: fewer changes between writer and reader. The kernel may refuse.
 const PIPE: usize = 1024 * 1024;
@@ -56,101 +61,6 @@ pub trait Target: Write {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-}
-
-/// A standard output or another open descriptor.
-struct Descriptor(File);
-
-impl Write for Descriptor {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Target for Descriptor {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
-    }
-}
-
-/// A file under its own name only once it is whole: until [`commit`](Partial::commit) it is `NAME.partial`, and a
-/// drop before removes it.
-#[derive(Debug)]
-pub struct Partial {
-    file: File,
-    partial: PathBuf,
-    path: PathBuf,
-    done: bool,
-}
-
-impl Partial {
-    /// Begins the file; what is left of an earlier attempt is replaced.
-    ///
-    /// # Errors
-    ///
-    /// If `path` exists, or the file cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        if path.symlink_metadata().is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists already"));
-        }
-        let partial = suffixed(path, ".partial");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
-        Ok(Self { file, partial, path: path.to_owned(), done: false })
-    }
-
-    /// Brings the bytes to the disk and gives the file its name.
-    ///
-    /// # Errors
-    ///
-    /// If the disk or the rename fails.
-    pub fn commit(&mut self) -> io::Result<()> {
-        self.file.sync_all()?;
-        std::fs::rename(&self.partial, &self.path)?;
-        self.done = true;
-        sync_parent(&self.path)
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.done {
-            let _ = std::fs::remove_file(&self.partial);
-        }
-    }
-}
-
-impl Write for Partial {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Target for Partial {
-    fn end(&mut self) -> io::Result<()> {
-        self.commit()
-    }
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
-    }
-}
-
-/// `path` with `suffix` added to its name.
-pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Brings the entries of the directory that holds `path` to the disk.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
 }
 
 /// A target behind a buffer.
@@ -270,20 +180,37 @@ impl Output {
     ///
     /// The errors of the content, [`Error::ReaderGone`] and [`Error::Output`].
     pub fn take(&mut self, content: &mut Content<'_>) -> Result<(), Error> {
-        if let Stage::Plain(out) = &mut self.stage
-            && content.len() >= (BUFFER / 4) as u64
+        if content.len() >= MOVE_FROM
+            && let Some(fd) = self.drained()?
+            && content.move_to(fd)?
         {
-            out.drain().map_err(|e| Error::output(self.written, e))?;
-            if let Some(fd) = out.target.descriptor()
-                && content.move_to(fd)?
-            {
-                self.written += content.len();
-                return Ok(());
-            }
+            self.written += content.len();
+            return Ok(());
         }
         while let Some(bytes) = content.next_bytes()? {
             self.write_all(bytes).map_err(|e| Error::output(self.written, e))?;
         }
+        Ok(())
+    }
+
+    /// If the kernel can move bytes to the target.
+    pub(super) fn is_descriptor(&self) -> bool {
+        matches!(&self.stage, Stage::Plain(out) if out.target.descriptor().is_some())
+    }
+
+    /// The descriptor that the kernel can move bytes to, with everything before them written.
+    fn drained(&mut self) -> Result<Option<BorrowedFd<'_>>, Error> {
+        let Stage::Plain(out) = &mut self.stage else { return Ok(None) };
+        out.drain().map_err(|e| Error::output(self.written, e))?;
+        Ok(out.target.descriptor())
+    }
+
+    /// Lets the kernel move what was looked at; only where the target [is a descriptor](Output::is_descriptor).
+    pub(super) fn move_ahead(&mut self, content: &mut Content<'_>, ahead: &Ahead) -> Result<(), Error> {
+        let written = self.written;
+        let Some(fd) = self.drained()? else { return Err(Error::output(written, ended())) };
+        content.move_ahead(ahead, fd)?;
+        self.written += ahead.len as u64;
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use remote_exec::{Child, Host, Method, Writer};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
-use super::output::{Target, suffixed};
+use super::output::Target;
+use super::partial::suffixed;
 use crate::Error;
 
 /// An archive on another host: written to `PATH.partial` and brought to the disk there, renamed at the end.

@@ -1,25 +1,24 @@
 //! Is a backup what it says it is?
 
+mod findings;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
-use serde::Serialize;
 
+pub use self::findings::{Problem, Verified};
 use crate::archive::{self, Item, Visit};
 use crate::checksum::{Hasher, Sum};
+use crate::encoded::decoded;
 use crate::manifest::{self, Manifest};
-use crate::names::{self, Kind, text};
+use crate::names::{self, Kind};
 use crate::rocksdb::{Blocks, LiveFiles, check_sst};
 use crate::{Checksum, Error, Stop};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
-
-/// Findings that are kept; the rest is counted.
-const KEPT: usize = 1000;
 
 /// How closely a backup is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,110 +27,6 @@ pub struct Depth {
     pub quick: bool,
     /// Check the checksums that RocksDB keeps in every block of its data files; in directories only.
     pub blocks: bool,
-}
-
-/// What was found.
-#[derive(Debug, Clone, Default, Serialize)]
-#[non_exhaustive]
-pub struct Verified {
-    /// The id of the backup, if it has a manifest.
-    pub id: Option<String>,
-    /// The backup that it builds on.
-    pub base: Option<String>,
-    /// Files looked at.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Data files that RocksDB's MANIFEST needs.
-    pub live_files: u64,
-    /// Blocks whose checksum was right.
-    pub blocks: u64,
-    /// Data files that the base holds, and that were not looked at here.
-    pub in_base: u64,
-    /// What could not be checked, in words.
-    pub unchecked: Vec<String>,
-    /// How many findings there are.
-    pub problem_count: usize,
-    /// The findings, at most 1000 of them.
-    pub problems: Vec<Problem>,
-}
-
-/// Something that is not as it must be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(tag = "problem", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Problem {
-    /// A file is not there.
-    #[error("{path:?} is missing")]
-    Missing {
-        /// The file.
-        #[serde(with = "text")]
-        path: PathBuf,
-    },
-    /// A file has another size than it should.
-    #[error("{path:?} has {actual} bytes, not {expected}")]
-    Size {
-        /// The file.
-        #[serde(with = "text")]
-        path: PathBuf,
-        /// Bytes according to the manifest, or to RocksDB.
-        expected: u64,
-        /// Bytes it has.
-        actual: u64,
-    },
-    /// A file's content is not the one of the manifest.
-    #[error("{path:?} has the checksum {actual}, not {expected}")]
-    Sum {
-        /// The file.
-        #[serde(with = "text")]
-        path: PathBuf,
-        /// Checksum according to the manifest.
-        expected: String,
-        /// Checksum it has.
-        actual: String,
-    },
-    /// A file is in the backup that its manifest does not know.
-    #[error("{path:?} is not in the manifest")]
-    Unknown {
-        /// The file.
-        #[serde(with = "text")]
-        path: PathBuf,
-    },
-    /// A file of RocksDB is damaged inside.
-    #[error("{path:?}: {text}")]
-    Rocks {
-        /// The file.
-        #[serde(with = "text")]
-        path: PathBuf,
-        /// What is wrong.
-        text: String,
-    },
-}
-
-impl Verified {
-    /// If nothing was found.
-    pub fn is_sound(&self) -> bool {
-        self.problem_count == 0
-    }
-
-    fn add(&mut self, problem: Problem) {
-        self.problem_count += 1;
-        if self.problems.len() < KEPT {
-            self.problems.push(problem);
-        }
-    }
-
-    /// An error if something was found.
-    pub(crate) fn into_result(self, path: &Path) -> Result<Self, Error> {
-        match self.problems.first() {
-            None => Ok(self),
-            Some(first) => Err(Error::Damaged {
-                path: path.to_owned(),
-                count: self.problem_count,
-                first: first.to_string(),
-            }),
-        }
-    }
 }
 
 /// Verifies the backup in a directory or an archive: all files against the manifest, the data files against RocksDB's
@@ -385,30 +280,6 @@ impl Look {
     }
 }
 
-/// A file of a directory backup, decoded according to the endings of its name, and its name without them.
-pub(crate) fn decoded(
-    path: &Path,
-    name: &Path,
-    password: Option<&SecretString>,
-) -> Result<(Box<dyn Read>, PathBuf), Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut reader: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, file));
-    let mut name = name.to_owned();
-    // No file of a server ends like this; a file that does was encoded by a backup.
-    if name.extension().is_some_and(|e| e == "aes") {
-        let Some(password) = password else { return Err(Error::PasswordNeeded { path: path.to_owned() }) };
-        let decryptor = aescrypt::Decryptor::new(reader, password)
-            .map_err(|e| Error::Decrypt { path: path.to_owned(), source: e.into() })?;
-        reader = Box::new(decryptor);
-        name.set_extension("");
-    }
-    if name.extension().is_some_and(|e| e == "zst") {
-        reader = Box::new(zstd::stream::read::Decoder::new(reader).map_err(Error::io("read", path))?);
-        name.set_extension("");
-    }
-    Ok((reader, name))
-}
-
 impl Visit for Look {
     fn begin(&mut self, open: u64, item: &Item) -> Result<(), Error> {
         if item.directory {
@@ -427,7 +298,7 @@ impl Visit for Look {
     fn bytes(&mut self, open: u64, bytes: &[u8]) -> Result<(), Error> {
         let Some(Open { path, size, hasher, kept }) = self.open.get_mut(&open) else { return Ok(()) };
         *size += bytes.len() as u64;
-        hasher.update(bytes);
+        hasher.update(bytes, None);
         if let Some(kept) = kept {
             if *size > manifest::MAX {
                 return Err(Error::Manifest {

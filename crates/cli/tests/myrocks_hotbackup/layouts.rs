@@ -1,0 +1,164 @@
+//! Servers whose data directory is not the plain one.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use crate::disk::SmallDisk;
+use crate::server::{Server, fail, program, restore, restored, run, shell, start_restored};
+
+const PLUGIN: &str = "--plugin-load-add=ha_rocksdb.so";
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn rocksdb_elsewhere_and_its_log_elsewhere_come_back_to_places_elsewhere() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name);
+    for name in ["rocks", "wal", "new"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    let options = |rocks: &str, wal: &str| {
+        [
+            PLUGIN.to_owned(),
+            format!("--rocksdb-datadir={}", at(rocks).display()),
+            format!("--rocksdb-wal-dir={}", at(wal).display()),
+        ]
+    };
+    let old = options("rocks", "wal");
+    let server = Server::with(&old.each_ref().map(String::as_str));
+    server.bank();
+    let writers = server.writers(&["trade"]);
+    server.wait_for_rows(200);
+    let to = at("b.tar");
+    run(server.backup().arg("--consistent").arg("--to").arg(&to));
+    drop(writers);
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("restored");
+    let mut command = restore(&[&to], &datadir);
+    run(command.arg("-r").arg(at("new/rocks")).arg("-w").arg(at("new/wal")));
+    let logs = |name: &str| {
+        let names =
+            std::fs::read_dir(at(name)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".log")).collect::<Vec<_>>()
+    };
+    assert_eq!(logs("new/rocks"), Vec::<String>::new(), "{:?} are where they belong", logs("new/wal"));
+    let new = options("new/rocks", "new/wal");
+    let copy = Server::on(dir, datadir, &new.each_ref().map(String::as_str));
+    copy.assert_bank();
+    assert!(copy.number("SELECT COUNT(*) FROM bank.log") >= 200);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn links_are_followed_and_what_is_no_file_is_passed_over() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let server = Server::new();
+    server.bank();
+    server.sql(
+        "CREATE DATABASE linked; CREATE TABLE linked.t (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         INSERT INTO linked.t VALUES (7); CREATE TABLE linked.a (id INT PRIMARY KEY) ENGINE=ARIA;
+         INSERT INTO linked.a VALUES (8); FLUSH TABLES",
+    );
+    // A database on another disk, as administrators do it.
+    shell(
+        "mv \"$1\" \"$2\"; ln -s \"$2\" \"$1\"",
+        &[&server.datadir.join("linked"), &elsewhere.path().join("linked")],
+    );
+    symlink("/nowhere", server.datadir.join("dangling")).unwrap();
+    symlink("/nowhere", server.datadir.join("bank/dangling.MYD")).unwrap();
+    // With an ending of data: a definition that is a pipe stops the server itself.
+    for at in ["", "bank/"] {
+        let _socket = UnixListener::bind(server.datadir.join(format!("{at}socket.MYD"))).unwrap();
+        run(Command::new("mkfifo").arg(server.datadir.join(format!("{at}pipe.MYD"))));
+    }
+    // What a server that was killed in an ALTER leaves behind.
+    let leftover = "bank/#sql-alter-1234-5.frm";
+    std::fs::copy(server.datadir.join("bank/log.frm"), server.datadir.join(leftover)).unwrap();
+    for form in ["tar", "xbstream", "dir"] {
+        let to = server.dir.path().join(form);
+        run(server.backup().args(["-s", form, "--to"]).arg(&to));
+        let copy = restored(&[&to]);
+        copy.assert_bank();
+        assert_eq!(copy.number("SELECT id FROM linked.t"), 7);
+        assert_eq!(copy.number("SELECT id FROM linked.a"), 8);
+        assert!(!copy.datadir.join("linked").is_symlink());
+        for name in
+            ["dangling", "pipe.MYD", "socket.MYD", "bank/pipe.MYD", "bank/socket.MYD", "bank/dangling.MYD"]
+        {
+            assert!(copy.datadir.join(name).symlink_metadata().is_err(), "{form}: {name}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd and root or sudo to mount; run: ./test"]
+fn a_database_on_a_mounted_disk_is_part_of_the_backup() {
+    let server = Server::new();
+    let _disk = SmallDisk::mount(&server.datadir.join("mounted"), "20M");
+    server.sql("CREATE TABLE mounted.a (id INT PRIMARY KEY) ENGINE=ARIA; INSERT INTO mounted.a VALUES (9)");
+    let to = server.dir.path().join("b");
+    run(server.backup().args(["-s", "dir", "--to"]).arg(&to));
+    assert_eq!(restored(&[&to]).number("SELECT id FROM mounted.a"), 9);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn partitions_of_every_engine_come_back() {
+    let server = Server::new();
+    server.sql("CREATE DATABASE d");
+    for engine in ["ROCKSDB", "ARIA", "MYISAM"] {
+        server.sql(&format!(
+            "CREATE TABLE d.p_{engine} (id INT PRIMARY KEY, v INT) ENGINE={engine} PARTITION BY RANGE (id)
+                 (PARTITION low VALUES LESS THAN (500), PARTITION high VALUES LESS THAN MAXVALUE);
+             INSERT INTO d.p_{engine} SELECT seq, seq FROM d.seq_1_to_1000"
+        ));
+    }
+    let to = server.dir.path().join("b.xbs");
+    run(server.backup().args(["-s", "xbstream", "--to"]).arg(&to));
+    let copy = restored(&[&to]);
+    for engine in ["ROCKSDB", "ARIA", "MYISAM"] {
+        assert_eq!(copy.number(&format!("SELECT SUM(v) FROM d.p_{engine}")), 500_500);
+        assert_eq!(copy.number(&format!("SELECT COUNT(*) FROM d.p_{engine} PARTITION (low)")), 499);
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn what_is_in_innodb_is_told_at_both_ends_and_its_tables_can_be_made_anew() {
+    let server = Server::new();
+    server.bank();
+    server.sql("CREATE TABLE bank.inno (id INT PRIMARY KEY) ENGINE=INNODB; INSERT INTO bank.inno VALUES (1)");
+    let to = server.dir.path().join("b");
+    let output = run(server.backup().args(["--consistent", "-s", "dir", "--to"]).arg(&to));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.matches("NOT in this backup").count(), 2, "at the start and in the report: {said}");
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("restored");
+    let output = run(&mut restore(&[&to], &datadir));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("NOT restored: 1 tables of InnoDB"), "{said}");
+    let copy = start_restored(dir, datadir);
+    copy.assert_bank();
+    // Its definition is there, its rows are not: the server says so instead of giving an empty table.
+    let refused = copy.client().args(["-e", "SELECT * FROM bank.inno"]).output().unwrap();
+    let refused = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.contains("1932") || refused.contains("doesn't exist in engine"), "{refused}");
+    copy.sql("DROP TABLE bank.inno; CREATE TABLE bank.inno (id INT PRIMARY KEY) ENGINE=INNODB");
+    // What the guide tells to do before a restored server becomes a replica.
+    let guide = include_str!("../../../../docs/myrocks/guide.md");
+    let drop = guide.split('`').find(|text| text.starts_with("DROP TABLE")).unwrap();
+    copy.sql(drop);
+    let mut upgrade = Command::new("mariadb-upgrade");
+    run(upgrade.args(["--no-defaults", "--force", "--silent", "-uroot", "-S"]).arg(&copy.socket));
+    for table in ["innodb_table_stats", "innodb_index_stats", "gtid_slave_pos", "transaction_registry"] {
+        copy.number(&format!("SELECT COUNT(*) FROM mysql.{table}"));
+    }
+}
+
+#[test]
+fn a_backup_that_is_none_is_said_to_be_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("b")).unwrap();
+    fail(program().arg("verify").arg(dir.path().join("b")), 5);
+    fail(&mut restore(&[&dir.path().join("b")], &dir.path().join("data")), 5);
+}

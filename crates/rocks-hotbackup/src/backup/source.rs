@@ -1,0 +1,321 @@
+//! Where a backup comes from: the server, its checkpoints, and its files put aside under a lock.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::Options;
+use crate::checkpoint::{Place, Workspace};
+use crate::event::milliseconds;
+use crate::manifest::{BinlogAt, Entry, LockHeld};
+use crate::names::{self, Kind};
+use crate::rocksdb::LiveFiles;
+use crate::server::{Facts, LeftOut, Position, Server};
+use crate::server_files::{self, Aside, Definitions, Scope};
+use crate::{Clock, Error, Event, Stop};
+
+/// A server whose backup is being taken.
+pub(crate) struct Source<'a> {
+    pub(crate) server: &'a mut dyn Server,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) options: &'a Options,
+    pub(crate) stop: &'a Stop,
+    pub(crate) tell: &'a mut dyn FnMut(&Event),
+    pub(crate) workspace: Workspace,
+    pub(crate) facts: Facts,
+    pub(crate) datadir: PathBuf,
+    /// The identity of the RocksDB database.
+    pub(crate) identity: Option<String>,
+    /// The data files of the base by name.
+    pub(crate) base: BTreeMap<String, &'a Entry>,
+    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) started: SystemTime,
+    pub(crate) begun: Duration,
+    pub(crate) lock: Option<LockHeld>,
+}
+
+/// A checkpoint and what it holds.
+pub(crate) struct Checkpoint {
+    pub(crate) place: Place,
+    /// The data files and their sizes.
+    pub(crate) data: BTreeMap<String, u64>,
+    /// Write-ahead logs, then RocksDB's own files with `CURRENT` last: it is what makes the others a database.
+    pub(crate) rest: Vec<String>,
+    pub(crate) binlog: Option<BinlogAt>,
+    pub(crate) definitions: Option<Definitions>,
+    /// The server's files, put aside at the moment of the checkpoint.
+    pub(crate) kept: Option<Aside>,
+}
+
+impl<'a> Source<'a> {
+    /// Asks the server for its facts, refuses what can be refused before anything is made, and takes a place in the
+    /// checkpoint directory.
+    pub(crate) fn open(
+        server: &'a mut dyn Server,
+        clock: &'a dyn Clock,
+        options: &'a Options,
+        stop: &'a Stop,
+        tell: &'a mut dyn FnMut(&Event),
+    ) -> Result<Self, Error> {
+        let (begun, started) = (clock.elapsed(), clock.now());
+        let facts = server.facts()?;
+        let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
+        check_filesystem(options, &facts)?;
+        let identity = identity(&facts);
+        let base = base_files(options, identity.as_deref())?;
+        let left_out = server.left_out()?;
+        let (workspace, orphans) = Workspace::open(&options.checkpoint_dir, &facts.rocksdb_datadir)?;
+        let direct = options.direct.unwrap_or(facts.direct_reads);
+        tell(&Event::Reading { direct, datadir: datadir.clone() });
+        for engine in &left_out {
+            tell(&Event::LeftOut(engine.clone()));
+        }
+        for path in orphans {
+            tell(&Event::OrphanRemoved { path });
+        }
+        Ok(Self {
+            server,
+            clock,
+            options,
+            stop,
+            tell,
+            workspace,
+            facts,
+            datadir,
+            identity,
+            base,
+            left_out,
+            started,
+            begun,
+            lock: None,
+        })
+    }
+
+    /// Makes a checkpoint; under the lock, and with the server's files put aside, if it is to be `consistent`. `sent`
+    /// are the data files that are elsewhere already: a file of such a name must be the same.
+    pub(crate) fn checkpoint(
+        &mut self,
+        round: u32,
+        consistent: bool,
+        sent: &BTreeMap<String, Entry>,
+    ) -> Result<Checkpoint, Error> {
+        self.stop.check()?;
+        let now = identity(&self.facts);
+        if now != self.identity {
+            let name = |id: Option<String>| id.unwrap_or_else(|| "unknown".into());
+            let (was, is) = (name(self.identity.clone()), name(now));
+            return Err(Error::ServerChanged { what: "the identity of the RocksDB database", was, is });
+        }
+        let place = self.workspace.place(&round.to_string());
+        let locked = if consistent { Some(self.lock()?) } else { None };
+        let definitions = match consistent || self.options.skip_definition_check {
+            true => None,
+            false => Some(Definitions { start: self.started, names: self.scope().definitions()? }),
+        };
+        let before = self.server.position()?;
+        self.server.create_checkpoint(place.path())?;
+        let after = self.server.position()?;
+        let mut kept = None;
+        if let Some(since) = locked {
+            kept = Some(self.keep()?);
+            self.unlock(since)?;
+        }
+        let binlog = at(before, after, consistent);
+        let mut checkpoint =
+            Checkpoint { place, data: BTreeMap::new(), rest: Vec::new(), binlog, definitions, kept };
+        self.list(&mut checkpoint, sent)?;
+        let todo = || checkpoint.data.iter().filter(|(name, _)| !self.is_known(name, sent));
+        let (files, bytes) = (todo().count(), todo().map(|(_, size)| size).sum());
+        (self.tell)(&Event::Checkpoint {
+            round,
+            path: checkpoint.place.path().to_owned(),
+            files,
+            bytes,
+            known: checkpoint.data.len() - files,
+        });
+        Ok(checkpoint)
+    }
+
+    pub(crate) fn is_known(&self, name: &str, sent: &BTreeMap<String, Entry>) -> bool {
+        sent.contains_key(name) || self.base.contains_key(name)
+    }
+
+    /// Lists a checkpoint, and checks that names mean the same files as in the rounds before and in the base.
+    fn list(&self, checkpoint: &mut Checkpoint, sent: &BTreeMap<String, Entry>) -> Result<(), Error> {
+        let dir = checkpoint.place.path();
+        for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+            let entry = entry.map_err(Error::io("list", dir))?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            match names::kind(Path::new(&name)) {
+                Kind::Data => {
+                    let now = entry.metadata().map_err(Error::io("read", entry.path()))?.len();
+                    if let Some(known) = sent.get(&name).or_else(|| self.base.get(&name).copied())
+                        && known.size != now
+                    {
+                        return Err(Error::FileReplaced { file: name, sent: known.size, now });
+                    }
+                    checkpoint.data.insert(name, now);
+                }
+                Kind::Wal | Kind::Meta => checkpoint.rest.push(name),
+                Kind::Server => {}
+            }
+        }
+        checkpoint.rest.sort_by_key(|name| (names::kind(Path::new(name)), name == "CURRENT", name.clone()));
+        if checkpoint.rest.last().is_none_or(|name| name != "CURRENT") {
+            return Err(Error::NoBackup { path: dir.to_owned(), missing: "CURRENT" });
+        }
+        Ok(())
+    }
+
+    /// The checkpoint's MANIFEST must name exactly the data files of the checkpoint; gives the sequence number.
+    pub(crate) fn check_live(&self, path: &Path, checkpoint: &Checkpoint) -> Result<u64, Error> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let live = LiveFiles::read(std::io::BufReader::new(file), path)?;
+        for (name, size) in live.names() {
+            let found = checkpoint.data.get(&name).copied();
+            let fits = found.is_some_and(|found| size.is_none_or(|size| size == found));
+            if !fits {
+                let found = found.map_or("is missing".into(), |n| format!("has {n} bytes"));
+                let size = size.map_or("any number of".into(), |n| n.to_string());
+                let reason = format!("it needs {name} with {size} bytes, which {found} in the checkpoint");
+                return Err(Error::Rocks { path: path.to_owned(), offset: 0, reason });
+            }
+        }
+        Ok(live.last_sequence)
+    }
+
+    pub(crate) fn lock(&mut self) -> Result<Duration, Error> {
+        let lock = self.server.lock()?;
+        let since = self.clock.elapsed();
+        self.lock = Some(LockHeld { kind: lock, milliseconds: 0 });
+        (self.tell)(&Event::Locked { lock });
+        Ok(since)
+    }
+
+    pub(crate) fn unlock(&mut self, since: Duration) -> Result<(), Error> {
+        let result = self.server.unlock();
+        let held = milliseconds(self.clock.elapsed() - since);
+        if let Some(lock) = &mut self.lock {
+            lock.milliseconds = held;
+        }
+        (self.tell)(&Event::Unlocked { milliseconds: held });
+        result
+    }
+
+    /// Puts the server's files aside.
+    pub(crate) fn keep(&mut self) -> Result<Aside, Error> {
+        let listing = self.scope().list()?;
+        let place = self.workspace.place("server-files");
+        server_files::put_aside(listing, place, self.options.readers, self.stop)
+    }
+
+    /// Puts the server's files aside after the data were sent, under a lock of their own if the account may lock.
+    pub(crate) fn keep_later(&mut self, definitions: Option<Definitions>) -> Result<Option<Aside>, Error> {
+        let since = match self.options.no_lock {
+            true => None,
+            false => match self.lock() {
+                Ok(since) => Some(since),
+                Err(e @ (Error::Privilege { .. } | Error::Statement { .. } | Error::Usage(_))) => {
+                    let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
+                    let text = format!("{e}{cause}; the server's files are read as they are");
+                    (self.tell)(&Event::Warning { text });
+                    None
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        let kept = match &definitions {
+            Some(definitions) => definitions.check(&self.scope()),
+            None => Ok(()),
+        };
+        match since {
+            Some(since) => {
+                let kept = kept.and_then(|()| self.keep());
+                self.unlock(since)?;
+                kept.map(Some)
+            }
+            None => kept.map(|()| None),
+        }
+    }
+
+    /// Waits for the file that a test makes.
+    pub(crate) fn wait(&mut self) -> Result<(), Error> {
+        let Some(path) = &self.options.wait_for else { return Ok(()) };
+        let mut told = false;
+        while !path.exists() {
+            if !told {
+                (self.tell)(&Event::WaitingFor { path: path.clone() });
+                told = true;
+            }
+            self.stop.check()?;
+            self.clock.sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Which of the server's files are taken.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        scope(&self.facts, &self.datadir, self.options)
+    }
+}
+
+impl Drop for Source<'_> {
+    /// An error under the lock must not leave it to the life of the connection.
+    fn drop(&mut self) {
+        let _ = self.server.unlock();
+    }
+}
+
+fn at(before: Option<Position>, after: Option<Position>, locked: bool) -> Option<BinlogAt> {
+    let (before, after) = (before?, after?);
+    // Without the lock not even a position that stands still is exact: a transaction is in the binlog before it is
+    // committed in RocksDB.
+    Some(BinlogAt { before, after, exact: locked })
+}
+
+/// The identity of the RocksDB database; it is in a file beside the data.
+pub(super) fn identity(facts: &Facts) -> Option<String> {
+    let text = std::fs::read_to_string(facts.rocksdb_datadir.join("IDENTITY")).ok()?;
+    Some(text.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
+pub(super) fn scope<'a>(facts: &'a Facts, datadir: &'a Path, options: &'a Options) -> Scope<'a> {
+    Scope::new(facts, datadir, &options.checkpoint_dir, options.binlogs)
+}
+
+/// Refuses a checkpoint that RocksDB could only make by copying everything.
+pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), Error> {
+    let data = &facts.rocksdb_datadir;
+    let device = data.metadata().map_err(Error::io("read", data))?.dev();
+    // The directory may not be there yet; its nearest ancestor that is decides.
+    let checkpoint = options.checkpoint_dir.ancestors().find_map(|a| a.metadata().ok());
+    if checkpoint.is_some_and(|meta| meta.dev() != device) && !options.copied_checkpoint {
+        let checkpoint = options.checkpoint_dir.clone();
+        return Err(Error::OtherFilesystem { checkpoint, data: data.clone() });
+    }
+    Ok(())
+}
+
+/// The data files of the base by name, if it is of the same database.
+pub(super) fn base_files<'a>(
+    options: &'a Options,
+    identity: Option<&str>,
+) -> Result<BTreeMap<String, &'a Entry>, Error> {
+    let Some(base) = &options.base else { return Ok(BTreeMap::new()) };
+    let unusable = |reason: String| Error::BaseUnusable { id: base.id.clone(), reason };
+    match (base.server.rocksdb_identity.as_deref(), identity) {
+        (Some(theirs), Some(ours)) if theirs == ours => {}
+        (theirs, ours) => {
+            let reason = format!(
+                "it is of the RocksDB database {}, the server has {}: file numbers have another meaning there",
+                theirs.unwrap_or("of unknown identity"),
+                ours.unwrap_or("one of unknown identity"),
+            );
+            return Err(unusable(reason));
+        }
+    }
+    let data = base.files.iter().filter(|f| f.kind == Kind::Data);
+    Ok(data.filter_map(|f| Some((f.path.to_str()?.to_owned(), f))).collect())
+}

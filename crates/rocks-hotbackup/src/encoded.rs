@@ -1,0 +1,36 @@
+//! The files of a directory backup, which may be compressed and encrypted one by one.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use crate::Error;
+
+/// Bytes that are read at once.
+const BUFFER: usize = 256 * 1024;
+
+/// A file of a directory backup, decoded according to the endings of its name, and its name without them.
+pub(crate) fn decoded(
+    path: &Path,
+    name: &Path,
+    password: Option<&SecretString>,
+) -> Result<(Box<dyn Read>, PathBuf), Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut reader: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, file));
+    let mut name = name.to_owned();
+    // No file of a server ends like this; a file that does was encoded by a backup.
+    if name.extension().is_some_and(|e| e == "aes") {
+        let Some(password) = password else { return Err(Error::PasswordNeeded { path: path.to_owned() }) };
+        let decryptor = aescrypt::Decryptor::new(reader, password)
+            .map_err(|e| Error::Decrypt { path: path.to_owned(), source: e.into() })?;
+        reader = Box::new(decryptor);
+        name.set_extension("");
+    }
+    if name.extension().is_some_and(|e| e == "zst") {
+        reader = Box::new(zstd::stream::read::Decoder::new(reader).map_err(Error::io("read", path))?);
+        name.set_extension("");
+    }
+    Ok((reader, name))
+}

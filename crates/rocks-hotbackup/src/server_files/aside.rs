@@ -1,0 +1,291 @@
+//! Files put aside under the lock, so that the lock is short however slow the backup's reader is.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use super::{Found, Listing, is_definition};
+use crate::checkpoint::Place;
+use crate::sink::Member;
+use crate::{Error, Stop};
+
+/// Files up to this size, in bytes, share one file: one for each would cost more than their bytes.
+const SMALL: u64 = 64 * 1024;
+
+/// Bytes of small files that are written, and read again, at once.
+const BUFFER: usize = 256 * 1024;
+
+/// Files that a thread takes at once.
+const BATCH: usize = 64;
+
+/// The server's files as they were at one moment.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    pub(crate) listing: Listing,
+    /// In the order of the listing; a log that was rotated away since it was listed is missing.
+    pub(crate) kept: Vec<Kept>,
+    spool: File,
+    _place: Place,
+}
+
+/// A file that was put aside.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) member: Member,
+    pub(crate) at: At,
+}
+
+/// Where the bytes of a file are.
+#[derive(Debug)]
+pub(crate) enum At {
+    /// At this byte of the spool.
+    Spool(u64),
+    /// In a file of their own: a copy, or a hard link.
+    File(PathBuf),
+}
+
+/// Puts the listed files aside in `place`. Small ones are read by several threads: each costs a look-up, and on a disk
+/// a seek.
+///
+/// Binlogs become hard links where that is possible: what they hold up to now does not change.
+pub(crate) fn put_aside(listing: Listing, place: Place, threads: usize, stop: &Stop) -> Result<Aside, Error> {
+    let dir = place.path();
+    std::fs::create_dir(dir).map_err(Error::io("create", dir))?;
+    let path = dir.join("spool");
+    let spool = File::options().read(true).write(true).create_new(true).open(&path);
+    let spool = spool.map_err(Error::io("create", &path))?;
+    let work = Work {
+        files: &listing.files,
+        dir,
+        spool: &spool,
+        end: AtomicU64::new(0),
+        next: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
+        stop,
+    };
+    let threads = threads.min(listing.files.len().div_ceil(BATCH)).max(1);
+    let mut kept = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
+        let mut kept = Vec::with_capacity(listing.files.len());
+        for thread in threads {
+            kept.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok::<_, Error>(kept)
+    })?;
+    kept.sort_unstable_by_key(|(number, _)| *number);
+    let kept = kept.into_iter().map(|(_, kept)| kept).collect();
+    Ok(Aside { listing, kept, spool, _place: place })
+}
+
+impl Aside {
+    /// The small files again.
+    pub(crate) fn window(&self) -> Window<'_> {
+        Window { spool: &self.spool, bytes: Vec::new(), start: 0 }
+    }
+}
+
+/// A part of the spool in memory.
+pub(crate) struct Window<'a> {
+    spool: &'a File,
+    bytes: Vec<u8>,
+    start: u64,
+}
+
+impl Window<'_> {
+    /// `len` bytes at `at`, at most [`SMALL`] of them. Neighbours come without another read.
+    pub(crate) fn bytes(&mut self, at: u64, len: u64) -> io::Result<&[u8]> {
+        let end = self.start + self.bytes.len() as u64;
+        if at < self.start || at + len > end {
+            self.start = at;
+            self.bytes.resize(BUFFER, 0);
+            let n = fill(self.spool, &mut self.bytes, at)?;
+            self.bytes.truncate(n);
+        }
+        let from = (at - self.start) as usize;
+        self.bytes.get(from..from + len as usize).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Reads until `buffer` is full or the file ends.
+fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match file.read_at(&mut buffer[len..], at + len as u64) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(len)
+}
+
+/// What the threads share.
+struct Work<'a> {
+    files: &'a [Found],
+    dir: &'a Path,
+    spool: &'a File,
+    /// Bytes of the spool that are taken.
+    end: AtomicU64,
+    /// The first file that no thread has taken.
+    next: AtomicUsize,
+    failed: AtomicBool,
+    stop: &'a Stop,
+}
+
+impl Work<'_> {
+    fn run(&self) -> Result<Vec<(usize, Kept)>, Error> {
+        let mut share = Share { work: self, kept: Vec::new(), bytes: Vec::with_capacity(BUFFER), flushed: 0 };
+        let result = share.take();
+        if result.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        result.map(|()| share.kept)
+    }
+}
+
+/// What one thread does.
+struct Share<'a> {
+    work: &'a Work<'a>,
+    kept: Vec<(usize, Kept)>,
+    /// Small files on their way to the spool.
+    bytes: Vec<u8>,
+    /// How many of `kept` have their place in the spool.
+    flushed: usize,
+}
+
+impl Share<'_> {
+    fn take(&mut self) -> Result<(), Error> {
+        let work = self.work;
+        while !work.failed.load(Ordering::Relaxed) {
+            let first = work.next.fetch_add(BATCH, Ordering::Relaxed);
+            let Some(files) = work.files.get(first..) else { break };
+            for (number, found) in files.iter().take(BATCH).enumerate() {
+                work.stop.check()?;
+                self.keep(first + number, found)?;
+            }
+        }
+        self.flush()
+    }
+
+    fn keep(&mut self, number: usize, found: &Found) -> Result<(), Error> {
+        let Some((mut member, file)) = open(found)? else { return Ok(()) };
+        let path = self.work.dir.join(number.to_string());
+        let at = if found.grows && std::fs::hard_link(&found.source, &path).is_ok() {
+            At::File(path)
+        } else if member.size > SMALL {
+            // The kernel copies, or shares the blocks on some file systems.
+            let copy = File::options().write(true).create_new(true).open(&path);
+            let mut copy = copy.map_err(Error::io("create", &path))?;
+            member.size =
+                io::copy(&mut file.take(member.size), &mut copy).map_err(Error::io("copy", &found.source))?;
+            At::File(path)
+        } else {
+            let start = self.bytes.len();
+            self.bytes.resize(start + member.size as usize, 0);
+            let n = fill(&file, &mut self.bytes[start..], 0).map_err(Error::io("read", &found.source))?;
+            self.bytes.truncate(start + n);
+            member.size = n as u64;
+            At::Spool(start as u64)
+        };
+        self.kept.push((number, Kept { member, at }));
+        if self.bytes.len() > BUFFER - SMALL as usize {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Takes a place in the spool and writes the small files there.
+    fn flush(&mut self) -> Result<(), Error> {
+        let start = self.work.end.fetch_add(self.bytes.len() as u64, Ordering::Relaxed);
+        let written = self.work.spool.write_all_at(&self.bytes, start);
+        written.map_err(Error::io("write", self.work.dir))?;
+        for (_, kept) in &mut self.kept[self.flushed..] {
+            if let At::Spool(at) = &mut kept.at {
+                *at += start;
+            }
+        }
+        self.flushed = self.kept.len();
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+/// Opens a file, or `None` if it has gone since it was listed: a log that was rotated away.
+pub(crate) fn open(found: &Found) -> Result<Option<(Member, File)>, Error> {
+    let file = match File::open(&found.source) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !is_definition(found.path.as_os_str()) => {
+            return Ok(None);
+        }
+        Err(e) => return Err(Error::Io { action: "open", path: found.source.clone(), source: e }),
+    };
+    let meta = file.metadata().map_err(Error::io("read", &found.source))?;
+    Ok(Some((Member::of(&found.path, &meta), file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Workspace;
+
+    #[test]
+    fn files_of_every_size_come_back_in_order_from_any_number_of_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, _) = Workspace::open(&dir.path().join("snap"), dir.path()).unwrap();
+        let sizes = [0, 1, 2048, SMALL - 1, SMALL, SMALL + 1, 300_000];
+        let files: Vec<_> = (0..1000)
+            .map(|number| {
+                let source = dir.path().join(format!("t{number:04}.MYD"));
+                let len = sizes[number % sizes.len()] as usize;
+                std::fs::write(&source, vec![number as u8; len]).unwrap();
+                Found { path: source.file_name().unwrap().into(), source, grows: number % 100 == 0 }
+            })
+            .collect();
+        for threads in [1, 2, 7] {
+            let listing = Listing { files: files.clone(), ..Listing::default() };
+            let place = workspace.place(&threads.to_string());
+            let aside = put_aside(listing, place, threads, &Stop::new()).unwrap();
+            assert_eq!(aside.kept.len(), files.len());
+            let mut window = aside.window();
+            for (number, (kept, found)) in aside.kept.iter().zip(&files).enumerate() {
+                assert_eq!(kept.member.path, found.path);
+                let bytes = match &kept.at {
+                    At::Spool(at) => window.bytes(*at, kept.member.size).unwrap().to_vec(),
+                    At::File(path) => std::fs::read(path).unwrap(),
+                };
+                assert_eq!(bytes.len() as u64, sizes[number % sizes.len()]);
+                assert!(bytes.iter().all(|b| *b == number as u8), "{:?}", found.path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_gone_is_passed_over_unless_it_is_a_definition() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, _) = Workspace::open(&dir.path().join("snap"), dir.path()).unwrap();
+        let keep = |name: &str| {
+            let found = Found { path: name.into(), source: dir.path().join(name), grows: false };
+            let listing = Listing { files: vec![found], ..Listing::default() };
+            put_aside(listing, workspace.place(name), 4, &Stop::new())
+        };
+        assert!(keep("tc.log").unwrap().kept.is_empty());
+        assert!(matches!(keep("t.frm"), Err(Error::Io { action: "open", .. })));
+    }
+
+    #[test]
+    fn a_stop_ends_all_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, _) = Workspace::open(&dir.path().join("snap"), dir.path()).unwrap();
+        let source = dir.path().join("t.MYD");
+        std::fs::write(&source, "").unwrap();
+        let found = Found { path: "t.MYD".into(), source, grows: false };
+        let listing = Listing { files: vec![found; 1000], ..Listing::default() };
+        let stop = Stop::new();
+        stop.request(15);
+        let result = put_aside(listing, workspace.place("1"), 4, &stop);
+        assert!(matches!(result, Err(Error::Stopped { signal: 15 })));
+    }
+}

@@ -1,0 +1,314 @@
+//! Which files of a data directory go into a backup.
+
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{FileType, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::is_definition;
+use crate::Error;
+use crate::names::{self, Kind};
+use crate::server::Facts;
+use crate::sink::Member;
+
+/// Endings of the files that are taken from the directory of a database.
+///
+/// Table definitions and triggers (`frm`, `par`, `TRG`, `TRN`, `opt`, `sdi` of MySQL 8), MyISAM (`MYD`, `MYI`), Aria
+/// (`MAD`, `MAI`), MERGE (`MRG`), ARCHIVE (`ARZ`, `ARM`, `ARN`), CSV (`CSV`, `CSM`).
+pub const ENDINGS: [&str; 16] = [
+    "frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARN", "ARZ", "CSM", "CSV", "opt", "par",
+    "sdi",
+];
+
+/// Files at the top of the data directory whose name begins or ends like this are left out: they say who a server is,
+/// where its replication stands, or belong to InnoDB.
+pub const EXCLUDED: [&str; 8] = [
+    "master.info",
+    "relay-log.info",
+    "worker-relay-log.info",
+    "auto.cnf",
+    "gaplock.log",
+    "ibdata",
+    "ib_logfile",
+    ".trash",
+];
+
+/// More that a server makes anew: InnoDB's temporary tablespace, undo logs and double-write files, which are useless
+/// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
+pub const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
+
+/// A file of the server that goes into the backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its path in the backup, relative to the data directory.
+    pub(crate) path: PathBuf,
+    /// Where it is read.
+    pub(crate) source: PathBuf,
+    /// A file that grows at its end only: its first bytes stay what they are.
+    pub(crate) grows: bool,
+}
+
+/// What a data directory holds beside RocksDB.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Directories of databases, as they are now: one may be dropped before it is sent.
+    pub(crate) directories: Vec<Member>,
+    pub(crate) files: Vec<Found>,
+    /// Files at the top that are left out.
+    pub(crate) skipped: Vec<PathBuf>,
+}
+
+/// Where to look, and where not.
+pub(crate) struct Scope<'a> {
+    facts: &'a Facts,
+    datadir: &'a Path,
+    binlogs: bool,
+    /// What is not the server's files: RocksDB's directories, the checkpoints, and what is no data.
+    apart: HashSet<FileId>,
+    /// The file that lists the binlogs.
+    index: Option<FileId>,
+}
+
+/// Device and inode: one file, whatever path leads to it.
+type FileId = (u64, u64);
+
+fn id(meta: &Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
+
+fn id_of(path: &Path) -> Option<FileId> {
+    path.metadata().ok().map(|meta| id(&meta))
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn new(facts: &'a Facts, datadir: &'a Path, checkpoints: &Path, binlogs: bool) -> Self {
+        let mut apart: HashSet<_> = facts.no_data.iter().filter_map(|path| id_of(path)).collect();
+        let root = id_of(datadir);
+        for own in [facts.rocksdb_datadir.as_path(), &facts.rocksdb_wal_dir, checkpoints] {
+            apart.extend(id_of(own));
+            // A directory in the data directory that only leads to one of them is no database.
+            let own = own.canonicalize().unwrap_or_else(|_| own.to_owned());
+            let above: Vec<_> = own.ancestors().skip(1).map(id_of).take_while(|id| *id != root).collect();
+            if own.ancestors().nth(above.len() + 1).is_some_and(|path| id_of(path) == root) {
+                apart.extend(above.into_iter().flatten());
+            }
+        }
+        let index = facts.log_bin_index.as_deref().and_then(id_of);
+        Self { facts, datadir, binlogs, apart, index }
+    }
+
+    pub(super) fn datadir(&self) -> &Path {
+        self.datadir
+    }
+
+    /// Lists the files to take.
+    pub(crate) fn list(&self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        let mut top = Vec::new();
+        for Entry { name, path, .. } in entries(self.datadir)? {
+            let Ok(meta) = path.metadata() else { continue };
+            if meta.is_dir() {
+                if !self.is_database(&name, &meta) {
+                    continue;
+                }
+                for file in entries(&path)? {
+                    let ending = Path::new(&file.name).extension().and_then(OsStr::to_str).unwrap_or("");
+                    if ENDINGS.contains(&ending) && file.is_file() {
+                        let path = Path::new(&name).join(file.name);
+                        listing.files.push(Found { path, source: file.path, grows: false });
+                    }
+                }
+                listing.directories.push(Member::of(Path::new(&name), &meta));
+            } else if meta.is_file() {
+                let binlog = self.is_binlog(&path, &meta);
+                match self.leaves_out(&name, &meta) || (binlog.is_some() && !self.binlogs) {
+                    true => listing.skipped.push(name.into()),
+                    false => top.push(Found {
+                        path: name.into(),
+                        source: path,
+                        grows: binlog == Some(Binlog::Log),
+                    }),
+                }
+            }
+        }
+        if let Some(dir) = self.facts.aria_log_dir.as_deref().filter(|dir| id_of(dir) != id_of(self.datadir))
+        {
+            for file in entries(dir)? {
+                if file.name.as_bytes().starts_with(b"aria_log") && file.is_file() {
+                    top.push(Found { path: file.name.into(), source: file.path, grows: false });
+                }
+            }
+        }
+        listing.files.append(&mut top);
+        Ok(listing)
+    }
+
+    /// If a file at the top of the data directory has no place in a backup.
+    fn leaves_out(&self, name: &OsStr, meta: &Metadata) -> bool {
+        let bytes = name.as_bytes();
+        let is = |part: &&str| bytes.starts_with(part.as_bytes()) || bytes.ends_with(part.as_bytes());
+        EXCLUDED.iter().any(is)
+            || MADE_ANEW.iter().any(|part| bytes.starts_with(part.as_bytes()))
+            // RocksDB's own, where it lives in the data directory itself.
+            || names::kind(Path::new(name)) != Kind::Server
+            || self.apart.contains(&id(meta))
+    }
+
+    /// The table definitions that there are now.
+    pub(crate) fn definitions(&self) -> Result<BTreeSet<PathBuf>, Error> {
+        let mut names = BTreeSet::new();
+        for Entry { name, path, .. } in entries(self.datadir)? {
+            let Ok(meta) = path.metadata() else { continue };
+            if meta.is_dir() && self.is_database(&name, &meta) {
+                let files = entries(&path)?.into_iter().filter(|file| is_definition(&file.name));
+                names.extend(files.map(|file| Path::new(&name).join(file.name)));
+            }
+        }
+        Ok(names)
+    }
+
+    /// A directory is a database unless its name cannot be one: the server writes `#` and `.` of a name as `@0023`
+    /// and `@002e`.
+    fn is_database(&self, name: &OsStr, meta: &Metadata) -> bool {
+        let first = name.as_bytes().first();
+        !matches!(first, Some(b'.' | b'#')) && name != "lost+found" && !self.apart.contains(&id(meta))
+    }
+
+    /// A binlog, or one of the two files that list them: a server does not start if its index names files that are
+    /// not there.
+    fn is_binlog(&self, path: &Path, meta: &Metadata) -> Option<Binlog> {
+        if self.index == Some(id(meta)) {
+            return Some(Binlog::List);
+        }
+        let base = self.facts.log_bin_basename.as_ref()?;
+        let rest = path.as_os_str().as_bytes().strip_prefix(base.as_os_str().as_bytes())?;
+        match rest.strip_prefix(b".")? {
+            b"index" | b"state" => Some(Binlog::List),
+            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => Some(Binlog::Log),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Binlog {
+    Log,
+    List,
+}
+
+/// An entry of a directory.
+struct Entry {
+    name: OsString,
+    path: PathBuf,
+    /// As the directory tells it: a link is a link.
+    kind: FileType,
+}
+
+impl Entry {
+    /// If it is a file, or a link to one: a table may lie elsewhere (`DATA DIRECTORY`).
+    fn is_file(&self) -> bool {
+        self.kind.is_file() || (self.kind.is_symlink() && self.path.is_file())
+    }
+}
+
+/// The entries of a directory by name.
+fn entries(dir: &Path) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        // An entry may be gone at once: a temporary table.
+        let Ok(kind) = entry.file_type() else { continue };
+        entries.push(Entry { name: entry.file_name(), path: entry.path(), kind });
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in super::super) fn datadir() -> (tempfile::TempDir, Facts) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        for sub in ["db", "mysql", "#rocksdb", ".hidden", "tmp", "empty"] {
+            std::fs::create_dir(root.join(sub)).unwrap();
+        }
+        for file in [
+            "db/t.frm",
+            "db/t.MAD",
+            "db/t.ibd",
+            "db/t.cfg",
+            "db/#sql-1.frm",
+            "mysql/user.MAI",
+            "#rocksdb/000001.sst",
+            "aria_log_control",
+            "bl.000001",
+            "bl.index",
+            "ibdata1",
+            "ib_logfile0",
+            "ibtmp1",
+            "auto.cnf",
+            "my-master.info",
+            "pid",
+            "tc.log",
+        ] {
+            std::fs::write(root.join(file), file).unwrap();
+        }
+        let facts = Facts {
+            datadir: root.to_owned(),
+            rocksdb_datadir: root.join("#rocksdb"),
+            rocksdb_wal_dir: root.join("#rocksdb"),
+            log_bin_basename: Some(root.join("bl")),
+            no_data: vec![root.join("pid"), root.join("tmp")],
+            ..Facts::default()
+        };
+        (dir, facts)
+    }
+
+    fn names(listing: &Listing) -> Vec<&str> {
+        listing.files.iter().map(|f| f.path.to_str().unwrap()).collect()
+    }
+
+    fn directories(listing: &Listing) -> Vec<&str> {
+        listing.directories.iter().map(|d| d.path.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_a_server_needs_is_taken_and_nothing_of_innodb() {
+        let (dir, facts) = datadir();
+        let scope = Scope::new(&facts, dir.path(), Path::new("/nowhere"), true);
+        let listing = scope.list().unwrap();
+        assert_eq!(
+            names(&listing),
+            [
+                "db/#sql-1.frm",
+                "db/t.MAD",
+                "db/t.frm",
+                "mysql/user.MAI",
+                "aria_log_control",
+                "bl.000001",
+                "bl.index",
+                "tc.log"
+            ]
+        );
+        assert_eq!(directories(&listing), ["db", "empty", "mysql"]);
+        assert!(listing.files.iter().all(|f| f.grows == (f.path == Path::new("bl.000001"))));
+    }
+
+    #[test]
+    fn the_checkpoint_directory_inside_the_data_directory_is_left_out() {
+        let (dir, facts) = datadir();
+        let checkpoints = dir.path().join("empty/snapshots");
+        std::fs::create_dir(&checkpoints).unwrap();
+        let scope = Scope::new(&facts, dir.path(), &checkpoints, false);
+        let listing = scope.list().unwrap();
+        assert_eq!(directories(&listing), ["db", "mysql"]);
+        assert!(
+            !names(&listing).iter().any(|name| name.starts_with("bl.")),
+            "neither binlogs nor their index"
+        );
+    }
+}
