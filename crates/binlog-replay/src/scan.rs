@@ -10,11 +10,10 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 
 use crate::error::Error;
-use crate::event::{Checksum, Event, EventKind, Query, RawEvent};
-use crate::find::without_passwords;
+use crate::event::{Checksum, Event, EventKind, Query, RawEvent, TransactionPayload};
 use crate::gtid::{Gtid, GtidSet, Uuid};
 use crate::reader::{FileEnd, Reader};
-use crate::statement::{StatementKind, excerpt};
+use crate::statement::{StatementKind, excerpt, may_make_event, without_passwords};
 use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
 use crate::version::ServerVersion;
@@ -84,6 +83,9 @@ pub struct FileInfo {
     pub damage: Option<Arc<Error>>,
     /// Shorter copies of it, in other folders; they were compared with it.
     pub copies: Vec<PathBuf>,
+    /// Where the transactions start that may make or change events of the event scheduler; all of them.
+    #[serde(skip)]
+    pub(crate) event_ddl: Vec<u64>,
     /// Which of the folders it lies in.
     #[serde(skip)]
     pub(crate) folder: usize,
@@ -336,6 +338,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         ends: None,
         damage: None,
         copies: Vec::new(),
+        event_ddl: Vec::new(),
         folder: 0,
     };
     match fill(&mut info, path) {
@@ -350,7 +353,7 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
     let mut walker = Walker::new(Reader::skim(path)?);
     info.end = Position::FIRST;
     // The DDL statement of the transaction that is being read.
-    let mut ddl: Option<(String, String)> = None;
+    let mut ddl: Option<Noted> = None;
     loop {
         let next = walker.next_with(|event, place| look(info, &mut ddl, event, place));
         let next = next?;
@@ -383,8 +386,11 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
         if info.largest.as_ref().is_none_or(|l| bytes > l.bytes) {
             info.largest = Some(Largest { gtid: transaction.gtid.clone(), start: transaction.start, bytes });
         }
-        if let Some((database, text)) = ddl.take() {
+        if let Some(Noted { database, text, event }) = ddl.take() {
             info.ddl_count += 1;
+            if event {
+                info.event_ddl.push(transaction.start);
+            }
             if info.ddl.len() < MAX_DDL {
                 let (gtid, start) = (transaction.gtid, transaction.start);
                 info.ddl.push(Ddl { gtid, time, start, database, text });
@@ -395,10 +401,43 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A schema statement of the transaction that is being read.
+struct Noted {
+    database: String,
+    text: String,
+    /// Whether it may make or change an event of the event scheduler.
+    event: bool,
+}
+
+impl Noted {
+    fn of(query: &Query<'_>) -> Option<Self> {
+        (StatementKind::of(&query.text) == StatementKind::Ddl).then(|| Self {
+            database: excerpt(query.database, 256),
+            text: excerpt(&without_passwords(&query.text), DDL_EXCERPT),
+            event: may_make_event(&query.text),
+        })
+    }
+
+    /// The schema statement at the beginning of a compressed transaction: `CREATE TABLE … SELECT` is the only one
+    /// that has rows, and only transactions with rows are compressed.
+    fn of_payload(event: &RawEvent<'_>) -> Option<Self> {
+        let (payload, _) = TransactionPayload::parse_beginning(event.body()).ok()?;
+        let mut events = payload.events(event.format()).ok()?;
+        // What is wrong with it, its reader says; of a very large one only the beginning is here.
+        while let Ok(Some(inner)) = events.next_event() {
+            let Ok(Event::Query(query)) = inner.decode() else { break };
+            if let Some(noted) = Self::of(&query) {
+                return Some(noted);
+            }
+        }
+        None
+    }
+}
+
 /// Notes what a single event says about its file.
 fn look(
     info: &mut FileInfo,
-    ddl: &mut Option<(String, String)>,
+    ddl: &mut Option<Noted>,
     event: &RawEvent<'_>,
     place: Place,
 ) -> Result<(), Error> {
@@ -432,21 +471,18 @@ fn look(
             if StatementKind::of(text) == StatementKind::Ddl
                 && let Event::Query(query) = event.decode().map_err(malformed)?
             {
-                let text = without_passwords(&query.text);
-                *ddl = Some((excerpt(query.database, 256), excerpt(&text, DDL_EXCERPT)));
+                *ddl = Noted::of(&query);
             }
         }
         // Of very large events only the beginning is here; schema statements are never that large.
         EventKind::QUERY_COMPRESSED if event.bytes().len() == event.header.size as usize => {
             if let Event::Query(query) = event.decode().map_err(malformed)?
-                && StatementKind::of(&query.text) == StatementKind::Ddl
+                && let Some(noted) = Noted::of(&query)
             {
-                *ddl = Some((
-                    excerpt(query.database, 256),
-                    excerpt(&without_passwords(&query.text), DDL_EXCERPT),
-                ));
+                *ddl = Some(noted);
             }
         }
+        EventKind::TRANSACTION_PAYLOAD => *ddl = Noted::of_payload(event),
         _ if place == Place::First => *ddl = None,
         _ => {}
     }

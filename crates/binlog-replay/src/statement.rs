@@ -1,4 +1,4 @@
-//! The first words of a statement: enough to tell what kind it is, no SQL parser.
+//! What a statement is, by its words: no SQL parser.
 
 use serde::Serialize;
 
@@ -35,6 +35,13 @@ impl StatementKind {
             Self::Other
         }
     }
+}
+
+/// Whether a statement may be `CREATE … EVENT` or `ALTER … EVENT`: a table of that name is taken for one, too.
+pub(crate) fn may_make_event(text: &[u8]) -> bool {
+    let first = first_word(text);
+    (first.eq_ignore_ascii_case(b"CREATE") || first.eq_ignore_ascii_case(b"ALTER"))
+        && text.split(|b| !b.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case(b"EVENT"))
 }
 
 /// The first word, behind blanks, brackets and comments; a `/*!12345 …` comment counts as text.
@@ -77,6 +84,38 @@ pub(crate) fn excerpt(text: &[u8], limit: usize) -> String {
     out
 }
 
+/// The statement with every literal behind `IDENTIFIED` or `PASSWORD` left out.
+pub(crate) fn without_passwords(text: &[u8]) -> Vec<u8> {
+    let keyword = [&b"IDENTIFIED"[..], b"PASSWORD"];
+    let from = (0..text.len()).find(|at| {
+        keyword.iter().any(|k| text.get(*at..at + k.len()).is_some_and(|t| t.eq_ignore_ascii_case(k)))
+    });
+    let Some(from) = from else { return text.to_vec() };
+    let mut out = text[..from].to_vec();
+    let mut rest = &text[from..];
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        out.push(byte);
+        if !matches!(byte, b'\'' | b'"') {
+            continue;
+        }
+        out.extend(b"***");
+        while let Some((&inner, tail)) = rest.split_first() {
+            rest = tail;
+            match inner {
+                b'\\' => rest = rest.get(1..).unwrap_or_default(),
+                b if b == byte && rest.first() == Some(&byte) => rest = &rest[1..],
+                b if b == byte => {
+                    out.push(byte);
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,8 +139,39 @@ mod tests {
     }
 
     #[test]
+    fn statements_that_make_events_are_known() {
+        let yes = [
+            "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "create definer=`root`@`localhost` event if not exists `e` on schedule every 1 day do call p()",
+            "CREATE OR REPLACE DEFINER = `a b c d e f g h`@`b` EVENT e ON SCHEDULE AT NOW() DO SELECT 1",
+            "CREATE DEFINER=`a`@`b` /*!50106 EVENT*/ e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+            "/* why */ ALTER EVENT e DISABLE",
+            // Costs only time.
+            "CREATE TABLE event (a INT)",
+        ];
+        let no = ["CREATE TABLE events (a INT)", "DROP EVENT e", "INSERT INTO event VALUES (1)", ""];
+        assert!(yes.iter().all(|text| may_make_event(text.as_bytes())));
+        assert!(!no.iter().any(|text| may_make_event(text.as_bytes())));
+    }
+
+    #[test]
     fn excerpts_end_between_characters() {
         assert_eq!(excerpt("grün".as_bytes(), 3), "gr…");
         assert_eq!(excerpt(b"short", 10), "short");
+    }
+
+    #[test]
+    fn passwords_are_left_out() {
+        let cases = [
+            (
+                "CREATE USER 'a'@'b' IDENTIFIED BY 'se''c\\'ret' COMMENT 'x'",
+                "CREATE USER 'a'@'b' IDENTIFIED BY '***' COMMENT '***'",
+            ),
+            ("SET PASSWORD FOR a = \"open", "SET PASSWORD FOR a = \"***"),
+            ("INSERT INTO t VALUES ('kept')", "INSERT INTO t VALUES ('kept')"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(String::from_utf8_lossy(&without_passwords(text.as_bytes())), expected);
+        }
     }
 }

@@ -1,53 +1,27 @@
 //! Replays into MySQL: three methods, every kind of target, compared with the source row by row.
 
 #[path = "replay_lab/mod.rs"]
+#[macro_use]
 mod replay_lab;
 
 use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
 use mysql_async::prelude::Queryable;
 use replay_lab::source::Source;
 use replay_lab::{
-    Base, Server, contents, crash_and_resume, differences, events_round_trip, every_target, everything_by,
-    failover, request, stops_where_the_stock_tool_stops, workload,
+    Base, contents, crash_and_resume, differences, events_round_trip, everything_by,
+    lose_a_second_and_resume, request, workload,
 };
 use tokio::sync::OnceCell;
 
-static SOURCE: OnceCell<Source> = OnceCell::const_new();
-static ANONYMOUS: OnceCell<Source> = OnceCell::const_new();
-static MANY: OnceCell<Source> = OnceCell::const_new();
+tests_of_both!(Base::mysql(), "needs mysqld; run: ./test");
 
-async fn source() -> &'static Source {
-    SOURCE.get_or_init(|| Source::make(Base::mysql(), true, workload::everything)).await
-}
+static ANONYMOUS: OnceCell<Source> = OnceCell::const_new();
 
 async fn anonymous() -> &'static Source {
     ANONYMOUS.get_or_init(|| Source::make(Base::mysql(), false, workload::everything)).await
 }
 
-async fn many() -> &'static Source {
-    MANY.get_or_init(|| Source::make(Base::mysql(), true, workload::many)).await
-}
-
-#[tokio::test]
-#[ignore = "needs mysqld; run: ./test"]
-async fn relay_gives_the_source_at_every_kind_of_target() {
-    every_target(source().await, Method::Relay).await;
-}
-
-#[tokio::test]
-#[ignore = "needs mysqld; run: ./test"]
-async fn sql_gives_the_source_at_every_kind_of_target() {
-    every_target(source().await, Method::Sql).await;
-}
-
-#[tokio::test]
-#[ignore = "needs mysqld; run: ./test"]
-async fn pipe_gives_the_source_at_every_kind_of_target() {
-    every_target(source().await, Method::Pipe).await;
-}
-
-async fn refused(request: &Request, server: &Server) -> Error {
-    let _ = server;
+async fn refused(request: &Request) -> Error {
     replay::run(request, &mut |_| {}).await.expect_err("a refusal")
 }
 
@@ -70,7 +44,7 @@ async fn a_refused_transaction_is_named_and_can_be_left_out() {
     let mut root = server.root().await;
     root.query_drop("SET sql_log_bin=0").await.unwrap();
     root.query_drop("CREATE DATABASE shop").await.unwrap();
-    let error = refused(&request, &server).await;
+    let error = refused(&request).await;
     let Error::Refused { file, pos, gtid, statement, reason, .. } = &error else { panic!("{error}") };
     assert_eq!((file.as_str(), gtid.is_some()), ("binlog.000001", true), "{error}");
     assert!(*pos > 4 && reason.contains("1007"), "{error}");
@@ -93,11 +67,12 @@ async fn without_gtids(method: Method) {
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     (request.method, request.start.executed) = (method, None);
     let server = replay_lab::start_for(&source.base, &request);
-    for (name, by_time) in [("statements", true), ("packed", false)] {
+    for name in ["statements", "packed", "last"] {
         let moment = source.moment(name);
-        request.target = match by_time {
-            true => TargetAt::Time(moment.time),
-            false => TargetAt::Position(moment.position.clone()),
+        request.target = match name {
+            "statements" => TargetAt::Time(moment.time),
+            "packed" => TargetAt::Position(moment.position.clone()),
+            _ => TargetAt::End,
         };
         let outcome = replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
         let found = contents(&mut server.root().await).await;
@@ -120,27 +95,30 @@ async fn all_methods_give_the_source_without_gtids() {
 async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
     for method in [Method::Relay, Method::Sql, Method::Pipe] {
         crash_and_resume(many().await, method).await;
+        lose_a_second_and_resume(many().await, method).await;
     }
 }
 
+/// What a table without transactions took of a refused transaction cannot be taken back.
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
-async fn transactions_of_100_mb_are_replayed_by_every_method() {
-    let source = Source::make(Base::mysql(), true, workload::large).await;
-    everything_by(&source, &[Method::Relay, Method::Sql, Method::Pipe]).await;
-}
-
-/// The new master's first file begins with what the old one had, so its range starts in the middle.
-#[tokio::test]
-#[ignore = "needs mysqld; run: ./test"]
-async fn after_a_failover_every_method_takes_each_transaction_once() {
-    failover(many().await, &[Method::Relay, Method::Sql, Method::Pipe]).await;
-}
-
-#[tokio::test]
-#[ignore = "needs mysqld; run: ./test"]
-async fn stops_are_those_of_the_stock_tool() {
-    stops_where_the_stock_tool_stops(source().await);
+async fn a_transaction_that_cannot_be_rolled_back_is_not_left_out() {
+    let source = source().await;
+    let datadir = source.datadir("stays");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    (request.method, request.on_error) = (Method::Sql, OnError::SkipLogged);
+    let server = replay_lab::start_for(&source.base, &request);
+    let mut root = server.root().await;
+    for sql in [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.plain (id INT PRIMARY KEY) ENGINE=MyISAM",
+        "INSERT INTO shop.plain VALUES (2)",
+    ] {
+        root.query_drop(sql).await.unwrap();
+    }
+    let error = refused(&request).await;
+    assert!(error.to_string().contains("cannot be left out"), "{error}");
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -192,4 +170,19 @@ async fn without_gtids_a_replay_that_was_cut_off_goes_on_or_says_that_it_cannot(
         assert!(error.to_string().contains("without GTIDs"), "{error}");
     }
     server.stop().await;
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn the_index_names_schema_statements_in_compressed_transactions() {
+    let index = binlog_replay::scan(&[&source().await.binlogs]).unwrap();
+    let found = index.files.iter().flat_map(|file| &file.ddl).find(|ddl| ddl.text.contains("packed_copy"));
+    let ddl = found.expect("CREATE TABLE … SELECT under binlog_transaction_compression");
+    let file = index.files.iter().find(|file| file.ddl.iter().any(|other| other.start == ddl.start)).unwrap();
+    let shown = binlog_replay::show(
+        &index,
+        &binlog_replay::Which::At(binlog_replay::Position::new(&*file.name, ddl.start)),
+        binlog_replay::ShowLimits::default(),
+    );
+    assert!(format!("{:?}", shown.unwrap().unwrap().steps).contains("packed_copy"));
 }

@@ -32,6 +32,16 @@ pub struct TransactionPayload<'a> {
 
 impl<'a> TransactionPayload<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        let (payload, size) = Self::parse_beginning(body)?;
+        if size != Some(payload.payload.len() as u64) {
+            let why = format!("{size:?} bytes are stated, {} are there", payload.payload.len());
+            return Err(Malformed::new("payload", why));
+        }
+        Ok(payload)
+    }
+
+    /// As `parse`, of a body that may be cut; also gives the stated size of the payload.
+    pub(crate) fn parse_beginning(body: &'a [u8]) -> Result<(Self, Option<u64>), Malformed> {
         let mut c = Cursor::new(body);
         let (mut size, mut compression, mut uncompressed) = (None, None, None);
         loop {
@@ -52,10 +62,6 @@ impl<'a> TransactionPayload<'a> {
         }
         let head = &body[..body.len() - c.len()];
         let payload = c.rest();
-        if size != Some(payload.len() as u64) {
-            let why = format!("{size:?} bytes are stated, {} are there", payload.len());
-            return Err(Malformed::new("payload", why));
-        }
         let compression = match compression {
             Some(0) => Compression::Zstd,
             Some(255) => Compression::None,
@@ -68,7 +74,7 @@ impl<'a> TransactionPayload<'a> {
                 return Err(Malformed::new("payload", "the uncompressed size is missing"));
             }
         };
-        Ok(Self { compression, uncompressed, payload, head })
+        Ok((Self { compression, uncompressed, payload, head }, size))
     }
 
     /// The events in it. The payload is decompressed as they are read.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::compressed;
 use super::cursor::{Cursor, Malformed};
+use crate::version::{Flavor, ServerVersion};
 
 /// A statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,7 +150,8 @@ pub struct Status<'a> {
     /// Code 130: extra flags of the GTID event and, for the end of a two-phase `ALTER`, the number of the
     /// transaction that started it (MariaDB 10.8 and later).
     pub gtid_flags: Option<(u8, Option<u64>)>,
-    /// Code 131: `character_set_collations`, pairs of character set and collation numbers (MariaDB 11.2).
+    /// Code 131: `character_set_collations` (MariaDB 11.2): pairs of collation numbers, the default that the
+    /// character set has in the program and the one that takes its place.
     pub character_set_collations: Option<Vec<(u16, u16)>>,
     /// Codes in the order of the event, with those that are read and have no field (10, 14, 15).
     order: Vec<(u8, &'a [u8])>,
@@ -168,9 +170,26 @@ impl<'a> Status<'a> {
     /// Bit of [`Status::flags2`]: `unique_checks` is off.
     pub const RELAXED_UNIQUE_CHECKS: u32 = 1 << 27;
     /// Bit of [`Status::flags2`]: `check_constraint_checks` is off (MariaDB).
-    pub const NO_CHECK_CONSTRAINT_CHECKS: u32 = 1 << 28;
-    /// Bit of [`Status::flags2`]: `IF EXISTS` is implied (MariaDB).
-    pub const IF_EXISTS: u32 = 1 << 29;
+    pub const NO_CHECK_CONSTRAINT_CHECKS: u32 = 1 << 15;
+    /// Bit of [`Status::flags2`]: `explicit_defaults_for_timestamp` is on (MariaDB). Whether a server writes it,
+    /// [`Status::writes_explicit_defaults`] says.
+    pub const EXPLICIT_DEFAULTS: u32 = 1 << 24;
+    /// Bit of [`Status::flags2`]: `IF EXISTS` is implied (MariaDB 10.5.2).
+    pub const IF_EXISTS: u32 = 1 << 28;
+    /// Bit of [`Status::flags2`]: `system_versioning_insert_history` is on (MariaDB 10.11).
+    pub const INSERT_HISTORY: u32 = 1 << 30;
+
+    /// Whether a MariaDB server of this version writes [`Status::EXPLICIT_DEFAULTS`]; in the events of an older one
+    /// the bit says nothing. Source: MDEV-29078 and the versions that it names.
+    pub fn writes_explicit_defaults(source: &ServerVersion) -> bool {
+        let first = [(5, 17), (6, 9), (7, 5), (8, 4), (9, 2)];
+        let branch = first.iter().find(|(minor, _)| source.major == 10 && source.minor == *minor);
+        source.flavor == Flavor::MariaDb
+            && match branch {
+                Some((_, patch)) => source.patch >= *patch,
+                None => source.at_least(Flavor::MariaDb, 10, 10, 0),
+            }
+    }
 
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut s = Self::default();

@@ -12,6 +12,7 @@ pub struct Dialect {
     replica: bool,
     source: bool,
     binary_logs: bool,
+    atomic_ddl: bool,
 }
 
 impl Dialect {
@@ -23,7 +24,13 @@ impl Dialect {
             replica: mysql(8, 0, 22),
             source: mysql(8, 0, 23),
             binary_logs: mysql(8, 4, 0),
+            atomic_ddl: mysql(8, 0, 0),
         }
+    }
+
+    /// Whether a statement that changes the schema is committed together with its GTID.
+    pub(super) fn ddl_is_atomic(self) -> bool {
+        self.atomic_ddl
     }
 
     /// Empties the binlogs and the GTID state.

@@ -73,6 +73,12 @@ pub enum Error {
         "without GTIDs nothing in the server says how far the earlier replay came: begin anew, from the backup"
     )]
     NoTrace,
+    /// A replay was cut off, and whether something was applied is not known.
+    #[error("after a crash nothing says whether {what} was applied: begin anew, from the backup")]
+    InDoubt {
+        /// What may have been applied, or not.
+        what: String,
+    },
     /// The server refused a transaction.
     #[error("{}", refused(file, *pos, gtid.as_deref(), table.as_deref(), statement.as_deref(), reason))]
     Refused {

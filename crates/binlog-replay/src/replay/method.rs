@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::options::{GtidUse, SOURCE_WITHOUT_RELAY};
+use super::options::{GtidUse, SOURCE_WITHOUT_RELAY, keeps_gtids_in_binlog};
 use super::request::OnError;
 use crate::version::{Flavor, ParseError, ServerVersion};
 
@@ -79,11 +79,17 @@ pub(super) struct Case<'a> {
     pub(super) tools: bool,
     /// Whether an earlier run may have applied a part.
     pub(super) resume: bool,
+    /// Whether the server may have crashed in it.
+    pub(super) crashed: bool,
 }
 
 impl Case<'_> {
     /// Why `method` cannot do this replay; `None` if it can.
     pub(super) fn refuses(&self, method: Method) -> Option<String> {
+        if self.crashed && method != Method::Auto && keeps_gtids_in_binlog(self.server, method, self.gtids) {
+            let why = "the GTIDs are in a binlog without fsync, which after a crash may name more than the tables hold";
+            return Some(why.into());
+        }
         match method {
             Method::Auto => None,
             Method::Sql => None,
@@ -140,9 +146,12 @@ impl Case<'_> {
                 None => Ok(Choice { method: asked, reason: "asked for".into(), excluded }),
             };
         }
-        let method = all.into_iter().find(|m| !excluded.iter().any(|(e, _)| e == m)).unwrap_or(Method::Sql);
+        let Some(method) = all.into_iter().find(|m| !excluded.iter().any(|(e, _)| e == m)) else {
+            let reasons: Vec<_> = excluded.iter().map(|(m, why)| format!("not {m}: {why}")).collect();
+            return Err(reasons.join("; "));
+        };
         let reason = match method {
-            Method::Relay => format!("the applier of {} runs transactions in parallel", self.server),
+            Method::Relay => format!("the applier of {} is exact here, and the fastest way", self.server),
             _ => match excluded.first() {
                 Some((other, why)) => format!("not {other}: {why}"),
                 None => "the only method left".into(),
@@ -156,10 +165,12 @@ impl Case<'_> {
 mod tests {
     use super::*;
 
+    fn case(server: &ServerVersion, gtids: GtidUse, on_error: OnError) -> Case<'_> {
+        Case { server, gtids, event_ddl: false, on_error, tools: true, resume: false, crashed: false }
+    }
+
     fn choose(server: &str, gtids: GtidUse, on_error: OnError, asked: Method) -> Result<Method, String> {
-        let server: ServerVersion = server.parse().unwrap();
-        let case = Case { server: &server, gtids, event_ddl: false, on_error, tools: true, resume: false };
-        case.choose(asked).map(|c| c.method)
+        case(&server.parse().unwrap(), gtids, on_error).choose(asked).map(|c| c.method)
     }
 
     #[test]
@@ -172,6 +183,19 @@ mod tests {
         assert_eq!(choose("5.6.51", GtidUse::All, stop, Method::Auto), Ok(Method::Sql));
         assert_eq!(choose("8.0.36", GtidUse::Some, stop, Method::Auto), Ok(Method::Sql));
         assert_eq!(choose("8.0.36", GtidUse::All, OnError::SkipLogged, Method::Auto), Ok(Method::Sql));
+    }
+
+    #[test]
+    fn after_a_crash_a_binlog_without_fsync_says_nothing() {
+        let crashed = |server: &str, method| {
+            let server = server.parse().unwrap();
+            let case = Case { resume: true, crashed: true, ..case(&server, GtidUse::All, OnError::Stop) };
+            case.choose(method).map(|c| c.method)
+        };
+        assert!(crashed("10.11.6-MariaDB", Method::Pipe).unwrap_err().contains("without fsync"));
+        assert_eq!(crashed("10.11.6-MariaDB", Method::Auto), Ok(Method::Relay));
+        assert_eq!(crashed("9.7.4", Method::Pipe), Ok(Method::Pipe));
+        assert!(crashed("5.6.51", Method::Auto).is_err());
     }
 
     #[test]

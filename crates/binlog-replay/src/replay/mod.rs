@@ -14,7 +14,7 @@
 //! | --- | --- | --- |
 //! | `relay` | the binlogs become relay logs of the server, whose own applier runs transactions in parallel | MySQL `gtid_executed`, MariaDB `gtid_slave_pos`, without GTIDs the end of the relay logs |
 //! | `sql` | statements over one connection, compiled from the events | MySQL `gtid_executed`; else a row that is changed in every transaction, then `gtid_slave_pos` is set |
-//! | `pipe` | the stock `mysqlbinlog \| mysql` | MySQL `gtid_executed`, MariaDB `gtid_binlog_pos`; without GTIDs both exit statuses |
+//! | `pipe` | the stock `mysqlbinlog \| mysql` | MySQL `gtid_executed`, MariaDB `gtid_binlog_pos`, then `gtid_slave_pos` is set; without GTIDs both exit statuses |
 //!
 //! A replay that was cut off is run again with [`Request::resume`]: it goes on from what the server itself
 //! says that it holds, so that nothing is applied twice. The same makes a finished one longer.
@@ -28,6 +28,7 @@ mod outcome;
 mod pipe;
 mod relay;
 mod request;
+mod resume;
 mod run;
 mod runs;
 mod session;

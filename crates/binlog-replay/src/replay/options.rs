@@ -33,7 +33,7 @@ pub struct ServerNeeds {
     pub gtids: GtidUse,
     /// The `server_id`, not 0.
     pub server_id: u32,
-    /// Threads of the applier.
+    /// Threads of the applier; 0: it applies by itself, one transaction after another.
     pub workers: u16,
     /// Bytes that the server may use for its buffer pool.
     pub buffer_pool: u64,
@@ -50,6 +50,7 @@ pub struct ServerNeeds {
 /// | `gtid_mode` as the transactions are | `ON` refuses anonymous ones, `OFF` the others |
 /// | commit order not kept with GTIDs | the applier skips what it did already, so gaps after a crash do no harm |
 /// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
+/// | no persisted settings (MySQL 8.0) | they win over options: a read-only server, or an applier that passes over errors |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -81,6 +82,10 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
     } else if mysql(8, 0, 30) {
         set("innodb-redo-log-capacity", &redo.to_string());
     }
+    if mysql(8, 0, 0) {
+        // What the backed-up server was told with SET PERSIST would win over everything said here.
+        set("persisted-globals-load", "OFF");
+    }
     if !maria {
         gtid_mode(needs.gtids, &mut set);
         if !mysql(8, 0, 0) {
@@ -92,12 +97,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         applier(server, needs, replica, &mut set);
     }
     options.push(if mysql(8, 0, 26) { "--skip-replica-start" } else { "--skip-slave-start" }.into());
-    // MySQL 5.6 has no table for its GTIDs; MariaDB records those of a session in its binlog alone.
-    let needs_binlog = match server.flavor {
-        Flavor::MySql => !mysql(5, 7, 5) && needs.gtids != GtidUse::None,
-        Flavor::MariaDb => needs.method == Method::Pipe,
-    };
-    if needs_binlog {
+    if keeps_gtids_in_binlog(server, needs.method, needs.gtids) {
         options.push(format!("--log-bin={OWN_BINLOG}"));
         options.push("--log-slave-updates".into());
         options.push("--binlog-format=ROW".into());
@@ -111,6 +111,28 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
 /// Bytes of redo log that a server with this buffer pool has, from its start on and after its end.
 pub fn redo_bytes(buffer_pool: u64) -> u64 {
     (buffer_pool / 2).clamp(128 << 20, 1 << 30)
+}
+
+/// Whether the server's binlog is the only place where it keeps the GTIDs of what is applied: MySQL 5.6 has no
+/// table for them, and MariaDB records those of a session nowhere else.
+pub(super) fn keeps_gtids_in_binlog(server: &ServerVersion, method: Method, gtids: GtidUse) -> bool {
+    match server.flavor {
+        Flavor::MySql => !server.at_least(Flavor::MySql, 5, 7, 5) && gtids != GtidUse::None,
+        Flavor::MariaDb => method == Method::Pipe,
+    }
+}
+
+/// How many threads the applier of a server of `flavor` gets on this machine.
+///
+/// Twice the processors, so that workers that wait for a lock or a page leave none idle. MariaDB's need a third
+/// processor: on two, handing transactions over and keeping their order takes more time than the second processor
+/// gives (20,000 transactions: 0.59 s by itself, 0.77 s with two workers, 0.86 s with four).
+pub(super) fn default_workers(flavor: Flavor) -> u16 {
+    let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
+    if flavor == Flavor::MariaDb && processors <= 2 {
+        return 0;
+    }
+    u16::try_from(processors * 2).unwrap_or(u16::MAX).clamp(4, 16)
 }
 
 fn gtid_mode(gtids: GtidUse, set: &mut impl FnMut(&str, &str)) {
@@ -128,9 +150,10 @@ fn applier(server: &ServerVersion, needs: &ServerNeeds, replica: &str, set: &mut
     // Never pass over an event because its server had the number that this one has.
     set("replicate-same-server-id", "ON");
     if server.flavor == Flavor::MariaDb {
+        // What waits for a worker stays at its default of 128 KiB: with 64 MiB the reader fills fresh memory all the
+        // time, which costs half of the rate.
         set("slave-parallel-threads", &workers);
         set("slave-parallel-mode", "optimistic");
-        set("slave-parallel-max-queued", "67108864");
         return;
     }
     set(&format!("{replica}-parallel-workers"), &workers);

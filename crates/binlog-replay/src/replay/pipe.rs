@@ -21,10 +21,12 @@ use tokio::process::{Child, Command};
 use super::error::Error;
 use super::lay::{Folder, Piece};
 use super::method::Method;
+use super::options::keeps_gtids_in_binlog;
 use super::outcome::Progress;
 use super::request::{Account, tools};
 use super::runs;
 use super::session::Session;
+use super::sql::journal;
 use super::state::{self, Setup};
 use crate::range::Range;
 use crate::target::Position;
@@ -49,6 +51,11 @@ pub(super) async fn replay(
     let no_tools =
         || Error::Method { method: Method::Pipe, reason: "the base directory has no tools".into() };
     let (reader, client) = tools(setup.request, flavor).ok_or_else(no_tools)?;
+    if keeps_gtids_in_binlog(setup.server, setup.method, setup.gtids) {
+        // No method that asks the tables may go on where this one is cut off.
+        journal::create(session, &range.start(), journal::State::Piped).await?;
+        session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS").await?;
+    }
     session.run("SET GLOBAL local_infile=1").await?;
     let options = option_file(account)?;
     let mut copies = None;

@@ -18,16 +18,16 @@ use super::outcome::Progress;
 use super::runs;
 use super::session::{Session, column};
 use super::state::{self, Setup};
-use crate::range::Range;
+use crate::range::{Range, RangeFile};
 use crate::version::Flavor;
 
 /// Value of the server's `relay_log`.
 pub(super) const RELAY_LOG: &str = "dbrecover-relay";
 /// Name of the replication channel.
 pub(super) const CHANNEL: &str = "dbrecover";
-/// Time between two looks at the applier.
-const POLL: Duration = Duration::from_millis(50);
-/// Time between two reports.
+/// Time between two looks at the GTID state.
+const POLL: Duration = Duration::from_millis(10);
+/// Time between two looks at the applier's status, and between two reports.
 const REPORT: Duration = Duration::from_millis(100);
 
 fn relay_name(number: usize) -> String {
@@ -47,21 +47,28 @@ pub(super) async fn replay(
     let end = lay(&setup.request.datadir, range)?;
     session.run(&dialect.change_source(CHANNEL, &relay_name(1))).await?;
     session.run(&dialect.start_applier(CHANNEL)).await?;
-    let mut view = View { range, dialect, end, began, reported: None };
+    let view = View { range, dialect, end, began };
+    let mut looked: Option<Instant> = None;
     loop {
-        let row = session.first::<Row>(&dialect.channel_status(CHANNEL)).await?;
-        let row = row.ok_or_else(|| view.stopped(None, "the channel is gone".into()))?;
-        if column(&row, "Last_SQL_Errno") != "0" || column(&row, dialect.column_applier_running()) != "Yes" {
-            let reason = worker_error(session, setup, &row).await?;
-            return Err(view.stopped(Some(&row), reason));
-        }
         let reached = match &range.expected {
             Some(expected) => state::reached(session, setup, expected).await?,
-            None => view.at_end(&row),
+            None => false,
         };
-        view.report(&row, reached, progress);
-        if reached {
-            break;
+        if reached || looked.is_none_or(|at| at.elapsed() >= REPORT) {
+            looked = Some(Instant::now());
+            let row = session.first::<Row>(&dialect.channel_status(CHANNEL)).await?;
+            let row = row.ok_or_else(|| view.stopped(None, "the channel is gone".into()))?;
+            if column(&row, "Last_SQL_Errno") != "0"
+                || column(&row, dialect.column_applier_running()) != "Yes"
+            {
+                let reason = worker_error(session, setup, &row).await?;
+                return Err(view.stopped(Some(&row), reason));
+            }
+            let reached = reached || range.expected.is_none() && view.at_end(&row);
+            view.report(&row, reached, progress);
+            if reached {
+                break;
+            }
         }
         tokio::time::sleep(POLL).await;
     }
@@ -88,7 +95,7 @@ fn lay(datadir: &Path, range: &Range) -> Result<(usize, u64), Error> {
     remove_left_overs(datadir)?;
     let mut index = String::new();
     let mut last = (0, 0);
-    for (i, file) in range.files.iter().enumerate() {
+    for (i, file) in files_to_lay(range).iter().enumerate() {
         let keep = runs::kept(range, file)?;
         // MariaDB's applier must know the first file's name; see `lay::rotate`.
         let named = i == 0 && range.flavor == Flavor::MariaDb;
@@ -99,6 +106,19 @@ fn lay(datadir: &Path, range: &Range) -> Result<(usize, u64), Error> {
     }
     folder.write(&format!("{RELAY_LOG}-{CHANNEL}.index"), &index)?;
     Ok(last)
+}
+
+/// The files of the range. Without GTIDs they end with its last transaction: the applier's place, by which its end is
+/// known, does not move over what comes behind it.
+fn files_to_lay(range: &Range) -> Vec<RangeFile> {
+    let mut files = range.files.clone();
+    if let (None, Some(last)) = (&range.expected, &range.last)
+        && let Some(at) = files.iter().position(|file| file.name == last.end.file)
+    {
+        files.truncate(at + 1);
+        files[at].stop = last.end.pos;
+    }
+    files
 }
 
 /// Removes the relay logs of an earlier run that did not end.
@@ -120,7 +140,6 @@ struct View<'a> {
     dialect: Dialect,
     end: (usize, u64),
     began: Instant,
-    reported: Option<Instant>,
 }
 
 impl View<'_> {
@@ -141,11 +160,7 @@ impl View<'_> {
         (at, u64::clamp(pos, file.start, file.stop.max(file.start)))
     }
 
-    fn report(&mut self, row: &Row, reached: bool, progress: &mut (dyn FnMut(Progress) + Send)) {
-        if !reached && self.reported.is_some_and(|at| at.elapsed() < REPORT) {
-            return;
-        }
-        self.reported = Some(Instant::now());
+    fn report(&self, row: &Row, reached: bool, progress: &mut (dyn FnMut(Progress) + Send)) {
         let (at, pos) = self.place(row);
         let files = &self.range.files;
         let before: u64 = files[..at].iter().map(|f| f.stop - f.start).sum();

@@ -72,7 +72,8 @@ pub struct Request {
     /// How to reach the temporary server; needed to run, not to plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<Account>,
-    /// Threads of the applier; without it by the machine: twice its processors, 4 to 16.
+    /// Threads of the applier, 0 for none beside itself; without it by the machine: twice its processors, 4 to 16;
+    /// on MariaDB none if there are no more than two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workers: Option<u16>,
     /// Bytes for the buffer pool; without it an eighth of the machine's memory, 128 MiB to 8 GiB.
@@ -144,6 +145,11 @@ fn hidden<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretString, D:
 }
 
 impl Request {
+    /// Whether the server may have crashed in an earlier run: it goes on, and nothing says what it must hold.
+    pub(super) fn may_have_crashed(&self) -> bool {
+        self.resume && self.held.is_none()
+    }
+
     /// The server that will apply the transactions.
     pub(super) fn version(&self) -> Result<ServerVersion, Error> {
         Ok(self.server_version.parse()?)

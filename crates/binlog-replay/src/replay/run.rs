@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use super::error::Error;
 use super::method::{Case, Choice, Method};
-use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, server_options};
+use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, default_workers, server_options};
 use super::outcome::{LeftOut, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 use super::relay::{CHANNEL, RELAY_LOG};
 use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
+use super::resume::{check_crashed, where_it_stands};
 use super::session::Session;
 use super::sql::{self, journal};
 use super::state::{self, Setup};
@@ -17,8 +18,8 @@ use super::{pipe, relay::replay as by_relay};
 use crate::choose::choose;
 use crate::gtid::GtidSet;
 use crate::range::Range;
-use crate::scan::{Ddl, Index, scan};
-use crate::target::{Position, Start};
+use crate::scan::{Index, scan};
+use crate::target::Start;
 use crate::version::{Flavor, ServerVersion};
 
 /// `server_id` of the temporary server; any will do.
@@ -60,17 +61,11 @@ pub fn prepare(request: &Request) -> Result<Prepared, Error> {
         method: decided.choice.method,
         gtids: decided.gtids,
         server_id: SERVER_ID,
-        workers: request.workers.unwrap_or_else(default_workers),
+        workers: request.workers.unwrap_or_else(|| default_workers(decided.server.flavor)),
         buffer_pool: request.buffer_pool.unwrap_or_else(|| (machine_memory() / 8).clamp(128 << 20, 8 << 30)),
     };
     let server_options = server_options(&decided.server, &needs);
     Ok(Prepared { plan: decided.plan(), server_options })
-}
-
-/// Twice the processors, so that workers that wait for a lock or a page leave none idle.
-fn default_workers() -> u16 {
-    let processors = std::thread::available_parallelism().map_or(2, |n| n.get());
-    u16::try_from(processors * 2).unwrap_or(u16::MAX).clamp(4, 16)
 }
 
 impl Decided {
@@ -109,6 +104,7 @@ fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
+        crashed: request.may_have_crashed(),
     };
     let method = request.method;
     let choice = case.choose(method).map_err(|reason| Error::Method { method, reason })?;
@@ -118,20 +114,9 @@ fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
 /// Whether a statement in the range makes or changes an event of the event scheduler.
 fn event_ddl(index: &Index, range: &Range) -> bool {
     range.files.iter().any(|file| {
-        let ddl = index.files.iter().find(|info| info.path == file.path).map(|info| &info.ddl[..]);
-        let wanted = |ddl: &&Ddl| (file.start..file.stop).contains(&ddl.start);
-        ddl.unwrap_or_default().iter().filter(wanted).any(|ddl| makes_event(&ddl.text))
+        let known = index.files.iter().find(|info| info.path == file.path);
+        known.is_some_and(|info| info.event_ddl.iter().any(|at| (file.start..file.stop).contains(at)))
     })
-}
-
-/// Whether a statement is `CREATE … EVENT` or `ALTER … EVENT`.
-fn makes_event(text: &str) -> bool {
-    let mut words = text.split_whitespace().map(str::to_ascii_uppercase);
-    if !words.next().is_some_and(|w| w == "CREATE" || w == "ALTER") {
-        return false;
-    }
-    // What may stand between: OR REPLACE, DEFINER = `user`@`host`.
-    words.take_while(|w| w != "ON").take(8).any(|w| w == "EVENT")
 }
 
 fn gtid_use(range: &Range) -> GtidUse {
@@ -161,6 +146,8 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     let (start, _, _) = request.places()?;
     let decided = decide_aside(request, start.clone()).await?;
     let mut session = Session::open(account).await?;
+    // What this session does is no part of the replay.
+    session.run("SET @@session.sql_log_bin=0").await?;
     let setup =
         Setup { request, server: &decided.server, method: decided.choice.method, gtids: decided.gtids };
     check_settings(&mut session, &setup).await?;
@@ -243,43 +230,20 @@ async fn rest(
         same(state::source(setup), expected, found)?;
     }
     if setup.request.resume
-        && let Some(start) = where_it_stands(session, setup, decided, start).await?
+        && let Some(start) =
+            where_it_stands(session, setup, &decided.range, decided.held_before(), start).await?
     {
-        return decide_aside(setup.request, start).await.map(Some);
+        let rest = decide_aside(setup.request, start).await?;
+        if setup.request.may_have_crashed() {
+            check_crashed(session, setup, &rest.range).await?;
+        }
+        return Ok(Some(rest));
     }
     journal::drop(session).await?;
     if let Some(held) = decided.held_before() {
         state::write(session, setup, &held).await?;
     }
     Ok(None)
-}
-
-/// Where a replay that goes on has to start; `None` if nothing of it was applied yet.
-async fn where_it_stands(
-    session: &mut Session,
-    setup: &Setup<'_>,
-    decided: &Decided,
-    start: &Start,
-) -> Result<Option<Start>, Error> {
-    if let Some((position, _)) = journal::read(session).await? {
-        return Ok(Some(Start { position, executed: start.executed.clone() }));
-    }
-    let (Some(expected), Some(before)) = (&decided.range.expected, decided.held_before()) else {
-        return Err(Error::NoTrace);
-    };
-    let held = state::read(session, setup).await?;
-    if !state::position(&before).is_subset(&held) {
-        return Ok(None);
-    }
-    if !held.is_subset(&expected.union(&before)) {
-        return Err(Error::NotResumable { held: held.to_string() });
-    }
-    let mut position = start.position.clone();
-    if setup.server.flavor == Flavor::MariaDb {
-        // Behind a position nothing counts as held; from the head of the file the GTIDs decide.
-        position.pos = Position::FIRST;
-    }
-    Ok(Some(Start { position, executed: Some(held) }))
 }
 
 /// Compares what the server says with what the plan said.
@@ -297,7 +261,7 @@ async fn prove(
         proof = Some(same("mysql.dbrecover_replay", last.end.to_string(), found)?);
         // The state first: a crash between the two leaves a place to go on from.
         if let (Flavor::MariaDb, Some(expected)) = (setup.server.flavor, expected) {
-            state::write(session, setup, expected).await?;
+            state::say_position(session, expected).await?;
         }
         journal::drop(session).await?;
     }
@@ -312,8 +276,11 @@ async fn prove(
     };
     let found = state::prove(session, setup, expected).await?;
     tracing::debug!(%found, left_out = left_out.len(), "proved");
-    if setup.method == Method::Pipe && setup.server.flavor == Flavor::MariaDb {
-        state::write(session, setup, expected).await?;
+    if setup.method == Method::Pipe {
+        if setup.server.flavor == Flavor::MariaDb {
+            state::say_position(session, expected).await?;
+        }
+        journal::drop(session).await?;
     }
     let expected = state::position(expected).to_string();
     Ok(Proof { source: state::source(setup).into(), expected, found: state::position(&found).to_string() })
@@ -357,27 +324,4 @@ pub fn clean(datadir: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_that_make_events_are_known() {
-        let yes = [
-            "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
-            "create definer=`root`@`localhost` event if not exists `e` on schedule every 1 day do call p()",
-            "CREATE OR REPLACE DEFINER = `a`@`b` EVENT e ON SCHEDULE AT NOW() DO SELECT 1",
-            "ALTER EVENT e DISABLE",
-        ];
-        // A table of that name is taken for an event, which costs only time.
-        let no = [
-            "DROP EVENT e",
-            "CREATE TABLE t (id INT)",
-            "CREATE TRIGGER t BEFORE INSERT ON event FOR EACH ROW SET @a=1",
-        ];
-        assert!(yes.iter().all(|text| makes_event(text)));
-        assert!(!no.iter().any(|text| makes_event(text)));
-    }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+#[macro_use]
+mod both;
 #[path = "../common/round_trip.rs"]
 pub mod round_trip;
 pub mod source;
@@ -185,6 +187,18 @@ impl Server {
         root.query_drop(format!("GRANT ALL ON *.* TO {USER}@localhost WITH GRANT OPTION")).await.unwrap();
     }
 
+    /// A time zone that has a name, 5:45 hours before UTC.
+    pub async fn make_time_zone(&self) {
+        let mut root = self.root().await;
+        for sql in [
+            "INSERT INTO mysql.time_zone (Time_zone_id, Use_leap_seconds) VALUES (77, 'N')",
+            "INSERT INTO mysql.time_zone_name VALUES ('Test/Zone', 77)",
+            "INSERT INTO mysql.time_zone_transition_type VALUES (77, 0, 20700, 0, 'TST')",
+        ] {
+            root.query_drop(sql).await.unwrap();
+        }
+    }
+
     pub async fn stop(mut self) {
         let mut root = self.root().await;
         let _ = root.query_drop("SHUTDOWN").await;
@@ -209,6 +223,8 @@ impl Drop for Server {
 /// Everything that users put into a server: definitions and checksums of rows, by name.
 pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
+    let version: String = conn.query_first("SELECT VERSION()").await.unwrap().unwrap();
+    let flavor = version.parse::<ServerVersion>().unwrap().flavor;
     let system = "('mysql','information_schema','performance_schema','sys')";
     let tables: Vec<(String, String, String)> = conn
         .query(format!(
@@ -221,11 +237,21 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         let name = format!("`{schema}`.`{table}`");
         let create = row_text(conn, &format!("SHOW CREATE TABLE {name}")).await;
         all.insert(name.clone(), without_next_key(&create));
-        if kind.contains("BASE TABLE") {
-            for (i, row) in rows_of(conn, &schema, &table).await.into_iter().enumerate() {
+        if !kind.contains("VIEW") {
+            for (i, row) in rows_of(conn, &schema, &table, &kind).await.into_iter().enumerate() {
                 all.insert(format!("{name} row {i}"), row);
             }
         }
+    }
+    if flavor == Flavor::MySql {
+        let sql = "SELECT CONCAT_WS('|',schema_name,default_encryption) FROM information_schema.schemata";
+        for row in conn.query::<String, _>(sql).await.unwrap() {
+            all.insert(format!("encryption {row}"), String::new());
+        }
+    }
+    let prepared: Vec<(i64, i64, i64, Vec<u8>)> = conn.query("XA RECOVER").await.unwrap();
+    for name in prepared {
+        all.insert(format!("prepared {name:?}"), String::new());
     }
     for (what, sql) in [
         (
@@ -243,7 +269,7 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         (
             "event",
             format!(
-                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value) FROM information_schema.events WHERE event_schema NOT IN {system}"
+                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value,status,event_comment) FROM information_schema.events WHERE event_schema NOT IN {system}"
             ),
         ),
         (
@@ -252,7 +278,7 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
                 "SELECT CONCAT_WS('|',schema_name,default_collation_name) FROM information_schema.schemata WHERE schema_name NOT IN {system}"
             ),
         ),
-        ("user", "SELECT CONCAT_WS('|',user,host) FROM mysql.user".to_owned()),
+        ("user", "SELECT CONCAT_WS('|',user,host,plugin,authentication_string) FROM mysql.user".to_owned()),
     ] {
         let rows: Vec<String> = conn.query(sql).await.unwrap();
         for row in rows {
@@ -264,7 +290,7 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
 
 /// Every row of a table as a checksum and its first 200 characters. `CHECKSUM TABLE` is of no use: on MariaDB
 /// it reads virtual columns that nobody computed.
-async fn rows_of(conn: &mut Conn, schema: &str, table: &str) -> Vec<String> {
+async fn rows_of(conn: &mut Conn, schema: &str, table: &str, kind: &str) -> Vec<String> {
     let columns: Vec<(String, String)> = conn
         .query(format!(
             "SELECT column_name, data_type FROM information_schema.columns \
@@ -282,9 +308,18 @@ async fn rows_of(conn: &mut Conn, schema: &str, table: &str) -> Vec<String> {
             _ => format!("COALESCE(`{name}`,'~')"),
         }
     });
-    let row = format!("CONCAT_WS('|',{})", values.collect::<Vec<_>>().join(","));
+    let mut values: Vec<String> = values.collect();
+    let history = if kind.contains("VERSIONED") {
+        values.extend(["ROW_START".into(), "ROW_END".into()]);
+        "FOR SYSTEM_TIME ALL"
+    } else {
+        ""
+    };
+    let row = format!("CONCAT_WS('|',{})", values.join(","));
     let table = table.replace('`', "``");
-    let sql = format!("SELECT CONCAT(CRC32({row}),' ',LEFT({row},200)) FROM `{schema}`.`{table}` ORDER BY 1");
+    let sql = format!(
+        "SELECT CONCAT(CRC32({row}),' ',LEFT({row},200)) FROM `{schema}`.`{table}` {history} ORDER BY 1"
+    );
     let mut rows: Vec<String> = conn.query(sql).await.unwrap();
     rows.sort();
     rows
@@ -385,7 +420,9 @@ pub async fn every_target(source: &source::Source, method: Method) {
             3 => TargetAt::UntilGtid(moment.gtids.clone()),
             _ => TargetAt::End,
         };
+        // As a later target of a finished recovery: the state that the last replay proved.
         request.resume = i > 0;
+        request.held = (i > 0).then(|| source.moments[i - 1].gtids.clone());
         let outcome = replay::run(&request, &mut |_| {}).await;
         let outcome = outcome.unwrap_or_else(|e| panic!("{method} to {}: {e}", moment.name));
         assert_eq!(outcome.proof.found, outcome.proof.expected);
@@ -411,18 +448,36 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     entries.map(|e| (e.path(), std::fs::read(e.path()).unwrap())).collect()
 }
 
-/// Kills the server when some transactions are applied, starts it again and goes on.
-pub async fn crash_and_resume(source: &source::Source, method: Method) {
-    let datadir = source.datadir(&format!("crash-{method}"));
+/// When a server that is killed has written what it committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// At once, so all of it counts.
+    Always,
+    /// Up to the thousandth transaction, and a second later: as in a replay that is no test.
+    First,
+    /// A second later.
+    Late,
+}
+
+/// Kills the server when some transactions are applied; gives the request with which they were.
+async fn crash(source: &source::Source, method: Method, written: Written) -> (Request, u64) {
+    let datadir = source.datadir(&format!("crash-{method}-{written:?}"));
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = method;
-    let moment = source.moments.last().unwrap();
-    if moment.gtids.is_empty() {
+    if source.moments.last().unwrap().gtids.is_empty() {
         request.start.executed = None;
     }
     let server = start_for(&source.base, &request);
-    // What was committed is with the system when the process is killed, so all of it counts.
-    server.root().await.query_drop("SET GLOBAL innodb_flush_log_at_trx_commit=2").await.unwrap();
+    if written == Written::First {
+        let all = source.moments[0].gtids.strip_suffix("5002").expect("two DDL statements and 5000 others");
+        request.target = TargetAt::UntilGtid(format!("{all}1000"));
+        let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+        (request.resume, request.held) = (true, Some(outcome.proof.found));
+        request.target = TargetAt::End;
+    }
+    let flush = if written == Written::Always { 2 } else { 0 };
+    let sql = format!("SET GLOBAL innodb_flush_log_at_trx_commit={flush}");
+    server.root().await.query_drop(sql).await.unwrap();
     let server = std::sync::Mutex::new(Some(server));
     let mut reached = 0;
     let cut_off = replay::run(&request, &mut |p| {
@@ -436,7 +491,14 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
     })
     .await;
     assert!(cut_off.is_err() && reached > 0, "{method}: the server was not killed in time");
-    request.resume = true;
+    (request.resume, request.held) = (true, None);
+    (request, reached)
+}
+
+/// Kills the server when some transactions are applied, starts it again and goes on.
+pub async fn crash_and_resume(source: &source::Source, method: Method) {
+    let moment = source.moments.last().unwrap();
+    let (request, reached) = crash(source, method, Written::Always).await;
     let (server, outcome) = self::replay(&source.base, &request).await;
     let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
     // The relay method's count of transactions is an estimate by bytes.
@@ -445,6 +507,60 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
     let found = contents(&mut server.root().await).await;
     assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method}");
     server.stop().await;
+}
+
+/// As [`crash_and_resume`], with what the server had not written yet lost.
+pub async fn lose_a_second_and_resume(source: &source::Source, method: Method) {
+    let (request, _) = crash(source, method, Written::First).await;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(
+        differences(&source.moments.last().unwrap().contents, &found),
+        Vec::<String>::new(),
+        "{method}"
+    );
+    server.stop().await;
+}
+
+/// Where the only record of GTIDs is a binlog without fsync, no method goes on after a crash.
+pub async fn crash_and_refuse(source: &source::Source, method: Method) {
+    let (mut request, _) = crash(source, method, Written::Late).await;
+    let error = replay::prepare(&request).unwrap_err();
+    assert!(error.to_string().contains("without fsync"), "{error}");
+    for other in [Method::Relay, Method::Sql] {
+        request.method = other;
+        let (server, outcome) = self::replay(&source.base, &request).await;
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, replay::Error::InDoubt { .. }), "{other}: {error}");
+        server.stop().await;
+    }
+}
+
+/// After a crash nothing tells what a table without transactions holds.
+pub async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
+    let datadir = source.datadir("in-doubt");
+    let stop = TargetAt::Position(source.moment("statements").position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    request.held = Some(outcome.unwrap().proof.found);
+    (request.resume, request.target) = (true, TargetAt::End);
+    let crashed = Request { held: None, ..request.clone() };
+    let error = replay::run(&crashed, &mut |_| {}).await.unwrap_err();
+    assert!(error.to_string().contains("shop.plain (MyISAM)"), "{error}");
+    replay::run(&request, &mut |_| {}).await.unwrap();
+    server.stop().await;
+}
+
+/// An applier would store events as disabled ones.
+pub async fn events_stay_enabled(base: Base) {
+    let source = source::Source::make(base, true, workload::events).await;
+    everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
+    let datadir = source.datadir("refused-events");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    request.method = Method::Relay;
+    let error = replay::prepare(&request).unwrap_err();
+    assert!(error.to_string().contains("event scheduler"), "{error}");
 }
 
 /// Replays all of a source by some methods and compares.

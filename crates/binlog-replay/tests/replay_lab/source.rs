@@ -46,6 +46,7 @@ impl Source {
         base.new_datadir(&template);
         let server = Server::start(&base, &template, &["--skip-log-bin"]);
         server.make_account().await;
+        server.make_time_zone().await;
         server.stop().await;
 
         let datadir = dir.path().join("source");
@@ -67,20 +68,25 @@ impl Source {
         }
         let server = Server::start(&base, &datadir, &options);
         let mut conn = server.root().await;
+        let mut second = server.root().await;
         let mut moments: Vec<Moment> = Vec::new();
         for phase in phases(base.flavor, &infile.display().to_string()) {
             for sql in &phase.statements {
                 if !gtids && sql.contains("AUTOMATIC") {
                     continue;
                 }
-                conn.query_drop(sql.as_str()).await.unwrap_or_else(|e| panic!("{}: {sql}: {e}", phase.name));
+                let (session, sql) = match sql.strip_prefix("@2 ") {
+                    Some(sql) => (&mut second, sql),
+                    None => (&mut conn, sql.as_str()),
+                };
+                session.query_drop(sql).await.unwrap_or_else(|e| panic!("{}: {sql}: {e}", phase.name));
             }
             moments.push(moment(&server, &mut conn, base.flavor, phase.name).await);
         }
         for i in 1..moments.len() {
             moments[i - 1].next = first_new(base.flavor, &moments[i - 1].gtids, &moments[i].gtids);
         }
-        drop(conn);
+        drop((conn, second));
         server.stop().await;
         let binlogs = dir.path().join("binlogs");
         std::fs::create_dir(&binlogs).unwrap();

@@ -2,7 +2,8 @@
 
 use binlog_replay::Flavor;
 
-/// One part of the workload: statements of one session, before a mark.
+/// One part of the workload: statements of one session, before a mark. Those that begin with `@2 ` are of a second
+/// session.
 pub struct Phase {
     pub name: &'static str,
     pub statements: Vec<String>,
@@ -109,6 +110,41 @@ fn charsets() -> Vec<String> {
     statements
 }
 
+/// A table with history, written in one format (MariaDB).
+fn versioned(format: &str) -> Vec<String> {
+    let table = format!("versioned_{}", format.to_lowercase());
+    [
+        "SET SESSION binlog_format='FORMAT'",
+        "CREATE TABLE TABLE_ (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING",
+        "INSERT INTO TABLE_ VALUES (1, 1), (2, 2)",
+        "UPDATE TABLE_ SET a=a+1 WHERE id=1",
+        "DELETE FROM TABLE_ WHERE id=2",
+        "SET system_versioning_insert_history=1",
+        "INSERT INTO TABLE_ (id, a, row_start, row_end) VALUES (7, 7, '2001-01-01', '2002-01-01')",
+        "SET system_versioning_insert_history=0",
+        "INSERT INTO TABLE_ VALUES (8, 8)",
+    ]
+    .map(|sql| sql.replace("TABLE_", &table).replace("FORMAT", format))
+    .into()
+}
+
+/// Events of the event scheduler, and a table that is named so.
+pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![phase(
+        "events",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "CREATE DEFINER=CURRENT_USER /* a comment of some length, so that the word that tells comes late: more than \
+             two hundred bytes of text lie between the beginning of the statement and what it makes, and no part of \
+             it may be lost on the way */ EVENT nightly ON SCHEDULE EVERY 1 DAY DO INSERT INTO t (a) VALUES ('night')",
+            "ALTER EVENT nightly COMMENT 'every night'",
+            "INSERT INTO t (a) VALUES ('day')",
+        ],
+    )]
+}
+
 /// Everything that a binlog can say; `infile` is a file that the server may read.
 pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
@@ -152,11 +188,46 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
             "SET SESSION binlog_row_image='MINIMAL'",
             "UPDATE t SET f=f+1 WHERE id=1",
             "SET SESSION binlog_row_image='FULL'",
+            "CREATE TABLE hidden (id INT PRIMARY KEY, a INT DEFAULT 5 INVISIBLE, b INT)",
+            "INSERT INTO hidden (id, b) VALUES (1, 1)",
+            "INSERT INTO hidden (id, a, b) VALUES (2, 6, 2)",
+            "ALTER TABLE parent ADD COLUMN at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)",
+            "OPTIMIZE TABLE child",
         ],
     );
+    if !mysql {
+        rows.statements.extend(versioned("ROW"));
+        rows.statements.extend(
+            [
+                "CREATE TABLE squeezed (id INT PRIMARY KEY, body TEXT COMPRESSED, bin VARBINARY(1000) COMPRESSED)",
+                "INSERT INTO squeezed VALUES (1, REPEAT('body ', 100), REPEAT(X'00', 300)), (2, '', NULL)",
+                "CREATE OR REPLACE TABLE replaced (id INT PRIMARY KEY) AS SELECT id FROM squeezed",
+                "UPDATE squeezed SET body=CONCAT(body, '!'), bin=X'0102'",
+            ]
+            .map(str::to_owned),
+        );
+    }
     if mysql {
         rows.statements.extend(
             [
+                "SET sql_generate_invisible_primary_key=ON",
+                "CREATE TABLE keyless (a INT)",
+                "INSERT INTO keyless (a) VALUES (1),(2)",
+                "SET sql_generate_invisible_primary_key=OFF",
+                "SET default_table_encryption=ON",
+                "CREATE DATABASE secret",
+                "SET default_table_encryption=OFF",
+                "SET default_collation_for_utf8mb4=utf8mb4_general_ci",
+                "CREATE TABLE collated (a VARCHAR(10) CHARACTER SET utf8mb4)",
+                "SET default_collation_for_utf8mb4=DEFAULT",
+                "SET explicit_defaults_for_timestamp=OFF",
+                "CREATE TABLE stamps (x TIMESTAMP)",
+                "SET explicit_defaults_for_timestamp=ON",
+                "SET SESSION binlog_rows_query_log_events=ON",
+                "SET GLOBAL binlog_row_metadata=FULL",
+                "UPDATE hidden SET a=a+1",
+                "SET GLOBAL binlog_row_metadata=MINIMAL",
+                "SET SESSION binlog_rows_query_log_events=OFF",
                 "SET SESSION binlog_row_value_options='PARTIAL_JSON'",
                 "UPDATE geo SET j=JSON_REPLACE(j, '$.n', 13)",
                 "SET SESSION binlog_row_value_options=''",
@@ -202,9 +273,62 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
             "ALTER TABLE t ADD COLUMN added INT DEFAULT 7, ADD INDEX (a)",
             "CREATE TABLE plain (id INT PRIMARY KEY) ENGINE=MyISAM",
             "INSERT INTO plain VALUES (1),(2)",
+            "INSERT IGNORE INTO plain VALUES (1),(3)",
             "INSERT INTO t (a) VALUES ('ends in a comment') -- here",
+            "SET time_zone='Test/Zone'",
+            "INSERT INTO t (a,ts,d) VALUES ('named zone', '2020-02-03 04:05:06', NOW(3))",
+            "SET time_zone='+00:00'",
+            "SET lc_time_names='fi_FI'",
+            "INSERT INTO t (a) VALUES (DATE_FORMAT('2001-03-02', '%M %W'))",
+            "SET lc_time_names='en_US'",
+            "SET collation_server='latin1_german1_ci'",
+            "CREATE DATABASE by_server",
+            "SET collation_server=DEFAULT",
+            "CREATE FUNCTION noted(x INT) RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN \
+             INSERT INTO t (a) VALUES (CONCAT('noted ', x)); RETURN x + 1; END",
+            "SELECT noted(3)",
+            "ANALYZE TABLE t",
+            "FLUSH TABLES",
+            // Two sessions whose temporary tables have one name.
+            "@2 USE shop",
+            "@2 SET SESSION binlog_format='STATEMENT'",
+            "CREATE TEMPORARY TABLE tmp (x INT)",
+            "@2 CREATE TEMPORARY TABLE tmp (x INT)",
+            "INSERT INTO tmp VALUES (1)",
+            "@2 INSERT INTO tmp VALUES (2)",
+            "INSERT INTO t (a) SELECT CONCAT('first ', x) FROM tmp",
+            "@2 INSERT INTO t (a) SELECT CONCAT('second ', x) FROM tmp",
+            "DROP TEMPORARY TABLE tmp",
+            "@2 INSERT INTO t (a) SELECT CONCAT('still second ', x) FROM tmp",
+            "@2 DROP TEMPORARY TABLE tmp",
         ],
     );
+    if !mysql {
+        statements.statements.extend(versioned("STATEMENT"));
+        statements.statements.extend(
+            [
+                "CREATE TABLE checked (a INT CHECK (a > 0))",
+                "SET check_constraint_checks=0",
+                "INSERT INTO checked VALUES (-1)",
+                "SET check_constraint_checks=1",
+                "SET sql_if_exists=1",
+                "DROP TABLE never_there",
+                "ALTER TABLE never_there ADD COLUMN x INT",
+                "INSERT INTO checked VALUES (1)",
+                "SET sql_if_exists=0",
+                "SET explicit_defaults_for_timestamp=0",
+                "CREATE TABLE stamps (x TIMESTAMP)",
+                "SET explicit_defaults_for_timestamp=1",
+                "CREATE TABLE new_stamps (x TIMESTAMP, y TIMESTAMP)",
+                // A transaction over tables of which one keeps what is rolled back.
+                "BEGIN",
+                "INSERT INTO t (a) VALUES ('rolled back')",
+                "INSERT INTO plain VALUES (10)",
+                "ROLLBACK",
+            ]
+            .map(str::to_owned),
+        );
+    }
     statements.statements.extend(charsets());
     statements
         .statements
@@ -228,17 +352,28 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
             "XA END 'short'",
             "XA COMMIT 'short' ONE PHASE",
             "INSERT INTO t (a) VALUES ('after xa')",
+            // Stays prepared at this moment.
+            "@2 SET SESSION binlog_format='ROW'",
+            "@2 XA START 'over'",
+            "@2 INSERT INTO t (a) VALUES ('prepared before the stop')",
+            "@2 XA END 'over'",
+            "@2 XA PREPARE 'over'",
         ],
     );
     let mut packed = phase(
         "packed",
         &[
+            "@2 XA COMMIT 'over'",
+            "SET GLOBAL binlog_checksum=NONE",
+            "INSERT INTO t (a) VALUES ('without a checksum')",
+            "SET GLOBAL binlog_checksum=CRC32",
             "FLUSH BINARY LOGS",
             if mysql {
                 "SET SESSION binlog_transaction_compression=ON"
             } else {
                 "SET GLOBAL log_bin_compress=ON"
             },
+            "CREATE TABLE packed_copy AS SELECT id FROM wide",
             "INSERT INTO wide SELECT id + 1000, pad FROM wide WHERE id < 10",
             "UPDATE wide SET pad=REVERSE(pad) WHERE id >= 1000",
             "SET SESSION binlog_format='STATEMENT'",

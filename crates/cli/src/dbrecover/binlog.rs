@@ -1,18 +1,24 @@
 //! `dbrecover binlog`: look into binlogs, find a statement, and learn the exact place to stop before it.
 
+mod failure;
+mod show;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use binlog_replay::{
-    Change, Error, FileEnd, FileInfo, Filter, Found, Gtid, Index, Position, ShowLimits, Shown, ShownRow,
-    StatementKind, Step, TransactionMark, Which, event::RowsKind, find, scan, scan_file, show,
+    Change, FileEnd, FileInfo, Filter, Found, Gtid, Index, Position, StatementKind, TransactionMark,
+    event::RowsKind, find, scan, scan_file,
 };
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone, Utc};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::Outcome;
 use serde::Serialize;
+
+pub(crate) use self::failure::exit_of;
+use self::failure::{damaged, failure, with_causes};
 
 /// Version of the JSON that these commands print.
 const SCHEMA_VERSION: u32 = 1;
@@ -131,58 +137,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         Command::List(args) => list(&args),
         Command::Info(args) => info(&args),
         Command::Find(args) => run_find(args),
-        Command::Show(args) => run_show(&args),
-    }
-}
-
-/// The exit code of an error about binlogs.
-pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error {
-        Error::Truncated { .. }
-        | Error::Checksum { .. }
-        | Error::EventSize { .. }
-        | Error::Displaced { .. }
-        | Error::Malformed { .. }
-        | Error::Order { .. }
-        | Error::NotABinlog { .. }
-        | Error::Conflict { .. } => Exit::Damaged,
-        Error::Encrypted { .. } | Error::UnknownEvent { .. } => Exit::Unusable,
-        Error::NoBinlogs { .. }
-        | Error::NoSuchFile { .. }
-        | Error::BehindEnd { .. }
-        | Error::TargetBeforeStart { .. }
-        | Error::TargetNotReached { .. }
-        | Error::Gap { .. }
-        | Error::StartsTooLate { .. }
-        | Error::MixedFlavors { .. }
-        | Error::SkipHeld { .. }
-        | Error::Incident { .. } => Exit::Nothing,
-        Error::InsideTransaction { .. }
-        | Error::AmbiguousFile { .. }
-        | Error::NoGtids { .. }
-        | Error::WrongFlavor { .. }
-        | Error::Parse(_) => Exit::Usage,
-        _ => Exit::Failed,
-    }
-}
-
-/// An error about binlogs with its exit code and a hint.
-pub(crate) fn failure(error: Error) -> Failure {
-    let exit = exit_of(&error);
-    let hint = match &error {
-        Error::InsideTransaction { before, after, .. } => {
-            Some(format!("use {before} to stop before the transaction, {after} to stop after it"))
-        }
-        Error::Encrypted { .. } => Some(
-            "let a server with the keys write plain ones, or have `mysqlbinlog --read-from-remote-server` fetch them"
-                .to_owned(),
-        ),
-        _ => None,
-    };
-    let failure = Failure::new(exit, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
+        Command::Show(args) => show::run(&args),
     }
 }
 
@@ -266,33 +221,6 @@ fn gtids(file: &FileInfo) -> String {
         text.push('…');
     }
     text
-}
-
-/// An error with its causes on one line.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// A failure if one of the files could not be read to its end.
-fn damaged(files: &[FileInfo]) -> Outcome {
-    let bad: Vec<&FileInfo> = files.iter().filter(|f| f.damage.is_some()).collect();
-    let Some(first) = bad.first().and_then(|f| f.damage.as_ref()) else { return Ok(()) };
-    let exit = match **first {
-        Error::Encrypted { .. } | Error::UnknownEvent { .. } => Exit::Unusable,
-        _ => Exit::Damaged,
-    };
-    let text = anyhow::Error::msg(with_causes(first));
-    let rest = bad.len() - 1;
-    Err(match rest {
-        0 => Failure::new(exit, text),
-        n => Failure::new(exit, text).hint(format!("{n} more of the files cannot be read to their ends")),
-    })
 }
 
 fn list(args: &List) -> Outcome {
@@ -500,89 +428,6 @@ fn print_mark(out: &mut impl Write, mark: &TransactionMark) -> io::Result<()> {
     writeln!(out, "{} {} to {} {}", when(mark.time), mark.start, mark.end.pos, or_dash(mark.gtid.as_ref()))
 }
 
-fn run_show(args: &Show) -> Outcome {
-    let which = match (&args.at, &args.gtid) {
-        (Some(position), _) => Which::At(position.clone()),
-        (None, Some(gtid)) => Which::Gtid(gtid.clone()),
-        (None, None) => return Err(Failure::usage("give --at or --gtid")),
-    };
-    let index = scan(&args.folders).map_err(failure)?;
-    let limits = ShowLimits { rows: args.rows, ..ShowLimits::default() };
-    let Some(shown) = show(&index, &which, limits).map_err(failure)? else {
-        let what = match &which {
-            Which::At(position) => format!("no transaction at {position}"),
-            Which::Gtid(gtid) => format!("no transaction {gtid}"),
-        };
-        let hint = "`dbrecover binlog find` prints positions and GTIDs";
-        return Err(Failure::new(Exit::Nothing, anyhow::Error::msg(what)).hint(hint));
-    };
-    match args.json {
-        true => print_json(&shown),
-        false => Ok(print_shown(&mut io::stdout().lock(), &shown)?),
-    }
-}
-
-fn print_shown(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
-    print_mark(out, &shown.mark)?;
-    let mut database = String::new();
-    for step in &shown.steps {
-        match step {
-            Step::Statement { database: db, text } => {
-                if !db.is_empty() && *db != database {
-                    writeln!(out, "USE `{}`;", db.replace('`', "``"))?;
-                    database.clone_from(db);
-                }
-                writeln!(out, "{text};")?;
-            }
-            Step::Comment { text } => {
-                for line in text.lines() {
-                    writeln!(out, "-- {line}")?;
-                }
-            }
-            Step::Setting { text } => writeln!(out, "{text};")?,
-            Step::Rows { schema, table, kind, rows, count } => {
-                for row in rows {
-                    writeln!(out, "{}", row_sql(schema, table, *kind, row))?;
-                }
-                let left = count - rows.len() as u64;
-                if left > 0 {
-                    writeln!(out, "-- and {left} rows more")?;
-                }
-            }
-            Step::Other { kind } => writeln!(out, "-- {kind}")?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn row_sql(schema: &str, table: &str, kind: RowsKind, row: &ShownRow) -> String {
-    let quote = |name: &str| match name.starts_with('@') {
-        true => name.to_owned(),
-        false => format!("`{}`", name.replace('`', "``")),
-    };
-    let name = format!("{}.{}", quote(schema), quote(table));
-    let pairs = |image: &Option<Vec<(String, String)>>, between: &str, is: &str| {
-        let image = image.as_deref().unwrap_or_default();
-        let parts: Vec<String> = image
-            .iter()
-            .map(|(column, value)| match (value.as_str(), is) {
-                ("NULL", " = ") if between == " AND " => format!("{} IS NULL", quote(column)),
-                _ => format!("{}{is}{value}", quote(column)),
-            })
-            .collect();
-        parts.join(between)
-    };
-    match kind {
-        RowsKind::Insert => format!("INSERT INTO {name} SET {};", pairs(&row.after, ", ", " = ")),
-        RowsKind::Update => {
-            let (set, filter) = (pairs(&row.after, ", ", " = "), pairs(&row.before, " AND ", " = "));
-            format!("UPDATE {name} SET {set} WHERE {filter};")
-        }
-        RowsKind::Delete => format!("DELETE FROM {name} WHERE {};", pairs(&row.before, " AND ", " = ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -598,19 +443,5 @@ mod tests {
         for text in ["", "now", "2026-02-03", "2026-02-30 00:00:00", "04:05:06"] {
             assert!(parse_time(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn rows_print_as_statements() {
-        let image = |v: &str| Some(vec![("id".to_owned(), "1".to_owned()), ("a`b".to_owned(), v.to_owned())]);
-        let row = ShownRow { before: image("NULL"), after: image("NULL") };
-        assert_eq!(
-            row_sql("s", "t", RowsKind::Update, &row),
-            "UPDATE `s`.`t` SET `id` = 1, `a``b` = NULL WHERE `id` = 1 AND `a``b` IS NULL;"
-        );
-        assert_eq!(
-            row_sql("s", "t", RowsKind::Insert, &row),
-            "INSERT INTO `s`.`t` SET `id` = 1, `a``b` = NULL;"
-        );
     }
 }

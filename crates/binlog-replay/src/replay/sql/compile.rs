@@ -5,26 +5,22 @@ use std::io::Write;
 use std::mem;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::sync::mpsc::Sender;
 
 use super::journal;
 use super::packet::{Infile, Kind, Packet, Step, Transaction};
-use super::settings::Settings;
+use super::rows::{RowGroup, binlog_statement};
+use super::settings::{Between, Settings};
 use super::values::{self, Collations};
 use crate::event::{
-    Checksum, Duplicates, EXTRA_ROLLBACK_ALTER, EXTRA_START_ALTER, Event, EventKind, ExecuteLoadQuery,
-    Header, MariaDbGtid, Query, RawEvent, Rows, XaPrepare,
+    Duplicates, EXTRA_ROLLBACK_ALTER, EXTRA_START_ALTER, Event, EventKind, ExecuteLoadQuery, MariaDbGtid,
+    Query, RawEvent, XaPrepare,
 };
 use crate::range::{Range, RangeFile};
 use crate::reader::Reader;
 use crate::replay::error::Error;
 use crate::replay::lay::description;
 use crate::version::{Flavor, ServerVersion};
-
-/// Bytes of row events after which a statement's rows are split over two `BINLOG` statements.
-const LONGEST_ROWS: usize = 64 << 20;
 
 /// What the statements are made for.
 pub(super) struct Target {
@@ -88,19 +84,6 @@ struct Compiler<'a> {
     unjournalled: bool,
     rows: RowGroup,
     loads: HashMap<u32, tempfile::NamedTempFile>,
-}
-
-/// The events of one statement's rows.
-#[derive(Default)]
-struct RowGroup {
-    events: Vec<u8>,
-    /// Length of the table maps at the start of `events`.
-    maps: usize,
-    /// Start of the last rows event in `events`.
-    last: usize,
-    first_pos: u64,
-    tables: HashMap<u64, Arc<str>>,
-    table: Option<Arc<str>>,
 }
 
 impl<'a> Compiler<'a> {
@@ -173,9 +156,12 @@ impl<'a> Compiler<'a> {
             return self.row_event(raw);
         }
         match self.decode(raw)? {
-            Event::TableMap(map) => self.table_map(raw, map.table_id, map.schema, map.table),
+            Event::TableMap(map) => {
+                self.rows.map(raw, &map, self.pos);
+                Ok(())
+            }
             Event::Xid(_) => self.commit("COMMIT"),
-            Event::Query(query) => self.query(&query, raw.header),
+            Event::Query(query) => self.query(&query, raw),
             Event::Intvar(var) => {
                 let (name, value) = match var {
                     crate::event::Intvar::LastInsertId(n) => ("LAST_INSERT_ID", n),
@@ -204,7 +190,7 @@ impl<'a> Compiler<'a> {
                 self.loads.remove(&id);
                 Ok(())
             }
-            Event::ExecuteLoadQuery(load) => self.load(&load, raw.header),
+            Event::ExecuteLoadQuery(load) => self.load(&load, raw),
             Event::XaPrepare(xa) => self.xa_prepare(&xa),
             Event::TransactionPayload(payload) => {
                 let mut events = payload.events(raw.format()).map_err(|e| self.wrong(e.to_string()))?;
@@ -359,7 +345,7 @@ impl<'a> Compiler<'a> {
 
     // ---- statements
 
-    fn query(&mut self, query: &Query<'_>, header: Header) -> Result<(), Stop> {
+    fn query(&mut self, query: &Query<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
         match &query.text[..] {
             b"BEGIN" if query.error == 0 => {
                 self.inside = true;
@@ -369,7 +355,7 @@ impl<'a> Compiler<'a> {
             b"ROLLBACK" if query.error == 0 => return self.commit("ROLLBACK"),
             _ => {}
         }
-        self.prepare(query, header)?;
+        self.prepare(query, raw)?;
         let alone = !self.inside;
         // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow.
         let creates = query.text.ends_with(b"START TRANSACTION");
@@ -388,12 +374,18 @@ impl<'a> Compiler<'a> {
     }
 
     /// Brings the session to where a statement needs it.
-    fn prepare(&mut self, query: &Query<'_>, header: Header) -> Result<(), Stop> {
+    fn prepare(&mut self, query: &Query<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
         if !query.status.unknown.is_empty() {
             return Err(self.wrong("the statement has settings that this program does not know").into());
         }
         let mut sql = Vec::new();
-        self.settings.change(query, header, &self.target.server, &mut sql);
+        let between = Between {
+            source: &raw.format().server,
+            server: &self.target.server,
+            collations: &self.target.collations,
+        };
+        let changed = self.settings.change(query, raw.header, &between, &mut sql);
+        changed.map_err(|why| self.wrong(why))?;
         // Two statements at most: USE and SET.
         match sql.iter().position(|b| *b == b';').filter(|_| sql.starts_with(b"USE ")) {
             Some(_) => {
@@ -423,7 +415,7 @@ impl<'a> Compiler<'a> {
         Ok(file.write_all(data).map_err(Error::file("writing a file in", path))?)
     }
 
-    fn load(&mut self, load: &ExecuteLoadQuery<'_>, header: Header) -> Result<(), Stop> {
+    fn load(&mut self, load: &ExecuteLoadQuery<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
         let Some(file) = self.loads.remove(&load.file_id) else {
             return Err(self.wrong(format!("file {} was not in the binlog", load.file_id)).into());
         };
@@ -438,7 +430,7 @@ impl<'a> Compiler<'a> {
         });
         sql.extend(b" INTO");
         sql.extend(text.get(end..).unwrap_or_default());
-        self.prepare(&load.query, header)?;
+        self.prepare(&load.query, raw)?;
         self.alone(&sql, load.query.error, Some(Arc::new(file.into_temp_path())), false)
     }
 
@@ -455,59 +447,22 @@ impl<'a> Compiler<'a> {
 
     // ---- rows
 
-    fn table_map(&mut self, raw: &RawEvent<'_>, id: u64, schema: &[u8], table: &[u8]) -> Result<(), Stop> {
-        if self.rows.events.is_empty() {
-            self.rows.first_pos = self.pos;
-        }
-        let name = format!("{}.{}", String::from_utf8_lossy(schema), String::from_utf8_lossy(table));
-        self.rows.tables.insert(id, name.into());
-        append_event(raw, &mut self.rows.events);
-        self.rows.maps = self.rows.events.len();
-        Ok(())
-    }
-
     fn row_event(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
-        let ids = match raw.format().post_header(raw.header.kind) {
-            Some(6) => 4,
-            _ => 6,
-        };
-        let body = raw.body();
-        let (Some(id), Some(flags)) = (body.get(..ids), body.get(ids..ids + 2)) else {
-            return Err(self.wrong("a rows event that ends in its header").into());
-        };
-        let id = id.iter().rev().fold(0u64, |v, b| v << 8 | u64::from(*b));
-        let ends = u16::from_le_bytes([flags[0], flags[1]]) & Rows::STATEMENT_END != 0;
-        if let Some(name) = self.rows.tables.get(&id) {
-            self.rows.table = Some(name.clone());
-        }
-        self.rows.last = self.rows.events.len();
-        match raw.header.kind.0 {
-            // MariaDB takes compressed rows from a source, not in a statement.
-            166..=171 => {
-                let Event::Rows(rows) = self.decode(raw)? else {
-                    return Err(self.wrong("not a rows event").into());
-                };
-                append_inflated(raw, ids, &rows, &mut self.rows.events);
-            }
-            _ => append_event(raw, &mut self.rows.events),
-        }
+        let ends = self.rows.rows(raw).map_err(|why| self.wrong(why))?;
         if ends {
             self.row_statement()?;
             self.rows = RowGroup::default();
-        } else if self.rows.events.len() > LONGEST_ROWS {
-            // The server closes the tables at the end of a BINLOG statement, so the next part needs the maps.
-            let maps = self.rows.events[..self.rows.maps].to_vec();
-            end_statement(&mut self.rows.events[self.rows.last..], ids, raw.format().checksum);
+        } else if self.rows.is_long() {
+            let rest = self.rows.end_part(raw);
             self.row_statement()?;
-            self.rows.events = maps;
+            self.rows = rest;
         }
         Ok(())
     }
 
     fn row_statement(&mut self) -> Result<(), Stop> {
-        let sql = binlog_statement(&self.rows.events);
-        let pos = mem::replace(&mut self.pos, self.rows.first_pos);
-        let table = self.rows.table.clone();
+        let (sql, table) = (self.rows.statement(), self.rows.table());
+        let pos = mem::replace(&mut self.pos, self.rows.first_pos());
         let pushed = self.push(&sql, Kind::Data, None, table, 0);
         self.pos = pos;
         pushed?;
@@ -562,67 +517,6 @@ fn end_of_use(sql: &[u8]) -> usize {
         }
     }
     sql.len()
-}
-
-/// `BINLOG '…';` with these events.
-fn binlog_statement(events: &[u8]) -> Vec<u8> {
-    let mut text = String::with_capacity(events.len() / 3 * 4 + 16);
-    text.push_str("BINLOG '");
-    BASE64.encode_string(events, &mut text);
-    text.push_str("';");
-    text.into_bytes()
-}
-
-/// Appends an event as it is; one from a transaction payload gets the checksum that its file promises.
-fn append_event(raw: &RawEvent<'_>, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.extend(raw.bytes());
-    if raw.checksum_len() == 0 && raw.format().checksum == Checksum::Crc32 {
-        let size = raw.header.size + 4;
-        out[start + 9..start + 13].copy_from_slice(&size.to_le_bytes());
-        let crc = crc32fast::hash(&out[start..]);
-        out.extend(crc.to_le_bytes());
-    }
-}
-
-/// Appends a compressed rows event as the plain event that it stands for.
-fn append_inflated(raw: &RawEvent<'_>, ids: usize, rows: &Rows<'_>, out: &mut Vec<u8>) {
-    // 166 to 168 stand for version 1 (23 to 25), 169 to 171 for version 2 (30 to 32).
-    let (kind, fixed) = match raw.header.kind.0 {
-        kind @ 166..=168 => (kind - 166 + 23, ids + 2),
-        kind => (kind - 169 + 30, ids + 2 + 2 + rows.extra.len()),
-    };
-    let count = match rows.columns {
-        0..=250 => 1,
-        251..=0xffff => 3,
-        _ => 4,
-    };
-    let before = fixed + count + rows.present.len() + rows.present_after.map_or(0, <[u8]>::len);
-    let before = raw.body().get(..before).unwrap_or_default();
-    let checksum = raw.format().checksum;
-    let size = Header::LEN + before.len() + rows.data.len() + checksum.len();
-    let start = out.len();
-    let header = Header { kind: EventKind(kind), size: size as u32, ..raw.header };
-    out.extend(header.to_bytes());
-    out.extend(before);
-    out.extend(&rows.data[..]);
-    if checksum == Checksum::Crc32 {
-        let crc = crc32fast::hash(&out[start..]);
-        out.extend(crc.to_le_bytes());
-    }
-}
-
-/// Marks a rows event as the last of its statement.
-fn end_statement(event: &mut [u8], ids: usize, checksum: Checksum) {
-    let flags = Header::LEN + ids;
-    if let Some(byte) = event.get_mut(flags) {
-        *byte |= Rows::STATEMENT_END as u8;
-    }
-    if checksum == Checksum::Crc32 {
-        let covered = event.len().saturating_sub(4);
-        let crc = crc32fast::hash(&event[..covered]);
-        event[covered..].copy_from_slice(&crc.to_le_bytes());
-    }
 }
 
 #[cfg(test)]

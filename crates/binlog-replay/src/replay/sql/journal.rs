@@ -13,11 +13,13 @@ const TABLE: &str = "mysql.dbrecover_replay";
 
 /// What the row says about its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     /// Everything up to it is applied.
     Done,
     /// The statement that ends there was sent; whether it was applied is not known.
     Running,
+    /// The stock tools apply what comes behind it, and tell nothing.
+    Piped,
 }
 
 impl State {
@@ -25,12 +27,13 @@ impl State {
         match self {
             Self::Done => "done",
             Self::Running => "running",
+            Self::Piped => "piped",
         }
     }
 }
 
 /// Makes the table with its row, unless it is there.
-pub(super) async fn create(session: &mut Session, start: &Position) -> Result<(), Error> {
+pub(crate) async fn create(session: &mut Session, start: &Position, state: State) -> Result<(), Error> {
     session
         .run(&format!(
             "CREATE TABLE IF NOT EXISTS {TABLE} (id INT PRIMARY KEY, file VARBINARY(512) NOT NULL, \
@@ -38,7 +41,13 @@ pub(super) async fn create(session: &mut Session, start: &Position) -> Result<()
         ))
         .await?;
     let file = hex(start.file.as_bytes());
-    session.run(&format!("INSERT IGNORE INTO {TABLE} VALUES (1,X'{file}',{},NULL,'done')", start.pos)).await
+    session
+        .run(&format!(
+            "INSERT IGNORE INTO {TABLE} VALUES (1,X'{file}',{},NULL,'{}')",
+            start.pos,
+            state.word()
+        ))
+        .await
 }
 
 /// The statement that changes the row.
@@ -50,28 +59,30 @@ pub(super) fn update(file: &str, pos: u64, gtid: Option<&str>, state: State) -> 
 
 /// The place that the row names, if there is a row, and the GTID of the transaction that ends there.
 pub(crate) async fn read(session: &mut Session) -> Result<Option<(Position, Option<String>)>, Error> {
-    let there = session
-        .text(
-            "SELECT COUNT(*) FROM information_schema.tables \
-             WHERE table_schema='mysql' AND table_name='dbrecover_replay'",
-        )
-        .await?;
-    if there == "0" {
+    if !exists(session).await? {
         return Ok(None);
     }
     type Row = (Vec<u8>, u64, Option<Vec<u8>>, Vec<u8>);
     let row = session.first::<Row>(&format!("SELECT file,pos,gtid,state FROM {TABLE} WHERE id=1")).await?;
     let Some((file, pos, gtid, state)) = row else { return Ok(None) };
     let file = String::from_utf8_lossy(&file).into_owned();
+    if state == State::Piped.word().as_bytes() {
+        return Err(Error::InDoubt { what: format!("all that comes behind {file}:{pos}") });
+    }
     if state != State::Done.word().as_bytes() {
-        let held = format!("a statement that ends at {file}:{pos} and may or may not have been applied");
-        return Err(Error::NotResumable { held });
+        return Err(Error::InDoubt { what: format!("the statement that ends at {file}:{pos}") });
     }
     let gtid = gtid.map(|gtid| String::from_utf8_lossy(&gtid).into_owned());
     Ok(Some((Position::new(file, pos), gtid)))
 }
 
-/// Removes the table.
+/// Removes the table, if it is there.
 pub(crate) async fn drop(session: &mut Session) -> Result<(), Error> {
-    session.run(&format!("DROP TABLE IF EXISTS {TABLE}")).await
+    if exists(session).await? { session.run(&format!("DROP TABLE {TABLE}")).await } else { Ok(()) }
+}
+
+async fn exists(session: &mut Session) -> Result<bool, Error> {
+    let sql = "SELECT COUNT(*) FROM information_schema.tables \
+               WHERE table_schema='mysql' AND table_name='dbrecover_replay'";
+    Ok(session.text(sql).await? != "0")
 }

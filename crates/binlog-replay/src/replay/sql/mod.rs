@@ -6,6 +6,7 @@
 mod compile;
 pub(super) mod journal;
 mod packet;
+mod rows;
 mod settings;
 mod values;
 
@@ -25,7 +26,7 @@ use super::error::Error;
 use super::options::GtidUse;
 use super::outcome::{LeftOut, Progress};
 use super::request::{Account, OnError};
-use super::session::Session;
+use super::session::{Session, column};
 use super::state::{self, Setup};
 use crate::range::Range;
 use crate::version::Flavor;
@@ -36,6 +37,9 @@ const QUEUE: usize = 4;
 const REPORT: Duration = Duration::from_millis(100);
 /// Characters of a refused statement in an error.
 const SHOWN: usize = 200;
+
+/// Number of the warning that a table without transactions keeps what was rolled back.
+const NOT_ROLLED_BACK: &str = "1196";
 
 /// Whether the position has to be kept in a table.
 pub(super) fn journals(setup: &Setup<'_>) -> bool {
@@ -53,7 +57,7 @@ pub(super) async fn replay(
 ) -> Result<(u64, Vec<LeftOut>), Error> {
     let journal = journals(setup);
     if journal {
-        journal::create(session, &range.start()).await?;
+        journal::create(session, &range.start(), journal::State::Done).await?;
     }
     session.run("SET GLOBAL local_infile=1").await?;
     let target = Target {
@@ -267,6 +271,11 @@ impl Sending<'_> {
         let rest = &packet.steps[from..];
         let mine = rest.iter().take_while(|s| s.transaction.number == number).count();
         self.must(b"ROLLBACK").await?;
+        let warnings = self.connection.rows("SHOW WARNINGS").await?;
+        if let Some(stays) = warnings.iter().find(|row| column(row, "Code") == NOT_ROLLED_BACK) {
+            let why = format!("it cannot be left out: {}", column(stays, "Message"));
+            return Err(self.refused(packet, from, why));
+        }
         for at in from..from + mine {
             if packet.steps[at].kind == Kind::Session {
                 self.must(packet.text(at)).await?;

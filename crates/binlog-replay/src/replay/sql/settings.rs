@@ -2,6 +2,7 @@
 //!
 //! The same settings that `mysqlbinlog` writes, from the status variables of query events.
 
+use super::values::Collations;
 use crate::event::{Header, Query, SessionCharset, Status};
 use crate::replay::session::hex;
 use crate::version::{Flavor, ServerVersion};
@@ -9,6 +10,16 @@ use crate::version::{Flavor, ServerVersion};
 /// `sql_mode` bits that MySQL 8.0 no longer lets anyone set: the modes of other products
 /// (`POSTGRESQL` to `MYSQL40`, bits 8 to 17) and `NO_AUTO_CREATE_USER` (28).
 const MODES_GONE_IN_MYSQL_8: u64 = (0x3ff << 8) | (1 << 28);
+
+/// Whose settings they are, and who gets them.
+pub(super) struct Between<'a> {
+    /// The server that wrote the event.
+    pub(super) source: &'a ServerVersion,
+    /// The server of the session.
+    pub(super) server: &'a ServerVersion,
+    /// Its collations.
+    pub(super) collations: &'a Collations,
+}
 
 /// What the session is set to.
 #[derive(Debug, Default)]
@@ -33,15 +44,15 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Appends the statements, each ended by `;`, that bring the session to where `query` needs it.
+    /// Appends the statements, each ended by `;`, that bring the session to where `query` needs it; the error
+    /// names what cannot be set.
     pub(super) fn change(
         &mut self,
         query: &Query<'_>,
         header: Header,
-        server: &ServerVersion,
+        between: &Between<'_>,
         out: &mut Vec<u8>,
-    ) {
-        let maria = server.flavor == Flavor::MariaDb;
+    ) -> Result<(), String> {
         // CREATE DATABASE and DROP DATABASE name a database that is not there.
         let uses = !query.database.is_empty() && !header.has(Header::SUPPRESS_USE);
         if uses && self.database.as_deref() != Some(query.database) {
@@ -60,8 +71,9 @@ impl Settings {
         if self.thread.replace(query.thread) != Some(query.thread) {
             set.item("pseudo_thread_id", &query.thread.to_string());
         }
-        self.status(&query.status, server, maria, &mut set);
+        self.status(&query.status, between, &mut set)?;
         set.end();
+        Ok(())
     }
 
     /// Row events were applied in the session: the server set its time, and the options that their flags tell, to
@@ -70,16 +82,29 @@ impl Settings {
         (self.timestamp, self.flags2) = (None, None);
     }
 
-    fn status(&mut self, status: &Status<'_>, server: &ServerVersion, maria: bool, set: &mut Setter<'_>) {
+    fn status(
+        &mut self,
+        status: &Status<'_>,
+        between: &Between<'_>,
+        set: &mut Setter<'_>,
+    ) -> Result<(), String> {
+        let server = between.server;
         if let Some(flags) = changed(&mut self.flags2, status.flags2) {
+            let on = |bit: u32| if flags & bit == 0 { "0" } else { "1" };
             let off = |bit: u32| if flags & bit == 0 { "1" } else { "0" };
             set.item("foreign_key_checks", off(Status::NO_FOREIGN_KEY_CHECKS));
             set.item("unique_checks", off(Status::RELAXED_UNIQUE_CHECKS));
-            set.item("sql_auto_is_null", if flags & Status::AUTO_IS_NULL != 0 { "1" } else { "0" });
-            if maria {
+            set.item("sql_auto_is_null", on(Status::AUTO_IS_NULL));
+            if server.flavor == Flavor::MariaDb {
                 set.item("check_constraint_checks", off(Status::NO_CHECK_CONSTRAINT_CHECKS));
                 if server.at_least(Flavor::MariaDb, 10, 5, 2) {
-                    set.item("sql_if_exists", if flags & Status::IF_EXISTS != 0 { "1" } else { "0" });
+                    set.item("sql_if_exists", on(Status::IF_EXISTS));
+                }
+                if server.at_least(Flavor::MariaDb, 10, 11, 0) {
+                    set.item("system_versioning_insert_history", on(Status::INSERT_HISTORY));
+                }
+                if Status::writes_explicit_defaults(between.source) {
+                    set.item("explicit_defaults_for_timestamp", on(Status::EXPLICIT_DEFAULTS));
                 }
             }
         }
@@ -137,12 +162,12 @@ impl Settings {
             set.item("enable_cascade_triggers", &on.to_string());
         }
         if let Some(pairs) = &status.character_set_collations {
-            // Collation numbers have no place in this variable; an empty list means the defaults.
-            if self.charset_collations.as_ref() != Some(pairs) && pairs.is_empty() {
-                set.item("character_set_collations", "''");
+            if self.charset_collations.as_ref() != Some(pairs) {
+                set.item("character_set_collations", &text(&charset_collations(pairs, between.collations)?));
             }
             self.charset_collations = Some(pairs.clone());
         }
+        Ok(())
     }
 
     /// Appends the versions that a MySQL GTID event states: some DDL statements depend on them.
@@ -154,6 +179,18 @@ impl Settings {
             set.end();
         }
     }
+}
+
+/// The value of `character_set_collations`, which takes names; an empty one means the defaults.
+fn charset_collations(pairs: &[(u16, u16)], names: &Collations) -> Result<Vec<u8>, String> {
+    let mut value = String::new();
+    for (_, collation) in pairs {
+        let known = names.get(&u32::from(*collation));
+        let (charset, name) = known.ok_or_else(|| format!("the server has no collation {collation}"))?;
+        let comma = if value.is_empty() { "" } else { "," };
+        value.push_str(&format!("{comma}{charset}={name}"));
+    }
+    Ok(value.into_bytes())
 }
 
 /// The new value if it is another one than before; a value that is not stated changes nothing.
@@ -212,6 +249,15 @@ mod tests {
         assert_eq!(changed(&mut now, Some(3)), None);
         assert_eq!(changed(&mut now, None), None);
         assert_eq!(changed(&mut now, Some(4)), Some(4));
+    }
+
+    #[test]
+    fn collations_of_character_sets_are_set_by_their_names() {
+        let names = [(45, "utf8mb4_general_ci"), (2304, "utf8mb4_uca1400_ai_ci")];
+        let names = names.map(|(id, name)| (id, ("utf8mb4".to_owned(), name.to_owned()))).into();
+        assert_eq!(charset_collations(&[], &names).unwrap(), b"");
+        assert_eq!(charset_collations(&[(45, 2304)], &names).unwrap(), b"utf8mb4=utf8mb4_uca1400_ai_ci");
+        assert!(charset_collations(&[(45, 7)], &names).unwrap_err().contains('7'));
     }
 
     #[test]
