@@ -42,7 +42,9 @@ impl Exit {
             Self::Unusable => "unusable",
             Self::Damaged => "damaged",
             Self::Unproven => "unproven",
+            Self::Broken => "broken",
             Self::Interrupted => "interrupted",
+            Self::NoReceiver => "no_receiver",
             Self::Terminated => "terminated",
         }
     }
