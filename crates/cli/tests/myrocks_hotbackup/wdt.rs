@@ -28,7 +28,9 @@ impl Far {
         std::fs::write(&wdt, include_str!("wdt-stand-in.py")).unwrap();
         std::fs::set_permissions(&wdt, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
-        let sshd = Sshd::start_with(&format!("SetEnv PATH={path} {environment}")).unwrap();
+        // A home of its own: what the tester's shell does at its start is no part of the test.
+        let home = tools.path().display();
+        let sshd = Sshd::start_with(&format!("SetEnv PATH={path} HOME={home} {environment}")).unwrap();
         Self { sshd, tools, path }
     }
 
