@@ -45,6 +45,12 @@ impl Sshd {
                 .arg(at(key)))?;
         }
         fs::copy(at("user.pub"), at("authorized_keys"))?;
+        // What the user of this process has in its `.bashrc` must not decide: a Python version manager's, for one, waits a
+        // minute for a lock that a login left which was killed.
+        let home = match more.contains("SetEnv") {
+            true => String::new(),
+            false => format!("Match User {}\nSetEnv HOME={}\n", user()?, dir.path().display()),
+        };
         for _ in 0..10 {
             let port = TcpListener::bind((addresses[0], 0))?.local_addr()?.port();
             let listen: String =
@@ -53,7 +59,7 @@ impl Sshd {
                 "Port {port}\n{listen}HostKey {0}/host\nPidFile none\n\
                  AuthorizedKeysFile {0}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication yes\n\
                  KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\nLogLevel VERBOSE\n\
-                 Subsystem sftp internal-sftp\n{more}\n",
+                 Subsystem sftp internal-sftp\n{more}\n{home}",
                 dir.path().display()
             );
             fs::write(at("config"), config)?;
@@ -120,6 +126,12 @@ impl Drop for Sshd {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The name of the user that this process runs as.
+fn user() -> io::Result<String> {
+    let name = Command::new("id").arg("-un").output()?.stdout;
+    Ok(String::from_utf8_lossy(&name).trim().to_owned())
 }
 
 /// A user of this machine that exists as long as this value; only root can make one.
