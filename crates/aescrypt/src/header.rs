@@ -109,7 +109,7 @@ impl Header {
         let (body_iv, key) = split(&block);
         Sealer::new(&password_key, &iv).seal(block.as_mut_slice());
         bytes.extend_from_slice(block.as_slice());
-        bytes.extend_from_slice(&key_block_hmac(version, &password_key, &block).sign().as_ref());
+        bytes.extend_from_slice(key_block_hmac(version, &password_key, &block).sign().as_ref());
 
         let length = bytes.len() as u64;
         let header =

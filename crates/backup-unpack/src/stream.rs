@@ -37,9 +37,8 @@ pub fn unpack_stream(
         let mut partial = Partial::create(directory)?;
         progress.begin(server.as_bytes());
         let input = Reader::new(progress.watch(input));
-        let files = extract(options, server, &partial, |options| {
-            xbstream::extract(input, partial.path(), options)
-        })?;
+        let files =
+            extract(options, server, &partial, |options| xbstream::extract(input, partial.path(), options))?;
         if options.sync {
             partial.sync()?;
         }

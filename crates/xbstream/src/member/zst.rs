@@ -46,7 +46,7 @@ impl Step for Zst {
             return Ok(());
         }
         self.out.resize(PIECE, 0);
-        let mut source = InBuffer::around(*input);
+        let mut source = InBuffer::around(input);
         loop {
             let mut target = OutBuffer::around(&mut self.out[..]);
             let hint = self.context.decompress_stream(&mut target, &mut source).map_err(|code| {
