@@ -58,14 +58,14 @@ fn wdt_goes_on_over_rounds_until_both_sides_have_all_and_its_url_is_in_no_argume
     let server = Server::new();
     server.bank();
     server.big(17_000);
-    // More than one run can send: neither the data nor the server's files have to fit into one.
+    // At 5 MB/s a run of two seconds sends 10 MB: neither the data (17 MB and more) nor the server's files fit into one.
     std::fs::write(server.datadir.join("bank/large.MYD"), vec![7; 25_000_000]).unwrap();
     let far = Far::new("");
     let mut writers = Some(server.writers(&["trade"]));
     server.wait_for_rows(100);
     let output = run(far.backup(&server, "received").args([
         "--interval=2",
-        "--avg_mbytes_per_sec=10",
+        "--avg_mbytes_per_sec=5",
         "--no-binlogs",
         "--extra_wdt_sender_options",
         "-num_ports=2 -block_size_mbytes '16'",
