@@ -97,9 +97,11 @@ fn tool(flavor: Flavor) -> PathBuf {
 /// Offsets of all events, and ends with checksums of those that are printed with a header, as the server's
 /// tool prints them.
 fn stock_events(path: &Path, flavor: Flavor) -> (Vec<u64>, Vec<(u64, u32)>) {
+    // Where it unpacks the files of LOAD DATA statements.
+    let loads = tempfile::tempdir().unwrap();
     let mut command = Command::new(tool(flavor));
-    let output =
-        command.args(["--no-defaults", "--verify-binlog-checksum", "-vv"]).arg(path).output().unwrap();
+    command.args(["--no-defaults", "--verify-binlog-checksum", "-vv", "--local-load"]).arg(loads.path());
+    let output = command.arg(path).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let (mut offsets, mut ends) = (Vec::new(), Vec::new());
