@@ -33,15 +33,21 @@ fn name(job: &Job) -> String {
     job.work_dir().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Ends a recovery in the middle and goes on with it.
-fn resumed_at(store: &Store, step: &str, method: &str) -> Result<()> {
-    let to = moment(store, 0, 1)?;
+/// A recovery to `to` that was ended in the middle.
+fn cut_off_at(store: &Store, to: &Moment, step: &str, method: &str) -> Result<Job> {
     let mut job = Job::new(store)?;
     job.to_time(&time(to)).set("misc", "replay-method", method).set("misc", "parallel", "1");
     let mut running = job.start()?;
     running.wait_until(step, || says(&job, step))?;
     running.end(Signal::INT)?;
     job.nothing_finished()?;
+    Ok(job)
+}
+
+/// Ends a recovery in the middle and goes on with it.
+fn resumed_at(store: &Store, step: &str, method: &str) -> Result<()> {
+    let to = moment(store, 0, 1)?;
+    let mut job = cut_off_at(store, to, step, method)?;
     job.args(&["--resume"]).succeed()?;
     job.verify(&store.truth, &to.groups)
 }
@@ -53,10 +59,22 @@ fn resume_goes_on_from_any_step_without_applying_anything_twice() -> Result<()> 
     for step in ["] unpack ", ": prepare start", ": stop start"] {
         resumed_at(&store, step, "auto").with_context(|| format!("cut off at {step}"))?;
     }
-    for method in ["relay", "sql", "pipe"] {
+    for method in ["relay", "sql"] {
         resumed_at(&store, ": replay start", method).with_context(|| format!("{method} cut off"))?;
     }
     Ok(())
+}
+
+/// On MariaDB the stock tools leave their GTIDs in a binlog that a crash may cut off at another place than the tables.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_of_a_pipe_that_was_cut_off_is_refused_and_the_recovery_begins_anew() -> Result<()> {
+    let store = Store::masters()?;
+    let to = moment(&store, 0, 1)?;
+    let mut job = cut_off_at(&store, to, ": replay start", "pipe")?;
+    job.args(&["--resume"]).refuse(2, &["method pipe cannot be used here", "begin anew"])?;
+    job.set_args(&[]).succeed()?;
+    job.verify(&store.truth, &to.groups)
 }
 
 /// The driver had prepared everything, and the power went before the journal said so.

@@ -87,7 +87,8 @@ impl Case<'_> {
     /// Why `method` cannot do this replay; `None` if it can.
     pub(super) fn refuses(&self, method: Method) -> Option<String> {
         if self.crashed && method != Method::Auto && keeps_gtids_in_binlog(self.server, method, self.gtids) {
-            let why = "the GTIDs are in a binlog without fsync, which after a crash may name more than the tables hold";
+            let why = "the GTIDs are in a binlog without fsync, which after a crash may name more than the tables hold: \
+                       begin anew, from the backup";
             return Some(why.into());
         }
         match method {
