@@ -69,11 +69,22 @@ pub(crate) fn send(args: SendArgs) -> Outcome {
             eprintln!("{}", digest.line());
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+        Err(error) if left(error.kind()) => {
             Err(Failure::new(Exit::NoReceiver, anyhow::Error::msg("the receiver went away")))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a write failed because its reader is not there any more: a pipe's, or that of a connection.
+fn left(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
+    )
 }
 
 /// What a program writes. Its end is one only if the program ended with 0.

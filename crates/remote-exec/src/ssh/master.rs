@@ -34,7 +34,9 @@ pub(super) struct Master {
     pub(super) slots: Arc<Semaphore>,
     /// How many slots there are, taken or not.
     capacity: AtomicUsize,
-    log: PathBuf,
+    /// The directory of the control socket and the log.
+    dir: PathBuf,
+    options: Options,
 }
 
 impl Master {
@@ -53,6 +55,7 @@ impl Master {
                 });
             }
         }
+        let path = dir.path().to_owned();
         let session = Arc::new(openssh::Session::new_native_mux(dir));
         let unusable = |detail: String| Error::Unreachable { host: options.shown(), detail };
         let mut child =
@@ -70,7 +73,8 @@ impl Master {
             supervisor_session: std::sync::Mutex::new(Some(child)),
             slots: Arc::new(Semaphore::new(options.sessions_per_connection.max(1))),
             capacity: AtomicUsize::new(options.sessions_per_connection.max(1)),
-            log,
+            dir: path,
+            options: options.clone(),
         })
     }
 
@@ -102,7 +106,7 @@ impl Master {
 
     /// What ssh said last about the connection.
     pub(super) fn last_words(&self) -> String {
-        match last_line(&self.log) {
+        match last_line(&self.dir.join("log")) {
             line if line.is_empty() => "the connection ended".to_owned(),
             line => line,
         }
@@ -116,6 +120,13 @@ impl Master {
         if let Some(session) = session {
             let _ = tokio::time::timeout(CLOSE, session.wait()).await;
         }
+        // Whoever still holds the session, a task that is never run again among them: it would stay with it.
+        let mut exit = Command::new(&self.options.program);
+        exit.args(["-F", "/dev/null", "-O", "exit", "-S"]).arg(self.dir.join("master"));
+        exit.arg("--").arg(&self.options.host).kill_on_drop(true);
+        exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = tokio::time::timeout(CLOSE, exit.status()).await;
+        let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
