@@ -26,9 +26,12 @@ fn run(command: &mut Command) -> String {
 
 impl Server {
     fn create(dir: &Path) -> Self {
+        fs::create_dir(dir.join("t")).unwrap();
         run(Command::new("mariadb-install-db")
             .args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", PAGE_SIZE])
             .arg(format!("--datadir={}", dir.join("data").display()))
+            // A starting server removes the temporary tables that it finds in its temporary directory, others' as well.
+            .arg(format!("--tmpdir={}", dir.join("t").display()))
             .arg(format!("--user={}", run(Command::new("id").arg("-un")))));
         Self::start(dir, &dir.join("data"), &[PAGE_SIZE.to_owned(), "--log-bin=b".to_owned()])
     }
@@ -38,6 +41,7 @@ impl Server {
             .args(["--no-defaults", "--skip-networking", "--server-id=7"])
             .arg(format!("--user={}", run(Command::new("id").arg("-un"))))
             .arg(format!("--datadir={}", datadir.display()))
+            .arg(format!("--tmpdir={}", dir.join("t").display()))
             .arg(format!("--socket={}", dir.join("s").display()))
             .arg(format!("--pid-file={}", dir.join("pid").display()))
             .args(options)
