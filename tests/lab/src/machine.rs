@@ -108,8 +108,17 @@ impl Machine {
             kept: names(&tmp)?,
             tmp,
         };
-        machine.own = machine.all_processes()?.into_iter().map(|(pid, _)| pid).collect();
-        Ok(machine)
+        // `INIT` says that it is ready when its `cat` is forked; until that runs, it has no arguments for a moment.
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let own = machine.all_processes()?;
+            if own.iter().any(|(_, arguments)| arguments == "cat ") {
+                machine.own = own.into_iter().map(|(pid, _)| pid).collect();
+                return Ok(machine);
+            }
+            ensure!(Instant::now() < until, "{name} does not begin: {own:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Its name.
