@@ -212,13 +212,8 @@ async fn broker_restart_loses_no_running_command_and_runs_none_twice() {
 async fn tls_protects_both_ways_to_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate::make(dir.path(), "localhost");
-    let port = broker::free_port();
-    let tls = format!(
-        "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.certfile = {}\nssl_options.keyfile = {}\n",
-        certificate.display(),
-        key.display()
-    );
-    let _broker = Broker::start_at([127, 0, 0, 1].into(), &tls);
+    let broker = Broker::start_at([127, 0, 0, 1].into(), Some((&certificate, &key)));
+    let port = broker.tls.unwrap().port();
     let uri = |host: &str| Uri::parse(&format!("rabbits://me:pa%20ss%40@{host}:{port}/")).unwrap();
     let mut serving = agent::rabbit::Options::new(uri("localhost"), "h");
     serving.at.ca_file = Some(certificate.clone());

@@ -187,7 +187,7 @@ pub(crate) struct Backup {
     /// Never lock; read the server's files as they are
     #[arg(long, alias = "no_lock", conflicts_with = "consistent")]
     pub(crate) no_lock: bool,
-    /// Leave the server's binlogs out
+    /// Leave the server's binlogs out; the last checkpoint is then made under a short lock, as with --consistent
     #[arg(long, alias = "no_binlogs")]
     pub(crate) no_binlogs: bool,
     /// Compress: zstd or zstd:LEVEL, level 1 to 19

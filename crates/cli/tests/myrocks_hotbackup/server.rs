@@ -77,6 +77,13 @@ impl Server {
         server
     }
 
+    /// A start that ends by itself; gives what the server said.
+    pub(crate) fn ending(dir: &Path, datadir: &Path, options: &[&str]) -> String {
+        let options = [&["--plugin-load-add=ha_rocksdb.so"], options].concat();
+        start(datadir, &dir.join("s"), dir, &options).wait().unwrap();
+        std::fs::read_to_string(dir.join("error.log")).unwrap()
+    }
+
     fn wait(&mut self) {
         let begun = Instant::now();
         loop {

@@ -1,8 +1,9 @@
 //! Backups with writers at work, in every form, back to a server whose rows agree.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::server::{Server, moved_back, restored, run, run_to, shell};
+use crate::server::{PATIENCE, Server, moved_back, restore, restored, run, run_to, shell, start_restored};
 
 const FORMS: [&str; 3] = ["tar", "xbstream", "dir"];
 
@@ -178,6 +179,44 @@ fn engines_are_in_step_in_a_consistent_backup() {
             );
         }
     }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_backup_without_binlogs_holds_no_commit_that_only_a_binlog_could_decide() {
+    let server = Server::new();
+    server.bank();
+    // A commit that waits for a replica which never comes is in the binlog, and prepared in RocksDB, for three seconds.
+    server.sql(
+        "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC', GLOBAL rpl_semi_sync_master_timeout = 3000,
+         GLOBAL rpl_semi_sync_master_enabled = 1",
+    );
+    let mut client = server.client().args(["-e", "UPDATE bank.account SET amount = 7"]).spawn().unwrap();
+    let waiting =
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync ACK%'";
+    let begun = Instant::now();
+    while server.number(waiting) == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the commit does not wait");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let at = |name: &str| server.dir.path().join(name);
+    let backup = |name: &str, more: &[&str]| {
+        let output =
+            run(server.backup().args(["--no-binlogs", "-s", "dir", "--to"]).arg(at(name)).args(more));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(backup("unlocked", &["--no-lock"]).contains("--tc-heuristic-recover"));
+    assert!(client.try_wait().unwrap().is_none(), "the commit still waits");
+    assert!(!backup("locked", &[]).contains("WARNING"));
+    client.wait().unwrap();
+    assert_eq!(restored(&[&at("locked")]).number("SELECT SUM(amount) FROM bank.account"), 700);
+    // What the warning is about, and that its way out is one.
+    let (dir, datadir) = (tempfile::tempdir().unwrap(), at("restored"));
+    run(&mut restore(&[&at("unlocked")], &datadir));
+    let recover = |options: &[&str]| Server::ending(dir.path(), &datadir, options);
+    assert!(recover(&[]).contains("Found 1 prepared transactions!"));
+    recover(&["--tc-heuristic-recover=ROLLBACK"]);
+    assert_eq!(start_restored(dir, datadir).number("SELECT SUM(amount) FROM bank.account"), 100_000);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -15,10 +15,32 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// Ports that were free a moment ago, each another one.
+fn free_ports<const N: usize>() -> [u16; N] {
+    // All are held until the last is known.
+    let held = [(); N].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+    held.map(|held| held.local_addr().unwrap().port())
+}
+
+/// Whether a broker is there: it answers a wrong protocol header with the right one.
+fn speaks_amqp(address: SocketAddr) -> bool {
+    let greeting = TcpStream::connect(address).and_then(|mut stream| {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
+        let mut answer = [0; 4];
+        io::Read::read_exact(&mut stream, &mut answer)?;
+        Ok(answer)
+    });
+    greeting.is_ok_and(|greeting| &greeting == b"AMQP")
+}
+
 /// A running broker with the virtual hosts `/` and `vh1` and the user `me`, password `pa ss@`.
 pub(crate) struct Broker {
     dir: tempfile::TempDir,
     address: SocketAddr,
+    /// Where it speaks TLS.
+    pub(crate) tls: Option<SocketAddr>,
+    /// Of the node among its kind, and of its port mapper.
     ports: [u16; 2],
     server: Child,
     /// The node ends when this is closed: also when the test program is killed.
@@ -27,21 +49,40 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start() -> Self {
-        Self::start_at(Ipv4Addr::LOCALHOST.into(), "")
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), None)
     }
 
-    /// The same on another address of this machine, with further lines of configuration.
-    pub(crate) fn start_at(address: IpAddr, more: &str) -> Self {
+    /// The same on another address of this machine; with a certificate and its key it listens for TLS too.
+    pub(crate) fn start_at(address: IpAddr, identity: Option<(&Path, &Path)>) -> Self {
+        // A port that was free may be another program's before the node has it.
+        let mut why = String::new();
+        for _ in 0..5 {
+            match Self::attempt(address, identity) {
+                Ok(broker) => return broker,
+                Err(log) => why = log,
+            }
+        }
+        panic!("RabbitMQ does not start: {why}");
+    }
+
+    /// A broker on ports that are free now, or the log of one that did not start.
+    fn attempt(address: IpAddr, identity: Option<(&Path, &Path)>) -> Result<Self, String> {
         let dir = tempfile::Builder::new().prefix("rabbit-").tempdir().unwrap();
-        let address = SocketAddr::new(address, free_port());
-        let config = format!(
-            "listeners.tcp.1 = {address}\nload_definitions = {}\nlog.file.level = info\n{more}",
+        let [tcp, tls, node, mapper] = free_ports();
+        let (plain, tls) = (SocketAddr::new(address, tcp), SocketAddr::new(address, tls));
+        let mut config = format!(
+            "listeners.tcp.1 = {plain}\nload_definitions = {}\nlog.file.level = info\n",
             dir.path().join("definitions.json").display()
         );
+        if let Some((certificate, key)) = identity {
+            let (certificate, key) = (certificate.display(), key.display());
+            config += &format!(
+                "listeners.ssl.1 = {tls}\nssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n"
+            );
+        }
         fs::write(dir.path().join("rabbitmq.conf"), config).unwrap();
-        let mut broker = Self::launch(dir, address, [free_port(), free_port()]);
-        broker.until_up();
-        broker
+        let mut broker = Self::launch(dir, plain, identity.map(|_| tls), [node, mapper]);
+        broker.until_up().map(|()| broker)
     }
 
     /// `rabbit://` with login, without a path.
@@ -56,15 +97,15 @@ impl Broker {
     /// Ends the node and starts it again on the same port.
     pub(crate) fn restart(mut self) -> Self {
         self.stop();
-        let (address, ports) = (self.address, self.ports);
+        let (address, tls, ports) = (self.address, self.tls, self.ports);
         let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
         drop(self);
-        let mut again = Self::launch(dir, address, ports);
-        again.until_up();
+        let mut again = Self::launch(dir, address, tls, ports);
+        again.until_up().unwrap_or_else(|log| panic!("RabbitMQ does not start again: {log}"));
         again
     }
 
-    fn launch(dir: tempfile::TempDir, address: SocketAddr, ports: [u16; 2]) -> Self {
+    fn launch(dir: tempfile::TempDir, address: SocketAddr, tls: Option<SocketAddr>, ports: [u16; 2]) -> Self {
         let at = |name: &str| dir.path().join(name);
         let definitions = r#"{"vhosts":[{"name":"/"},{"name":"vh1"}],
             "users":[{"name":"me","password":"pa ss@","tags":"administrator"}],
@@ -75,7 +116,9 @@ impl Broker {
         let log = fs::File::create(at("log")).unwrap();
         // Reading from a pipe that ends with this process ends the node with it.
         // Its port mapper too: one that the node starts by itself is a daemon and would stay.
-        let script = "epmd & /usr/lib/rabbitmq/bin/rabbitmq-server & cat >/dev/null; kill -s KILL 0";
+        // A node that ends by itself ends the shell, which is how `until_up` knows.
+        let script = "epmd & { /usr/lib/rabbitmq/bin/rabbitmq-server; kill -s KILL 0; } & \
+                      cat >/dev/null; kill -s KILL 0";
         let mut server = Command::new("sh")
             .args(["-c", script])
             .env("HOME", dir.path())
@@ -97,32 +140,20 @@ impl Broker {
             .spawn()
             .unwrap();
         let lifeline = server.stdin.take();
-        Self { dir, address, ports, server, _lifeline: lifeline }
+        Self { dir, address, tls, ports, server, _lifeline: lifeline }
     }
 
-    fn until_up(&mut self) {
+    /// Waits until every listener answers; the error is the node's log.
+    fn until_up(&mut self) -> Result<(), String> {
         let end = Instant::now() + Duration::from_secs(90);
-        loop {
-            // The broker answers a wrong protocol header with the right one.
-            let greeting = std::net::TcpStream::connect(self.address).and_then(|mut stream| {
-                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                io::Write::write_all(&mut stream, b"AMQP\0\0\0\0")?;
-                let mut answer = [0; 4];
-                io::Read::read_exact(&mut stream, &mut answer)?;
-                Ok(answer)
-            });
-            if greeting.is_ok_and(|g| &g == b"AMQP") {
-                return;
-            }
+        while !(speaks_amqp(self.address) && self.tls.is_none_or(|at| TcpStream::connect(at).is_ok())) {
             let ended = self.server.try_wait().unwrap().is_some();
             if ended || Instant::now() > end {
-                panic!(
-                    "RabbitMQ does not start: {}",
-                    fs::read_to_string(self.dir.path().join("log")).unwrap()
-                );
+                return Err(fs::read_to_string(self.dir.path().join("log")).unwrap());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
     }
 
     fn stop(&mut self) {
@@ -130,7 +161,7 @@ impl Broker {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = self.server.wait();
-        while std::net::TcpStream::connect(self.address).is_ok() {
+        while TcpStream::connect(self.address).is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }

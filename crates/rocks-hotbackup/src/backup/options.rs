@@ -18,7 +18,8 @@ pub struct Options {
     pub skip_definition_check: bool,
     /// Take checkpoint, server files and binlog position of one moment, under one lock.
     pub consistent: bool,
-    /// Never lock: the server's files are read as they are, as the original does.
+    /// Never lock: the server's files are read as they are, as the original does. Without `binlogs` the restored server may
+    /// refuse to start until it was told what to do with prepared transactions.
     pub no_lock: bool,
     /// The manifest of the backup that this one builds on.
     pub base: Option<Manifest>,
@@ -30,7 +31,8 @@ pub struct Options {
     pub readers: usize,
     /// Direct I/O, if not as the server does it.
     pub direct: Option<bool>,
-    /// Take the server's binlogs along.
+    /// Take the server's binlogs along. Without them, the last checkpoint is taken as if [`consistent`](Self::consistent)
+    /// was asked for, if the account may lock: what a commit that is half done comes to, only a binlog could say.
     pub binlogs: bool,
     /// Wait between data and server files until this file is there; for tests.
     pub wait_for: Option<PathBuf>,

@@ -86,7 +86,7 @@ pub(crate) fn outcome(
         server_files: server_part.files.len(),
         server_bytes: server_part.files.iter().map(|f| f.size).sum(),
         seconds: 0.0,
-        consistent: options.consistent,
+        consistent: source.one_moment,
         lock: source.lock.clone(),
         binlog: rounds.binlog,
         left_out: source.left_out.clone(),

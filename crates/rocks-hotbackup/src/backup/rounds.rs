@@ -46,7 +46,7 @@ impl Run<'_, '_> {
             let checkpoint = self.source.checkpoint(count, last, &self.sent)?;
             let remaining = self.send_data(&checkpoint, last || pace.is_stuck())?;
             pace.round(remaining);
-            if remaining > 0 || (self.source.options.consistent && !last) {
+            if remaining > 0 || (self.source.one_moment && !last) {
                 last = remaining == 0;
                 checkpoint.place.remove()?;
                 continue;

@@ -16,6 +16,10 @@ use crate::server::{Facts, LeftOut, Position, Server};
 use crate::server_files::{self, Aside, Definitions, Scope};
 use crate::{Clock, Error, Event, Stop};
 
+/// What may be in a checkpoint without a lock if the backup has no binlog.
+const UNDECIDED: &str = "without binlogs the backup may hold transactions that are prepared and not committed; a restored \
+                         server that refuses to start for them starts once with --tc-heuristic-recover=ROLLBACK";
+
 /// A server whose backup is being taken.
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a mut dyn Server,
@@ -34,6 +38,8 @@ pub(crate) struct Source<'a> {
     pub(crate) started: SystemTime,
     pub(crate) begun: Duration,
     pub(crate) lock: Option<LockHeld>,
+    /// The last checkpoint, the server's files and the binlog position are of one moment, under the lock.
+    pub(crate) one_moment: bool,
 }
 
 /// A checkpoint and what it holds.
@@ -75,6 +81,13 @@ impl<'a> Source<'a> {
         for path in orphans {
             tell(&Event::OrphanRemoved { path });
         }
+        // A checkpoint between the two phases of a commit holds a prepared transaction. Only the binlog says what became
+        // of it, and a server that has none refuses to start. Under the lock no commit is between its phases.
+        let binlog = facts.log_bin_basename.as_ref();
+        let undecided = binlog.is_some_and(|name| !options.binlogs || name.parent() != Some(&datadir));
+        if undecided && options.no_lock {
+            tell(&Event::Warning { text: format!("not locked: {UNDECIDED}") });
+        }
         Ok(Self {
             server,
             clock,
@@ -90,15 +103,16 @@ impl<'a> Source<'a> {
             started,
             begun,
             lock: None,
+            one_moment: options.consistent || (undecided && !options.no_lock),
         })
     }
 
-    /// Makes a checkpoint; under the lock, and with the server's files put aside, if it is to be `consistent`. `sent`
-    /// are the data files that are elsewhere already: a file of such a name must be the same.
+    /// Makes a checkpoint; under the lock, and with the server's files put aside, if it is the last one and all is to be
+    /// of one moment. `sent` are the data files that are elsewhere already: a file of such a name must be the same.
     pub(crate) fn checkpoint(
         &mut self,
         round: u32,
-        consistent: bool,
+        last: bool,
         sent: &BTreeMap<String, Entry>,
     ) -> Result<Checkpoint, Error> {
         self.stop.check()?;
@@ -109,7 +123,13 @@ impl<'a> Source<'a> {
             return Err(Error::ServerChanged { what: "the identity of the RocksDB database", was, is });
         }
         let place = self.workspace.place(&round.to_string());
-        let locked = if consistent { Some(self.lock()?) } else { None };
+        let locked = match last && self.one_moment {
+            true if self.options.consistent => Some(self.lock()?),
+            true => self.lock_if_allowed(UNDECIDED)?,
+            false => None,
+        };
+        let consistent = locked.is_some();
+        self.one_moment &= consistent || !last;
         let definitions = match consistent || self.options.skip_definition_check {
             true => None,
             false => Some(Definitions { start: self.started, names: self.scope().definitions()? }),
@@ -204,6 +224,19 @@ impl<'a> Source<'a> {
         result
     }
 
+    /// Locks; an account that may not do that gets a warning that says what follows from it.
+    fn lock_if_allowed(&mut self, otherwise: &str) -> Result<Option<Duration>, Error> {
+        match self.lock() {
+            Ok(since) => Ok(Some(since)),
+            Err(e @ (Error::Privilege { .. } | Error::Statement { .. } | Error::Usage(_))) => {
+                let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
+                (self.tell)(&Event::Warning { text: format!("{e}{cause}; {otherwise}") });
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Puts the server's files aside.
     pub(crate) fn keep(&mut self) -> Result<Aside, Error> {
         let listing = self.scope().list()?;
@@ -215,16 +248,7 @@ impl<'a> Source<'a> {
     pub(crate) fn keep_later(&mut self, definitions: Option<Definitions>) -> Result<Option<Aside>, Error> {
         let since = match self.options.no_lock {
             true => None,
-            false => match self.lock() {
-                Ok(since) => Some(since),
-                Err(e @ (Error::Privilege { .. } | Error::Statement { .. } | Error::Usage(_))) => {
-                    let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
-                    let text = format!("{e}{cause}; the server's files are read as they are");
-                    (self.tell)(&Event::Warning { text });
-                    None
-                }
-                Err(e) => return Err(e),
-            },
+            false => self.lock_if_allowed("the server's files are read as they are")?,
         };
         let kept = match &definitions {
             Some(definitions) => definitions.check(&self.scope()),

@@ -67,7 +67,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
             let whole = last || count > self.patience(&checkpoint);
             let begun = self.source.clock.elapsed();
             let done = self.send_data(&checkpoint, whole)?;
-            if done && (last || !self.source.options.consistent) {
+            if done && (last || !self.source.one_moment) {
                 return Ok(Remainder { count, checkpoint, place });
             }
             last = done;

@@ -112,7 +112,7 @@ impl Wired {
 
     fn by_rabbit(&mut self, ours: bool) -> Result<()> {
         let machine = &self.machines.broker;
-        let broker = machine.inside(|| Ok(Broker::start_at(address(machine, Family::Four), "")))?;
+        let broker = machine.inside(|| Ok(Broker::start_at(address(machine, Family::Four), None)))?;
         let uri = format!("{}/", broker.uri());
         for (_, machine) in ends(&self.machines) {
             let name = address(machine, Family::Four).to_string();
