@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
@@ -203,19 +205,45 @@ pub(crate) fn next_name(name: &str) -> Option<String> {
 /// [`Error::Read`] if a folder cannot be listed, [`Error::NoBinlogs`], [`Error::Conflict`].
 pub fn scan<P: AsRef<Path>>(folders: &[P]) -> Result<Index, Error> {
     let folders: Vec<PathBuf> = folders.iter().map(|f| f.as_ref().to_path_buf()).collect();
-    let mut files: Vec<FileInfo> = Vec::new();
+    let mut found: Vec<(usize, PathBuf)> = Vec::new();
     for (at, folder) in folders.iter().enumerate() {
-        for path in list(folder)? {
-            let mut info = scan_file(&path)?;
-            info.folder = at;
-            add_copy(&mut files, info)?;
-        }
+        found.extend(list(folder)?.into_iter().map(|path| (at, path)));
+    }
+    let mut files: Vec<FileInfo> = Vec::new();
+    for (info, (at, _)) in scan_files(&found)?.into_iter().zip(&found) {
+        add_copy(&mut files, FileInfo { folder: *at, ..info })?;
     }
     if files.is_empty() {
         return Err(Error::NoBinlogs { folders });
     }
     sort(&mut files);
     Ok(Index { folders, files })
+}
+
+/// Indexes files side by side, one for each processor; of several errors the one of the first file is told.
+fn scan_files(found: &[(usize, PathBuf)]) -> Result<Vec<FileInfo>, Error> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((_, path)) = found.get(at) else { return done };
+            done.push((at, scan_file(path)));
+        }
+    };
+    let others = thread::available_parallelism().map_or(1, usize::from).min(found.len()).saturating_sub(1);
+    let mut scanned = thread::scope(|scope| {
+        // Where the system gives no thread, the others do its work.
+        let start = |_| thread::Builder::new().name("binlog-scan".into()).spawn_scoped(scope, work).ok();
+        let threads: Vec<_> = (0..others).filter_map(start).collect();
+        let mut all = work();
+        for thread in threads {
+            all.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    scanned.sort_by_key(|(at, _)| *at);
+    scanned.into_iter().map(|(_, info)| info).collect()
 }
 
 /// By server, in the order in which the servers turn up; then by number.

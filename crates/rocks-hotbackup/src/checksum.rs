@@ -1,7 +1,7 @@
 //! The checksum of a file in a backup's manifest.
 
+use ring::digest;
 use serde::{Deserialize, Serialize};
-use sha2::Digest;
 
 /// Which checksum a backup computes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub enum Checksum {
     /// CRC-32 (the polynomial of zlib): notices damage, costs next to nothing.
     #[default]
     Crc32,
-    /// SHA-256: notices forgery too, at about 1.9 GB/s.
+    /// SHA-256: notices forgery too. 0.3 GB/s where the processor has no instructions for it, else 1.9 GB/s.
     Sha256,
     /// None: the kernel can move the bytes without this program seeing them.
     None,
@@ -47,7 +47,7 @@ impl Checksum {
     pub(crate) fn hasher(self) -> Hasher {
         match self {
             Checksum::Crc32 => Hasher::Crc32(crc32fast::Hasher::new()),
-            Checksum::Sha256 => Hasher::Sha256(Box::default()),
+            Checksum::Sha256 => Hasher::Sha256(Box::new(digest::Context::new(&digest::SHA256))),
             Checksum::None => Hasher::None,
         }
     }
@@ -56,7 +56,8 @@ impl Checksum {
 /// A checksum in the making.
 pub(crate) enum Hasher {
     Crc32(crc32fast::Hasher),
-    Sha256(Box<sha2::Sha256>),
+    /// `ring`'s: twice to three times as fast as others on processors without instructions for SHA.
+    Sha256(Box<digest::Context>),
     None,
 }
 
@@ -82,7 +83,7 @@ impl Hasher {
     pub(crate) fn finish(self) -> Sum {
         Sum(match self {
             Hasher::Crc32(hasher) => Some(format!("crc32:{:08x}", hasher.finalize())),
-            Hasher::Sha256(hasher) => Some(format!("sha256:{}", hex(&hasher.finalize()))),
+            Hasher::Sha256(hasher) => Some(format!("sha256:{}", hex(hasher.finish().as_ref()))),
             Hasher::None => None,
         })
     }
