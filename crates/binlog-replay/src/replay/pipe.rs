@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::comments;
 use super::error::Error;
 use super::lay::{Folder, Piece};
 use super::method::Method;
@@ -80,7 +81,8 @@ pub(super) async fn replay(
     let mut apply = Command::new(&client);
     apply
         .arg(format!("--defaults-file=/proc/self/fd/{}", options.as_raw_fd()))
-        .args(["--binary-mode", "--batch", "--comments", "--local-infile=1"])
+        .args(["--binary-mode", "--batch", "--local-infile=1"])
+        .arg(if comments::are_needed(range)? { "--comments" } else { "--skip-comments" })
         .arg("--max-allowed-packet=1073741824");
 
     let (feed, text) = std::io::pipe().map_err(Error::file("making a pipe for", &reader))?;
