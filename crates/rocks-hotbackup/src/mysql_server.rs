@@ -243,8 +243,10 @@ impl Server for MySqlServer {
                 }
                 match failed {
                     None => return Ok(*lock),
-                    // 1064: the server does not know the statement; the next kind may do.
-                    Some(mysql_async::Error::Server(s)) if s.code == 1064 => {}
+                    // 1064: the server does not know the statement; the next kind may do, without what this one took.
+                    Some(mysql_async::Error::Server(s)) if s.code == 1064 => {
+                        let _ = conn.query_drop("UNLOCK TABLES").await;
+                    }
                     Some(e) => return Err(refused("take the backup lock", e)),
                 }
             }
@@ -293,7 +295,8 @@ impl Server for MySqlServer {
     }
 }
 
-/// The locks to try, the best one first, with their statements.
+/// The locks to try, the best one first, with their statements. Each of them stops commits: `LOCK TABLES FOR BACKUP`
+/// alone does not, and from Percona Server 8.0 on there is no `LOCK BINLOG FOR BACKUP` beside it.
 fn statements(version: &str) -> &'static [(Lock, &'static [&'static str])] {
     const STAGES: &[&str] =
         &["BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT"];
@@ -302,7 +305,6 @@ fn statements(version: &str) -> &'static [(Lock, &'static [&'static str])] {
         true => &[(Lock::BackupStage, STAGES), GLOBAL],
         false => &[
             (Lock::TablesForBackup, &["LOCK TABLES FOR BACKUP", "LOCK BINLOG FOR BACKUP"]),
-            (Lock::TablesForBackup, &["LOCK INSTANCE FOR BACKUP", "LOCK TABLES FOR BACKUP"]),
             (Lock::InstanceForBackup, &["LOCK INSTANCE FOR BACKUP", "FLUSH TABLES WITH READ LOCK"]),
             GLOBAL,
         ],
@@ -325,3 +327,13 @@ mod tests {
         assert_eq!(sql.last(), Some(&"BACKUP STAGE BLOCK_COMMIT"));
     }
 }
+
+    #[test]
+    fn every_lock_of_every_server_stops_commits() {
+        let stops = ["BACKUP STAGE BLOCK_COMMIT", "LOCK BINLOG FOR BACKUP", "FLUSH TABLES WITH READ LOCK"];
+        for version in ["10.11.19-MariaDB-log", "8.0.36-28", "5.7.44-48-log"] {
+            for (lock, sql) in statements(version) {
+                assert!(sql.last().is_some_and(|last| stops.contains(last)), "{version}: {lock:?}");
+            }
+        }
+    }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dbrecover_cli::{Exit, Failure, Outcome};
 use rocks_hotbackup::{
-    Checksum, Depth, Error, Event, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore, Stop,
-    SystemClock, Targets,
+    Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
+    Stop, SystemClock, Targets,
 };
 use serde::Serialize;
 
@@ -156,6 +156,7 @@ fn print_plan(plan: &Plan, json: bool) -> Outcome {
     println!("direct I/O         {}", if plan.direct { "on" } else { "off" });
     println!("data files         {} ({:.3} GB)", plan.data_files, plan.data_bytes as f64 / GB);
     if plan.base_files > 0 {
+    println!("under the lock     {}", words_of(plan.lock));
         println!("in the base        {} data files", plan.base_files);
     }
     println!("server files       {} ({:.3} GB)", plan.server_files, plan.server_bytes as f64 / GB);
@@ -171,9 +172,20 @@ fn print_plan(plan: &Plan, json: bool) -> Outcome {
     }
     Ok(())
 }
+    for text in &plan.warnings {
+        println!("WARNING            {text}");
+    }
 
 /// Prints a result as one JSON document.
 fn print_json(kind: &str, value: &impl Serialize, to_stderr: bool) -> Outcome {
+fn words_of(lock: Locking) -> &'static str {
+    match lock {
+        Locking::None => "nothing",
+        Locking::Checkpoint => "the last checkpoint, and copying the server's files aside",
+        _ => "copying the server's files aside",
+    }
+}
+
     let mut document = serde_json::json!({ "schema_version": SCHEMA, "kind": kind });
     if let (Some(document), serde_json::Value::Object(value)) =
         (document.as_object_mut(), serde_json::to_value(value)?)
