@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use rocks_hotbackup::{
     Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
     Stop, SystemClock, Targets,
@@ -234,7 +234,16 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
 
 fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     let request = Restore {
+/// The library takes standard input as it finds it.
+fn check_input(backups: &[PathBuf]) -> Outcome {
+    if backups.iter().any(|backup| backup.as_os_str() == "-") {
+        standard::input()?;
+    }
+    Ok(())
+}
+
         password: output::key(args.key_file)?,
+    check_input(&args.from)?;
         targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
         owner: owner(args.owner.as_deref())?,
         skip_verify: args.skip_verify,
@@ -266,6 +275,7 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
 fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
     let key = output::key(args.key_file)?;
     let depth = Depth { quick: args.quick, blocks: args.blocks };
+    check_input(&args.backups)?;
     let mut bad = 0;
     let mut documents = Vec::new();
     for backup in &args.backups {
