@@ -1,4 +1,4 @@
-//! What the two programs share: exit codes, failures, log lines, passwords.
+//! What the two programs share: exit codes, failures, log lines, passwords, standard streams.
 //!
 //! The programs parse, call one library function, print, and map the result to an exit code. Nothing
 //! here knows MySQL.
@@ -6,5 +6,6 @@
 mod failure;
 pub mod log;
 pub mod password;
+pub mod standard;
 
 pub use failure::{Exit, Failure, Outcome, finish};

@@ -103,7 +103,7 @@ mod unpack;
 mod verify;
 pub mod wdt;
 
-pub use backup::{Options, Plan, Report, backup, plan};
+pub use backup::{Locking, Options, Plan, Report, backup, plan};
 pub use checkpoint::remove_checkpoints;
 pub use checksum::{Checksum, Sum};
 pub use clock::{Clock, SystemClock};

@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mysql_async::prelude::{FromRow, Queryable};
 use mysql_async::{Conn, OptsBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 
-use crate::Error;
 use crate::server::{Facts, LeftOut, Lock, Position, Server};
+use crate::{Error, Stop};
 
 /// How to reach a server, and as whom.
 #[derive(Debug, Clone)]
@@ -46,7 +47,11 @@ pub struct MySqlServer {
     account: Account,
     runtime: Runtime,
     locked: Option<(Conn, Lock)>,
+    stop: Stop,
 }
+
+/// How often a wait for the lock looks whether it is to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl MySqlServer {
     /// Prepares access; the first request connects.
@@ -59,7 +64,13 @@ impl MySqlServer {
             .enable_all()
             .build()
             .map_err(|e| Error::Connect { address: account.address(), source: e.into() })?;
-        Ok(Self { account, runtime, locked: None })
+        Ok(Self { account, runtime, locked: None, stop: Stop::new() })
+    }
+
+    /// The same server; a wait for its lock ends with `stop`.
+    #[must_use]
+    pub fn stopped_by(self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     fn connect(&self) -> Result<Conn, Error> {
@@ -227,7 +238,8 @@ impl Server for MySqlServer {
     fn lock(&mut self) -> Result<Lock, Error> {
         self.unlock()?;
         let mut conn = self.connect()?;
-        let lock = self.runtime.block_on(async {
+        let (id, stop) = (conn.id(), &self.stop);
+        let take = async {
             // A lock that waits for a long statement would stop every writer behind it; give up instead.
             for sql in ["SET SESSION lock_wait_timeout = 60", "SET SESSION wait_timeout = 28800"] {
                 let _ = conn.query_drop(sql).await;
@@ -243,13 +255,29 @@ impl Server for MySqlServer {
                 }
                 match failed {
                     None => return Ok(*lock),
-                    // 1064: the server does not know the statement; the next kind may do.
-                    Some(mysql_async::Error::Server(s)) if s.code == 1064 => {}
+                    // 1064: the server does not know the statement; the next kind may do, without what this one took.
+                    Some(mysql_async::Error::Server(s)) if s.code == 1064 => {
+                        let _ = conn.query_drop("UNLOCK TABLES").await;
+                    }
                     Some(e) => return Err(refused("take the backup lock", e)),
                 }
             }
             Err(Error::Usage("the server knows no lock for a backup".into()))
-        })?;
+        };
+        let lock = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                taken = take => taken,
+                stopped = stopped(stop) => Err(stopped),
+            }
+        });
+        if let Err(Error::Stopped { .. }) = lock {
+            // A server that waits for a lock does not see that its client has gone, and whoever came later waits behind.
+            let _ = self.with(async |conn| {
+                conn.query_drop(format!("KILL {id}")).await.map_err(|e| refused("end a connection", e))
+            });
+        }
+        let lock = lock?;
         self.locked = Some((conn, lock));
         Ok(lock)
     }
@@ -293,7 +321,18 @@ impl Server for MySqlServer {
     }
 }
 
-/// The locks to try, the best one first, with their statements.
+/// Waits for a stop.
+async fn stopped(stop: &Stop) -> Error {
+    loop {
+        if let Err(stopped) = stop.check() {
+            return stopped;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The locks to try, the best one first, with their statements. Each of them stops commits: `LOCK TABLES FOR BACKUP`
+/// alone does not, and from Percona Server 8.0 on there is no `LOCK BINLOG FOR BACKUP` beside it.
 fn statements(version: &str) -> &'static [(Lock, &'static [&'static str])] {
     const STAGES: &[&str] =
         &["BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT"];
@@ -302,7 +341,6 @@ fn statements(version: &str) -> &'static [(Lock, &'static [&'static str])] {
         true => &[(Lock::BackupStage, STAGES), GLOBAL],
         false => &[
             (Lock::TablesForBackup, &["LOCK TABLES FOR BACKUP", "LOCK BINLOG FOR BACKUP"]),
-            (Lock::TablesForBackup, &["LOCK INSTANCE FOR BACKUP", "LOCK TABLES FOR BACKUP"]),
             (Lock::InstanceForBackup, &["LOCK INSTANCE FOR BACKUP", "FLUSH TABLES WITH READ LOCK"]),
             GLOBAL,
         ],
@@ -323,5 +361,15 @@ mod tests {
         let (lock, sql) = statements("10.11.19-MariaDB-log")[0];
         assert_eq!(lock, Lock::BackupStage);
         assert_eq!(sql.last(), Some(&"BACKUP STAGE BLOCK_COMMIT"));
+    }
+
+    #[test]
+    fn every_lock_of_every_server_stops_commits() {
+        let stops = ["BACKUP STAGE BLOCK_COMMIT", "LOCK BINLOG FOR BACKUP", "FLUSH TABLES WITH READ LOCK"];
+        for version in ["10.11.19-MariaDB-log", "8.0.36-28", "5.7.44-48-log"] {
+            for (lock, sql) in statements(version) {
+                assert!(sql.last().is_some_and(|last| stops.contains(last)), "{version}: {lock:?}");
+            }
+        }
     }
 }

@@ -98,9 +98,10 @@ pub struct Position {
 pub enum Lock {
     /// `BACKUP STAGE BLOCK_COMMIT` of MariaDB 10.4 and later.
     BackupStage,
-    /// `LOCK TABLES FOR BACKUP`, with `LOCK BINLOG FOR BACKUP` where there is one, of Percona Server.
+    /// `LOCK TABLES FOR BACKUP` and `LOCK BINLOG FOR BACKUP` of Percona Server up to 5.7.
     TablesForBackup,
-    /// `LOCK INSTANCE FOR BACKUP` of MySQL 8.0 and later.
+    /// `LOCK INSTANCE FOR BACKUP` of MySQL and Percona Server 8.0 and later, and `FLUSH TABLES WITH READ LOCK`, which stops
+    /// commits.
     InstanceForBackup,
     /// `FLUSH TABLES WITH READ LOCK` of everything else.
     GlobalRead,

@@ -4,12 +4,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::tree;
-use xbstream::member::Decoding;
+use xbstream::member::{Decoding, decode};
 use xbstream::{Dialect, Error, ExtractOptions, Reader, Writer, extract, list};
 
 fn run(command: &mut Command) -> Vec<u8> {
@@ -101,6 +101,79 @@ fn members_of_lz4_and_zstd_are_decoded_whatever_their_options() {
         common::extract(&archive, &ExtractOptions::new().decoding(Decoding::none().decompress(true)));
     result.unwrap();
     assert!(files == expected, "{:?}", files.keys());
+}
+
+/// Where `tests/setup.sh` puts the tools.
+fn tools() -> PathBuf {
+    let at = |name| std::env::var_os(name).map(PathBuf::from);
+    let cache =
+        || at("XDG_CACHE_HOME").unwrap_or_else(|| at("HOME").expect("HOME is not set").join(".cache"));
+    at("DBRECOVER_TEST_TOOLS").unwrap_or_else(|| cache().join("dbrecover-test-tools"))
+}
+
+/// What QuickLZ itself makes of blocks: `compress` or `decompress`.
+fn quicklz(what: &str, blocks: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let script = "import quicklz, struct, sys
+work, data, at = getattr(quicklz, sys.argv[1]), sys.stdin.buffer.read(), 0
+while at < len(data):
+    size, = struct.unpack_from('<I', data, at)
+    made = work(data[at + 4:at + 4 + size])
+    at += 4 + size
+    sys.stdout.buffer.write(struct.pack('<I', len(made)) + made)";
+    let framed = |block: &Vec<u8>| [&(block.len() as u32).to_le_bytes()[..], block].concat();
+    let input = tempfile::NamedTempFile::new().unwrap();
+    fs::write(input.path(), blocks.iter().flat_map(framed).collect::<Vec<_>>()).unwrap();
+    let python = tools().join("venv-quicklz/bin/python");
+    assert!(python.exists(), "{} is missing; tests/setup.sh installs it", python.display());
+    let output =
+        run(Command::new(python).args(["-c", script, what]).stdin(File::open(input.path()).unwrap()));
+    let mut rest = &output[..];
+    let mut made = Vec::new();
+    while let Some((size, more)) = rest.split_first_chunk() {
+        let (block, more) = more.split_at(u32::from_le_bytes(*size) as usize);
+        made.push(block.to_vec());
+        rest = more;
+    }
+    assert_eq!(made.len(), blocks.len());
+    made
+}
+
+#[test]
+#[ignore = "needs pyquicklz; run: ./test"]
+fn blocks_of_quicklz_are_decoded_and_those_of_these_tests_by_quicklz() {
+    const CHUNK: usize = 65536;
+    let noise = |len: usize| {
+        let mut state = len as u32 | 1;
+        let next = move || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state >> 9
+        };
+        std::iter::repeat_with(next).take(len)
+    };
+    let mut plain: Vec<Vec<u8>> = Vec::new();
+    // Around the short header, the last bytes that no match reaches, and the longest match.
+    for len in (1..700).chain([4096, 16_384, CHUNK - 1, CHUNK]) {
+        plain.push(noise(len).map(|n| n as u8).collect());
+        plain.push(noise(len).map(|n| n as u8 & 3).collect());
+        plain.push((0..len).map(|i| (i / 37) as u8).collect());
+        plain.push((0..len).flat_map(|i| format!("{:07}|row|", i / 3).into_bytes()).take(len).collect());
+        plain.push(vec![7; len]);
+    }
+    let whole = plain.concat();
+    let decoded = |blocks: Vec<Vec<u8>>| {
+        let mut out = Vec::new();
+        let member = common::encode::qpress_of("t", CHUNK, blocks);
+        decode(Path::new("t.qp"), &Decoding::none().decompress(true), &member[..], &mut out).unwrap();
+        out
+    };
+    let theirs = quicklz("compress", &plain);
+    assert!(theirs.iter().filter(|block| block[0] & 1 != 0).count() > 2000, "they are compressed");
+    assert!(decoded(theirs) == whole);
+    let ours: Vec<_> = plain.iter().map(|plain| common::encode::quicklz(plain)).collect();
+    assert!(decoded(ours.clone()) == whole);
+    assert!(quicklz("decompress", &ours) == plain);
 }
 
 /// A throw-away server with its own data directory and socket.

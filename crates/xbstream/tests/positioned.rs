@@ -48,6 +48,12 @@ fn members(plain: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("a.lz4", lz4.clone()),
         ("a.zst", zst.clone()),
         ("a.zst", unsized_zst),
+        ("a.xbcrypt", crypt(plain)),
+        ("a.xbcrypt", encode::xbcrypt(1, &[7; 32], plain, 65536)),
+        ("a.xbcrypt", encode::xbcrypt(2, &[7; 32], plain, 65536)),
+        // A chunk for all: decrypted in order.
+        ("a.xbcrypt", encode::xbcrypt(3, &[7; 32], plain, plain.len())),
+        ("a.zst.xbcrypt", encode::xbcrypt(3, &[7; 32], &zst, zst.len())),
         ("a.qp.xbcrypt", crypt(&qp)),
         ("a.lz4.xbcrypt", crypt(&lz4)),
         ("a.zst.xbcrypt", crypt(&zst)),
@@ -82,12 +88,50 @@ fn archive_read_at_several_places_gives_the_same_files() {
 
     let stream = tempfile::tempdir().unwrap();
     let expected = xbstream::extract(Reader::new(&archive[..]), stream.path(), &options(2)).unwrap();
-    assert_eq!(expected.decoded, 11);
+    assert_eq!(expected.decoded, 16);
     for threads in [1, 2, 5] {
         let target = tempfile::tempdir().unwrap();
         let done = extract_at(&archive[..], Dialect::Auto, target.path(), &options(threads)).unwrap();
         assert_eq!(done, expected);
         assert!(tree(target.path()) == tree(stream.path()));
+    }
+}
+
+#[test]
+fn members_of_more_bytes_than_pieces_may_have_come_out_whole_one_beside_another() {
+    // 8 MB each, with layers and without, a payload of one after one of the others.
+    let plain = [rows(6_000_000), noise(2_000_000, 5)].concat();
+    let members: Vec<_> = members(&plain)
+        .into_iter()
+        .enumerate()
+        .map(|(i, (name, data))| (format!("m{i}{name}"), data))
+        .collect();
+    let mut archive = Vec::new();
+    for part in 0.. {
+        let at = part * 1_000_000;
+        let mut left = false;
+        for (name, data) in &members {
+            if let Some(data) = data.get(at..).filter(|data| !data.is_empty()) {
+                archive.extend(payload(name.as_bytes(), at as u64, &data[..data.len().min(1_000_000)]));
+                left = true;
+            }
+        }
+        if !left {
+            break;
+        }
+    }
+    archive.extend(members.iter().flat_map(|(name, _)| end(name.as_bytes())));
+    for threads in [2, 7] {
+        let (piped, placed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let done = xbstream::extract(Reader::new(&archive[..]), piped.path(), &options(threads)).unwrap();
+        // Two of them have it twice.
+        assert_eq!(done.bytes, ((members.len() + 2) * plain.len()) as u64);
+        extract_at(&archive[..], Dialect::Auto, placed.path(), &options(threads)).unwrap();
+        for dir in [piped, placed] {
+            let files = tree(dir.path());
+            assert_eq!(files.len(), members.len());
+            assert!(files.values().all(|data| data.chunks(plain.len()).all(|data| data == plain)));
+        }
     }
 }
 

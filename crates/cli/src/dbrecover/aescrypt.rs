@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ::aescrypt::{DEFAULT_ITERATIONS, Error, Format};
 use clap::ValueEnum;
 use dbrecover_cli::password::Sources;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::interrupt::Interrupt;
@@ -184,7 +183,7 @@ impl Job {
     /// would be read again.
     fn open(&self) -> Result<File, Error> {
         let (file, path) = match &self.input {
-            Place::Standard => (duplicate(io::stdin()).map_err(Error::Read)?, Path::new("standard input")),
+            Place::Standard => (standard::input().map_err(Error::Read)?, Path::new("standard input")),
             Place::File(path) => {
                 let fail = |source| Error::File { action: "opening", path: path.clone(), source };
                 (File::open(path).map_err(fail)?, path.as_path())
@@ -215,13 +214,8 @@ fn unread(error: Error) -> Error {
     }
 }
 
-/// Standard output without the line buffer that Rust puts in front of it.
 fn standard_output() -> Result<File, Error> {
-    duplicate(io::stdout()).map_err(Error::Write)
-}
-
-fn duplicate(stream: impl AsFd) -> io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
+    standard::output().map_err(Error::Write)
 }
 
 fn failure(error: Error, doing: &str, input: &Place) -> Failure {

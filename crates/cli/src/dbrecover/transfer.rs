@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use remote_exec::transfer::seal::{Compression, Unsealed, seal, widen};
 use rustix::fs::{Advice, fadvise};
 
@@ -49,7 +49,7 @@ enum Compress {
 pub(crate) struct ReceiveArgs {}
 
 pub(crate) fn send(args: SendArgs) -> Outcome {
-    let output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+    let output = standard::output()?;
     widen(&output);
     let compression = match args.compress {
         Compress::None => Compression::None,
@@ -124,8 +124,8 @@ impl Read for Program {
 }
 
 pub(crate) fn receive(ReceiveArgs {}: ReceiveArgs) -> Outcome {
-    let sealed = Sealed::new(io::stdin().as_fd().try_clone_to_owned().map(File::from)?)?;
-    let mut output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+    let sealed = Sealed::new(standard::input()?)?;
+    let mut output = standard::output()?;
     let mut input = sealed.clone();
     // Not `io::copy`, which would copy in pieces of 8 KiB.
     let mut buffer = vec![0; 256 * 1024];

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use anyhow::Context;
 use backup_unpack::{Algorithm, Decoding, Error, Format, Key, Layout, Options, Progress, Report, Source};
 use clap::ValueEnum;
 use dbrecover_cli::password::Sources;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
@@ -148,7 +147,7 @@ pub(crate) fn run(args: Args) -> Outcome {
         if args.from.as_os_str() != "-" {
             return Err(Failure::usage("--sealed is for standard input"));
         }
-        let sealed = Sealed::new(interrupt.guard(standard_input()?))?;
+        let sealed = Sealed::new(interrupt.guard(standard::input()?))?;
         input(&args, Some(Box::new(sealed.clone())), &interrupt)
             .and_then(unpack)
             .map_err(|error| sealed.blame(failure(error)))
@@ -162,10 +161,6 @@ pub(crate) fn run(args: Args) -> Outcome {
 enum Input<'a> {
     Whole(Source<'a>),
     Stream(Box<dyn Read + 'a>),
-}
-
-fn standard_input() -> io::Result<File> {
-    io::stdin().as_fd().try_clone_to_owned().map(File::from)
 }
 
 fn options(args: &Args) -> Result<Options, Failure> {
@@ -211,7 +206,7 @@ fn input<'a>(
     let mut encrypted = format == Format::EncryptedTar;
     let input = match sealed {
         Some(sealed) => sealed,
-        None if standard => Box::new(interrupt.guard(standard_input().map_err(Error::Read)?)),
+        None if standard => Box::new(interrupt.guard(standard::input().map_err(Error::Read)?)),
         None => {
             let fail = |source| Error::File { action: "opening", path: args.from.clone(), source };
             let mut file = File::open(&args.from).map_err(fail)?;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 use ::xbstream::member::{Algorithm, DecodeError, Decoding, Key};
 use ::xbstream::{Dialect, Entry, Error, ExtractOptions, ReadAt, Reader, Writer, extract, extract_at, list};
 use anyhow::Context;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use serde::Serialize;
 
 use crate::interrupt::{Guarded, Interrupt};
@@ -91,7 +90,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 }
 
 fn create(args: &Args, interrupt: &Interrupt) -> Outcome {
-    let output = large_pipe(duplicate(io::stdout())?);
+    let output = large_pipe(standard::output()?);
     let archive = output.metadata()?;
     let writer = Writer::new(output);
     let base = args.directory.clone().unwrap_or_default();
@@ -134,7 +133,7 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         options = options.on_file(|path, _| eprintln!("{}", Printable(path)));
     }
     let target = args.directory.as_deref().unwrap_or(Path::new("."));
-    let done = match Rest::of(io::stdin(), interrupt)? {
+    let done = match Rest::of(standard::input()?, interrupt)? {
         Some(mut rest) => extract_at(&rest, args.dialect, target, &options)
             .and_then(|done| rest.pass(done.archive).map(|()| done)),
         None => extract(reader(args, interrupt)?, target, &options),
@@ -187,7 +186,7 @@ fn refuse_nothing(archive: u64) -> Outcome {
 }
 
 fn reader(args: &Args, interrupt: &Interrupt) -> Result<Reader<impl Read + use<>>, Failure> {
-    let input = large_pipe(duplicate(io::stdin())?);
+    let input = large_pipe(standard::input()?);
     Ok(Reader::with_dialect(interrupt.guard(input), args.dialect))
 }
 
@@ -199,8 +198,7 @@ struct Rest {
 
 impl Rest {
     /// `None` for what cannot be read at any place: pipes, terminals, sockets.
-    fn of(stream: impl AsFd, interrupt: &Interrupt) -> io::Result<Option<Self>> {
-        let mut file = duplicate(stream)?;
+    fn of(mut file: File, interrupt: &Interrupt) -> io::Result<Option<Self>> {
         if !file.metadata()?.is_file() {
             return Ok(None);
         }
@@ -244,10 +242,6 @@ fn key(algorithm: Algorithm, args: &Args) -> Result<Key, Failure> {
     Key::new(algorithm, bytes.into()).map_err(|error| {
         Failure::new(Exit::Usage, error).hint("write the key file without a line end: printf %s KEY > FILE")
     })
-}
-
-fn duplicate(stream: impl AsFd) -> io::Result<File> {
-    Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
 /// The same file; if it is a pipe, one that holds more where the system allows it.

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use dbrecover_cli::{Exit, Failure, password};
+use dbrecover_cli::{Exit, Failure, password, standard};
 use rocks_hotbackup::sink::{DirSink, Encoding, Output, TarSink, XbstreamSink, remote};
 use rocks_hotbackup::{Error, Sink};
 use secrecy::SecretString;
@@ -46,7 +46,7 @@ pub(crate) fn sink(args: &Backup) -> Result<Box<dyn Sink>, Failure> {
             archive(format, output(Output::file(path, &encoding), path)?)
         }
         (format, None, None) => {
-            let stdout = std::io::stdout();
+            let stdout = standard::output()?;
             if stdout.is_terminal() {
                 return Err(Failure::usage("a backup is no text for a terminal")
                     .hint("pipe it to a program, redirect it to a file, or give --to"));

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use rocks_hotbackup::{
-    Checksum, Depth, Error, Event, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore, Stop,
-    SystemClock, Targets,
+    Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
+    Stop, SystemClock, Targets,
 };
 use serde::Serialize;
 
@@ -83,7 +83,7 @@ fn backup(args: &Backup, stop: &Stop) -> Outcome {
     }
     let mut sink = output::sink(args)?;
     // The standard output may be the backup itself.
-    taken(args, args.to.is_none(), |server, clock, tell| {
+    taken(args, stop, args.to.is_none(), |server, clock, tell| {
         rocks_hotbackup::backup(server, &mut *sink, clock, &options, stop, tell)
     })
 }
@@ -91,10 +91,12 @@ fn backup(args: &Backup, stop: &Stop) -> Outcome {
 /// Takes a backup in one way or the other, and tells what happens and what became of it.
 fn taken(
     args: &Backup,
+    stop: &Stop,
     to_stderr: bool,
     take: impl FnOnce(&mut MySqlServer, &SystemClock, &mut dyn FnMut(&Event)) -> Result<Report, Error>,
 ) -> Outcome {
-    let mut server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
+    let server = MySqlServer::new(account::account(&args.account)?).map_err(failure)?;
+    let mut server = server.stopped_by(stop);
     let mut printer = Printer::new(args.json, args.quiet);
     let report = take(&mut server, &SystemClock::default(), &mut |e: &Event| printer.event(e));
     printer.end();
@@ -154,6 +156,7 @@ fn print_plan(plan: &Plan, json: bool) -> Outcome {
     println!("RocksDB            {}", plan.rocksdb_datadir.display());
     println!("checkpoints        {}", plan.checkpoint_dir.display());
     println!("direct I/O         {}", if plan.direct { "on" } else { "off" });
+    println!("under the lock     {}", words_of(plan.lock));
     println!("data files         {} ({:.3} GB)", plan.data_files, plan.data_bytes as f64 / GB);
     if plan.base_files > 0 {
         println!("in the base        {} data files", plan.base_files);
@@ -169,7 +172,18 @@ fn print_plan(plan: &Plan, json: bool) -> Outcome {
             left.bytes as f64 / GB
         );
     }
+    for text in &plan.warnings {
+        println!("WARNING            {text}");
+    }
     Ok(())
+}
+
+fn words_of(lock: Locking) -> &'static str {
+    match lock {
+        Locking::None => "nothing",
+        Locking::Checkpoint => "the last checkpoint, and copying the server's files aside",
+        _ => "copying the server's files aside",
+    }
 }
 
 /// Prints a result as one JSON document.
@@ -220,7 +234,16 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
     }
 }
 
+/// The library takes standard input as it finds it.
+fn check_input(backups: &[PathBuf]) -> Outcome {
+    if backups.iter().any(|backup| backup.as_os_str() == "-") {
+        standard::input()?;
+    }
+    Ok(())
+}
+
 fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
+    check_input(&args.from)?;
     let request = Restore {
         password: output::key(args.key_file)?,
         targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
@@ -252,6 +275,7 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
 }
 
 fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
+    check_input(&args.backups)?;
     let key = output::key(args.key_file)?;
     let depth = Depth { quick: args.quick, blocks: args.blocks };
     let mut bad = 0;
@@ -321,7 +345,7 @@ fn wdt(args: &Backup, stop: &Stop) -> Outcome {
         receiver_options: words(&args.extra_wdt_receiver_options)?,
         program: "wdt".into(),
     };
-    taken(args, false, |server, clock, tell| {
+    taken(args, stop, false, |server, clock, tell| {
         rocks_hotbackup::wdt::backup(server, clock, &request, stop, tell)
     })
 }

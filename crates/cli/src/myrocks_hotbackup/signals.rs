@@ -7,7 +7,8 @@ use rocks_hotbackup::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// How long the work may take to notice: a write waits as long as the reader of the pipe does not read.
+/// How long the work may take to notice: a write waits as long as the reader of the pipe does not read, a statement as long
+/// as the server takes.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Turns signals into a stop. If the work does not end in time, the checkpoints are removed here and the process ends.
@@ -20,7 +21,7 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         // The end of the work ends the process, and this thread with it.
         std::thread::sleep(GRACE);
         rocks_hotbackup::remove_checkpoints();
-        eprintln!("myrocks-hotbackup: stopped by signal {signal} while the reader did not read");
+        eprintln!("myrocks-hotbackup: stopped by signal {signal} in the middle of a write or statement that does not end");
         let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
         std::process::exit(exit as i32);
     })?;

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::disk::SmallDisk;
 use crate::server::{PATIENCE, Server, fail, restored, run, run_to};
 
@@ -189,6 +191,83 @@ fn a_signal_between_data_and_server_files_ends_the_backup_in_order() {
     }
     // Nobody is locked out.
     server.sql("CREATE DATABASE after; CREATE TABLE after.t (id INT PRIMARY KEY) ENGINE=ROCKSDB");
+}
+
+/// A consistent backup to a directory that waits for the line `until` in what it says.
+fn said(server: &Server, to: &std::path::Path, until: &str) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut command = server.backup();
+    command.args(["--consistent", "--parallel", "1", "-s", "dir", "--to"]).arg(to).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(until) {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    (child, stderr)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_signal_under_the_lock_gives_it_back_and_writers_go_on() {
+    let server = Server::new();
+    server.bank();
+    // So many definitions that the lock is held for a while.
+    let definition = std::fs::read(server.datadir.join("bank/old.frm")).unwrap();
+    std::fs::create_dir(server.datadir.join("many")).unwrap();
+    for number in 0..10_000 {
+        std::fs::write(server.datadir.join(format!("many/t{number}.frm")), &definition).unwrap();
+    }
+    let _writers = server.writers(&["trade"]);
+    let create = |database: &str, patience| {
+        let sql = format!("SET lock_wait_timeout = {patience}; CREATE DATABASE {database}");
+        server.client().args(["-e", &sql]).output().unwrap().status.success()
+    };
+    for (number, (ending, code)) in [(Signal::INT, 130), (Signal::TERM, 143)].into_iter().enumerate() {
+        let to = server.dir.path().join(format!("b{number}"));
+        let (mut child, _stderr) = said(&server, &to, "Took the backup lock");
+        signal(&child, Signal::STOP);
+        assert!(!create("early", 1), "it is held");
+        signal(&child, ending);
+        signal(&child, Signal::CONT);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(create(&format!("after{number}"), 30), "it is given back");
+        server.assert_no_checkpoint();
+        assert!(!to.exists());
+        let rows = server.number("SELECT COUNT(*) FROM bank.log");
+        server.wait_for_rows(rows + 20);
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_signal_while_the_lock_is_waited_for_leaves_nobody_waiting_behind_it() {
+    let server = Server::new();
+    server.bank();
+    server.sql("CREATE TABLE bank.beside (id INT PRIMARY KEY) ENGINE=ROCKSDB");
+    // The lock waits for this commit, and later ones would wait for the lock.
+    let mut client = server.half_a_commit();
+    for (number, (ending, code)) in [(Signal::INT, 130), (Signal::TERM, 143)].into_iter().enumerate() {
+        let (mut child, _stderr) = said(&server, &server.dir.path().join("b"), "Round 1");
+        server.until("state = 'Waiting for backup lock'");
+        let begun = Instant::now();
+        signal(&child, ending);
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        // Not the end of a process that nobody waits for any more.
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        server.assert_no_checkpoint();
+        // Without the binlog it waits for no replica.
+        let sql = format!(
+            "SET lock_wait_timeout = 5; SET sql_log_bin = 0; INSERT INTO bank.beside VALUES ({number})"
+        );
+        server.sql(&sql);
+    }
+    assert!(client.try_wait().unwrap().is_none(), "that commit waits on");
+    server.sql("SET GLOBAL rpl_semi_sync_master_enabled = 0");
+    client.wait().unwrap();
 }
 
 #[test]

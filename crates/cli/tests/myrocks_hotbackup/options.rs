@@ -46,6 +46,25 @@ fn a_dry_run_tells_what_would_be_sent_and_touches_nothing() {
     assert!(plan["data_files"].as_u64().unwrap() > 0 && plan["server_files"].as_u64().unwrap() > 100);
     assert_eq!(plan["left_out"][0]["engine"], "InnoDB");
     assert_eq!(plan["left_out"][0]["tables"], 1);
+    let lock = |more: &[&str]| {
+        let output = run(server.backup().args(["--dry-run", "--json"]).args(more));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (plan["lock"].as_str().unwrap().to_owned(), plan["warnings"].as_array().unwrap().len())
+    };
+    assert_eq!(lock(&[]), ("server-files".into(), 0));
+    assert_eq!(lock(&["--consistent"]), ("checkpoint".into(), 0));
+    assert_eq!(lock(&["--no-lock"]), ("none".into(), 0));
+    assert_eq!(lock(&["--no-binlogs"]), ("checkpoint".into(), 0));
+    assert_eq!(lock(&["--no-binlogs", "--no-lock"]), ("none".into(), 1));
+    // The same directory by another name holds the binlogs, too.
+    std::os::unix::fs::symlink(&server.datadir, server.dir.path().join("link")).unwrap();
+    let link = server.dir.path().join("link");
+    assert_eq!(lock(&["--datadir", link.to_str().unwrap()]), ("server-files".into(), 0));
+    let output = run(server.backup().args(["--dry-run", "--json", "--no-binlogs", "--datadir"]).arg(&link));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let skipped: Vec<_> =
+        plan["skipped"].as_array().unwrap().iter().filter_map(|name| name.as_str()).collect();
+    assert!(skipped.contains(&"binlog.000001") && skipped.contains(&"binlog.index"), "{skipped:?}");
     assert!(!server.snapshots().exists(), "a dry run makes no directory");
 }
 
@@ -169,8 +188,8 @@ fn the_guide_has_every_option_and_no_other() {
     }
     let guide = include_str!("../../../../docs/myrocks/guide.md");
     let mut told = long_options(guide);
-    // Of `./try`, `mariadb-upgrade` and `mariadb-dump`.
-    for foreign in ["myrocks", "force", "single-transaction"] {
+    // Of `./try`, `mariadb-upgrade`, `mariadb-dump` and `mariadbd`.
+    for foreign in ["myrocks", "force", "single-transaction", "tc-heuristic-recover"] {
         told.remove(foreign);
     }
     assert_eq!(known.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the guide");

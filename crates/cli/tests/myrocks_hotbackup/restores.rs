@@ -1,6 +1,7 @@
 //! The way back under everything that can go wrong: nothing is lost, nothing half restored looks whole, and the same
 //! command can be run again.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,65 @@ fn a_restore_that_was_killed_or_stopped_half_way_can_be_run_again() {
     run(&mut restore(&[&archive], &datadir));
     assert!(!staging.exists());
     start_restored(dir, datadir).assert_bank();
+}
+
+/// Every file below a directory and what is in it.
+fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(next) = todo.pop() {
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => todo.push(entry.path()),
+                // A file may be moved on while this looks.
+                _ => found.extend(
+                    std::fs::read(entry.path())
+                        .map(|bytes| (entry.path().strip_prefix(dir).unwrap().to_owned(), bytes)),
+                ),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_move_back_to_another_file_system_that_is_killed_loses_nothing_and_goes_on() {
+    let dir = backup();
+    // A file system of its own on every Linux.
+    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    let (b, datadir) = (dir.path().join("b"), other.path().join("data"));
+    let all = contents(&b);
+    let rocksdb = datadir.join("#rocksdb");
+    let command = || {
+        let mut command = program();
+        command.args(["--json", "--move_back", "--backup_dir"]).arg(&b).arg("--datadir").arg(&datadir);
+        command.arg("--rocksdb_datadir").arg(&rocksdb).arg("--rocksdb_waldir").arg(&rocksdb);
+        command
+    };
+    let mut killed = 0;
+    for files in [1, 30, 80] {
+        let mut child = command().stdout(Stdio::null()).spawn().unwrap();
+        while contents(&datadir).len() < files && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+        let (here, there) = (contents(&b), contents(&datadir));
+        for (path, bytes) in &all {
+            let places = [here.get(path), there.get(path), there.get(&Path::new("#rocksdb").join(path))];
+            assert!(places.contains(&Some(bytes)), "{path:?} is whole in no place");
+        }
+    }
+    assert!(killed > 0, "it was over each time");
+    let output = run(&mut command());
+    let moved: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(moved["resumed"], true);
+    assert_eq!(contents(&b).len(), 0);
+    assert!(contents(&datadir).keys().all(|path| path.extension().is_none_or(|ending| ending != "partial")));
+    let server = start_restored(other, datadir);
+    server.assert_bank();
+    assert_eq!(server.number("SELECT COUNT(*) FROM bank.big"), 8000);
 }
 
 #[test]

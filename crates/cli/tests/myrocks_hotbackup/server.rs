@@ -170,6 +170,28 @@ impl Server {
         ));
     }
 
+    /// A client whose commit is in the binlog, and in RocksDB prepared only: it waits for a replica which never comes,
+    /// until `rpl_semi_sync_master_enabled` is off.
+    pub(crate) fn half_a_commit(&self) -> Child {
+        self.sql(
+            "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC', GLOBAL rpl_semi_sync_master_timeout = 600000,
+             GLOBAL rpl_semi_sync_master_enabled = 1",
+        );
+        let client = self.client().args(["-e", "UPDATE bank.account SET amount = 7"]).spawn().unwrap();
+        self.until("state LIKE 'Waiting for semi-sync ACK%'");
+        client
+    }
+
+    /// Waits until there is a connection of which `condition` holds.
+    pub(crate) fn until(&self, condition: &str) {
+        let begun = Instant::now();
+        let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE {condition}");
+        while self.number(&sql) == 0 {
+            assert!(begun.elapsed() < PATIENCE, "{condition}: {}", self.sql("SHOW PROCESSLIST"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Writers that go on until they are dropped.
     pub(crate) fn writers(&self, procedures: &[&str]) -> Writers {
         let start = |procedure: &&str| {

@@ -1,9 +1,9 @@
 //! Backups with writers at work, in every form, back to a server whose rows agree.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::{Output, Stdio};
 
-use crate::server::{PATIENCE, Server, moved_back, restore, restored, run, run_to, shell, start_restored};
+use crate::server::{Server, moved_back, restore, restored, run, run_to, shell, start_restored};
 
 const FORMS: [&str; 3] = ["tar", "xbstream", "dir"];
 
@@ -186,37 +186,40 @@ fn engines_are_in_step_in_a_consistent_backup() {
 fn a_backup_without_binlogs_holds_no_commit_that_only_a_binlog_could_decide() {
     let server = Server::new();
     server.bank();
-    // A commit that waits for a replica which never comes is in the binlog, and prepared in RocksDB, for three seconds.
-    server.sql(
-        "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC', GLOBAL rpl_semi_sync_master_timeout = 3000,
-         GLOBAL rpl_semi_sync_master_enabled = 1",
-    );
-    let mut client = server.client().args(["-e", "UPDATE bank.account SET amount = 7"]).spawn().unwrap();
-    let waiting =
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync ACK%'";
-    let begun = Instant::now();
-    while server.number(waiting) == 0 {
-        assert!(begun.elapsed() < PATIENCE, "the commit does not wait");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    server.sql("CREATE USER half@localhost; GRANT SUPER ON *.* TO half@localhost");
+    let mut client = server.half_a_commit();
     let at = |name: &str| server.dir.path().join(name);
     let backup = |name: &str, more: &[&str]| {
-        let output =
-            run(server.backup().args(["--no-binlogs", "-s", "dir", "--to"]).arg(at(name)).args(more));
-        String::from_utf8(output.stderr).unwrap()
+        let mut command = server.backup();
+        command.args(["--no-binlogs", "--json", "-s", "dir", "--to"]).arg(at(name)).args(more);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     };
-    assert!(backup("unlocked", &["--no-lock"]).contains("--tc-heuristic-recover"));
-    assert!(client.try_wait().unwrap().is_none(), "the commit still waits");
-    assert!(!backup("locked", &[]).contains("WARNING"));
+    let told = |output: Output| {
+        assert!(output.status.success(), "{output:?}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let consistent = report["consistent"].as_bool().unwrap();
+        assert_eq!(report["binlog"]["exact"], consistent);
+        (consistent, String::from_utf8(output.stderr).unwrap().contains("--tc-heuristic-recover"))
+    };
+    assert_eq!(told(run(&mut backup("unlocked", &["--no-lock"]))), (false, true));
+    assert_eq!(told(run(&mut backup("refused", &["-u", "half"]))), (false, true), "it may not lock");
+    let locked = backup("locked", &[]).spawn().unwrap();
+    server.until("state = 'Waiting for backup lock'");
+    assert!(client.try_wait().unwrap().is_none(), "the backup waits for the commit");
+    server.sql("SET GLOBAL rpl_semi_sync_master_enabled = 0");
+    assert_eq!(told(locked.wait_with_output().unwrap()), (true, false));
     client.wait().unwrap();
     assert_eq!(restored(&[&at("locked")]).number("SELECT SUM(amount) FROM bank.account"), 700);
     // What the warning is about, and that its way out is one.
-    let (dir, datadir) = (tempfile::tempdir().unwrap(), at("restored"));
-    run(&mut restore(&[&at("unlocked")], &datadir));
-    let recover = |options: &[&str]| Server::ending(dir.path(), &datadir, options);
-    assert!(recover(&[]).contains("Found 1 prepared transactions!"));
-    recover(&["--tc-heuristic-recover=ROLLBACK"]);
-    assert_eq!(start_restored(dir, datadir).number("SELECT SUM(amount) FROM bank.account"), 100_000);
+    for name in ["unlocked", "refused"] {
+        let (dir, datadir) = (tempfile::tempdir().unwrap(), at(&format!("restored-{name}")));
+        run(&mut restore(&[&at(name)], &datadir));
+        let recover = |options: &[&str]| Server::ending(dir.path(), &datadir, options);
+        assert!(recover(&[]).contains("Found 1 prepared transactions!"), "{name}");
+        recover(&["--tc-heuristic-recover=ROLLBACK"]);
+        assert_eq!(start_restored(dir, datadir).number("SELECT SUM(amount) FROM bank.account"), 100_000);
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub use self::options::Options;
 pub use self::outcome::Report;
 pub(crate) use self::outcome::{Rounds, ServerPart, outcome};
 pub use self::plan::{Plan, plan};
+pub use self::source::Locking;
 use self::source::Source;
 use crate::content::Reading;
 use crate::limit::Limiter;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Options;
-use super::source::{base_files, check_filesystem, identity, scope};
+use super::source::{Locking, base_files, check_filesystem, identity, scope, warning};
 use crate::Error;
 use crate::names::{self, Kind};
 use crate::server::{LeftOut, Server};
@@ -38,6 +38,10 @@ pub struct Plan {
     pub left_out: Vec<LeftOut>,
     /// If data files would be read around the page cache.
     pub direct: bool,
+    /// What would be done under the lock, if the account may lock.
+    pub lock: Locking,
+    /// What is to be known before.
+    pub warnings: Vec<String>,
 }
 
 /// Looks at everything a backup looks at first, and touches nothing.
@@ -64,6 +68,8 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
         left_out: server.left_out()?,
         direct: options.direct.unwrap_or(facts.direct_reads),
         rocksdb_datadir: facts.rocksdb_datadir.clone(),
+        lock: Locking::of(options, &facts, &datadir),
+        warnings: warning(options, &facts, &datadir).into_iter().collect(),
         datadir,
     };
     let dir = &facts.rocksdb_datadir;

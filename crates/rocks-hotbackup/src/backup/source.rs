@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 use super::Options;
 use crate::checkpoint::{Place, Workspace};
 use crate::event::milliseconds;
@@ -81,13 +83,10 @@ impl<'a> Source<'a> {
         for path in orphans {
             tell(&Event::OrphanRemoved { path });
         }
-        // A checkpoint between the two phases of a commit holds a prepared transaction. Only the binlog says what became
-        // of it, and a server that has none refuses to start. Under the lock no commit is between its phases.
-        let binlog = facts.log_bin_basename.as_ref();
-        let undecided = binlog.is_some_and(|name| !options.binlogs || name.parent() != Some(&datadir));
-        if undecided && options.no_lock {
-            tell(&Event::Warning { text: format!("not locked: {UNDECIDED}") });
+        if let Some(text) = warning(options, &facts, &datadir) {
+            tell(&Event::Warning { text });
         }
+        let one_moment = Locking::of(options, &facts, &datadir) == Locking::Checkpoint;
         Ok(Self {
             server,
             clock,
@@ -103,7 +102,7 @@ impl<'a> Source<'a> {
             started,
             begun,
             lock: None,
-            one_moment: options.consistent || (undecided && !options.no_lock),
+            one_moment,
         })
     }
 
@@ -307,6 +306,43 @@ pub(super) fn identity(facts: &Facts) -> Option<String> {
 
 pub(super) fn scope<'a>(facts: &'a Facts, datadir: &'a Path, options: &'a Options) -> Scope<'a> {
     Scope::new(facts, datadir, &options.checkpoint_dir, options.binlogs)
+}
+
+/// What a backup does under the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Locking {
+    /// Nothing.
+    None,
+    /// The server's files are put aside.
+    ServerFiles,
+    /// That, and the last checkpoint is made.
+    Checkpoint,
+}
+
+impl Locking {
+    /// What an account that may lock gets.
+    pub(super) fn of(options: &Options, facts: &Facts, datadir: &Path) -> Self {
+        match options.no_lock {
+            true => Self::None,
+            false if options.consistent || is_undecided(options, facts, datadir) => Self::Checkpoint,
+            false => Self::ServerFiles,
+        }
+    }
+}
+
+/// What is to be known of a backup before it begins.
+pub(super) fn warning(options: &Options, facts: &Facts, datadir: &Path) -> Option<String> {
+    let undecided = options.no_lock && is_undecided(options, facts, datadir);
+    undecided.then(|| format!("not locked: {UNDECIDED}"))
+}
+
+/// Whether the backup lacks the binlog that decides about half of a commit. A checkpoint between the two phases of a
+/// commit holds a prepared transaction. Only the binlog says what became of it, and a server that has none refuses to
+/// start. Under the lock no commit is between its phases.
+fn is_undecided(options: &Options, facts: &Facts, datadir: &Path) -> bool {
+    facts.log_bin_basename.is_some() && !(options.binlogs && scope(facts, datadir, options).has_binlogs())
 }
 
 /// Refuses a checkpoint that RocksDB could only make by copying everything.

@@ -17,6 +17,9 @@ const SMALL: u64 = 64 * 1024;
 /// Bytes of small files that are written, and read again, at once.
 const BUFFER: usize = 256 * 1024;
 
+/// Bytes of a large file that are copied at once: a stop is noticed behind them.
+const AT_ONCE: u64 = 16 * 1024 * 1024;
+
 /// Files that a thread takes at once.
 const BATCH: usize = 64;
 
@@ -176,11 +179,19 @@ impl Share<'_> {
         let at = if found.grows && std::fs::hard_link(&found.source, &path).is_ok() {
             At::File(path)
         } else if member.size > SMALL {
-            // The kernel copies, or shares the blocks on some file systems.
             let copy = File::options().write(true).create_new(true).open(&path);
             let mut copy = copy.map_err(Error::io("create", &path))?;
-            member.size =
-                io::copy(&mut file.take(member.size), &mut copy).map_err(Error::io("copy", &found.source))?;
+            let (mut file, mut left) = (file, member.size);
+            while left > 0 {
+                self.work.stop.check()?;
+                // The kernel copies, or shares the blocks on some file systems.
+                let copied = io::copy(&mut file.by_ref().take(left.min(AT_ONCE)), &mut copy);
+                match copied.map_err(Error::io("copy", &found.source))? {
+                    0 => break,
+                    n => left -= n,
+                }
+            }
+            member.size -= left;
             At::File(path)
         } else {
             let start = self.bytes.len();

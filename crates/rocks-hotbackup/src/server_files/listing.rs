@@ -69,6 +69,8 @@ pub(crate) struct Scope<'a> {
     apart: HashSet<FileId>,
     /// The file that lists the binlogs.
     index: Option<FileId>,
+    /// The beginning of the binlogs' names, if they are in the data directory.
+    binlog: Option<OsString>,
 }
 
 /// Device and inode: one file, whatever path leads to it.
@@ -96,11 +98,18 @@ impl<'a> Scope<'a> {
             }
         }
         let index = facts.log_bin_index.as_deref().and_then(id_of);
-        Self { facts, datadir, binlogs, apart, index }
+        let binlog = facts.log_bin_basename.as_deref().filter(|base| base.parent().and_then(id_of) == root);
+        let binlog = binlog.and_then(Path::file_name).map(OsStr::to_owned);
+        Self { facts, datadir, binlogs, apart, index, binlog }
     }
 
     pub(super) fn datadir(&self) -> &Path {
         self.datadir
+    }
+
+    /// If the data directory is where the server keeps its binlogs.
+    pub(crate) fn has_binlogs(&self) -> bool {
+        self.binlog.is_some()
     }
 
     /// Lists the files to take.
@@ -122,7 +131,7 @@ impl<'a> Scope<'a> {
                 }
                 listing.directories.push(Member::of(Path::new(&name), &meta));
             } else if meta.is_file() {
-                let binlog = self.is_binlog(&path, &meta);
+                let binlog = self.is_binlog(&name, &meta);
                 match self.leaves_out(&name, &meta) || (binlog.is_some() && !self.binlogs) {
                     true => listing.skipped.push(name.into()),
                     false => top.push(Found {
@@ -178,12 +187,11 @@ impl<'a> Scope<'a> {
 
     /// A binlog, or one of the two files that list them: a server does not start if its index names files that are
     /// not there.
-    fn is_binlog(&self, path: &Path, meta: &Metadata) -> Option<Binlog> {
+    fn is_binlog(&self, name: &OsStr, meta: &Metadata) -> Option<Binlog> {
         if self.index == Some(id(meta)) {
             return Some(Binlog::List);
         }
-        let base = self.facts.log_bin_basename.as_ref()?;
-        let rest = path.as_os_str().as_bytes().strip_prefix(base.as_os_str().as_bytes())?;
+        let rest = name.as_bytes().strip_prefix(self.binlog.as_deref()?.as_bytes())?;
         match rest.strip_prefix(b".")? {
             b"index" | b"state" => Some(Binlog::List),
             digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => Some(Binlog::Log),

@@ -1,7 +1,10 @@
 //! A compressed or encrypted member on its way to disk: one thread at a time takes its bytes in order and cuts off what
 //! can be decoded by others, and what all of them decode is written in the order of the member.
+//!
+//! Where one layer is around another, pieces of the outer one are decoded ahead by others, too; the one thread takes
+//! what they hold in their order and cuts it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::file::{Context, Done, Job, OutFile};
 use super::pool::Pool;
 use crate::Error;
-use crate::member::{DecodeError, Decoder, Format, Output, Piece};
+use crate::member::{DecodeError, Decoder, Format, Layer, Outlet, Output, Piece, push_last};
 use crate::path::display;
 
 /// A member that is not finished.
@@ -18,6 +21,9 @@ pub(super) struct Member {
     formats: Box<[Format]>,
     shared: Arc<Shared>,
     state: State,
+    ahead: VecDeque<Arc<Ahead>>,
+    /// The job of a piece of the outer layer that failed, perhaps while a later one was done.
+    blamed: Option<u64>,
 }
 
 /// What those who decode pieces of a member share.
@@ -29,6 +35,17 @@ pub(super) struct Shared {
     order: Mutex<Order>,
     /// Bytes written.
     written: AtomicU64,
+    /// The thread that has the member has memory for pieces of its outer layer, and so must not wait for more.
+    layered: bool,
+}
+
+/// A piece of the outer layer, for the last one.
+#[derive(Debug)]
+struct Ahead {
+    job: u64,
+    granted: usize,
+    /// `None` until it is decoded.
+    plain: Mutex<Option<Result<Vec<u8>, DecodeError>>>,
 }
 
 /// Decoded pieces that wait for those before them.
@@ -60,13 +77,21 @@ enum State {
 /// A piece of a member, in the queue.
 pub(super) struct Task {
     piece: Piece,
-    number: u64,
     /// The job that brought its end.
     job: u64,
-    member: Arc<Shared>,
+    to: To,
+}
+
+/// What becomes of the plain bytes.
+enum To {
+    /// They are written, as the piece of this number.
+    File { number: u64, member: Arc<Shared> },
+    /// They are for the last layer.
+    Ahead(Arc<Ahead>),
 }
 
 /// What decoding is done for: a job, by its number.
+#[derive(Clone, Copy)]
 struct For<'a> {
     job: u64,
     pool: &'a Pool<'a>,
@@ -74,8 +99,9 @@ struct For<'a> {
 
 impl Member {
     pub(super) fn new(name: &[u8], out: Arc<OutFile>, formats: Vec<Format>) -> Self {
-        let shared = Shared { name: name.into(), out, order: Mutex::default(), written: AtomicU64::new(0) };
-        Self { formats: formats.into(), shared: Arc::new(shared), state: State::New }
+        let (order, written, layered) = (Mutex::default(), AtomicU64::new(0), formats.len() > 1);
+        let shared = Arc::new(Shared { name: name.into(), out, order, written, layered });
+        Self { formats: formats.into(), shared, state: State::New, ahead: VecDeque::new(), blamed: None }
     }
 
     /// Does one job; the last one gives the finished file.
@@ -127,10 +153,28 @@ impl Member {
     }
 
     fn take(&mut self, offset: u64, bytes: &[u8], on: &For<'_>) -> Result<(), Error> {
-        match &mut self.state {
-            State::Decoding(decoder) => self.shared.decode(|outlet| decoder.push(bytes, outlet), on),
+        let Self { shared, state, ahead, blamed, .. } = self;
+        match state {
+            State::Decoding(decoder) => Layers::new(shared, decoder, ahead, blamed).push(bytes, *on),
             State::Stored(stored) => stored.write(offset, bytes, on.pool.context()),
             State::New => Err(Error::Failed),
+        }
+    }
+
+    /// Sees to what was decoded ahead.
+    pub(super) fn settle(&mut self, pool: &Pool<'_>) -> Result<(), Error> {
+        let Self { shared, state, ahead, blamed, .. } = self;
+        match state {
+            State::Decoding(decoder) => Layers::new(shared, decoder, ahead, blamed).settle(pool),
+            _ => Ok(()),
+        }
+    }
+
+    /// The job that an error is of, which came to light while job `now` was done.
+    pub(super) fn blame(&self, now: u64, error: &Error) -> u64 {
+        match error {
+            Error::Checksum { .. } | Error::Truncated { .. } | Error::Read { .. } => now,
+            _ => self.blamed.unwrap_or(now),
         }
     }
 
@@ -144,25 +188,26 @@ impl Member {
 
     fn end(&mut self, on: &For<'_>) -> Result<Done, Error> {
         let context = on.pool.context();
-        match &mut self.state {
-            State::Decoding(decoder) => self.shared.decode(|outlet| decoder.finish(outlet), on)?,
+        let Self { shared, state, ahead, blamed, formats } = self;
+        match state {
+            State::Decoding(decoder) => Layers::new(shared, decoder, ahead, blamed).finish(*on)?,
             State::Stored(stored) => {
                 let mut input = stored.read(context)?;
-                let mut decoder =
-                    context.decoding.decoder(&self.formats).map_err(|e| self.shared.damaged(e))?;
+                let mut decoder = context.decoding.decoder(formats).map_err(|e| shared.damaged(e))?;
+                let mut layers = Layers::new(shared, &mut decoder, ahead, blamed);
                 let mut buffer = vec![0; 128 * 1024];
                 loop {
                     match input.read(&mut buffer) {
-                        Ok(0) => break self.shared.decode(|outlet| decoder.finish(outlet), on)?,
-                        Ok(n) => self.shared.decode(|outlet| decoder.push(&buffer[..n], outlet), on)?,
+                        Ok(0) => break layers.finish(*on)?,
+                        Ok(n) => layers.push(&buffer[..n], *on)?,
                         Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(self.shared.damaged(DecodeError::Input(e))),
+                        Err(e) => return Err(shared.damaged(DecodeError::Input(e))),
                     }
                 }
             }
             State::New => return Err(Error::Failed),
         }
-        on.pool.wait_for(&self.shared, on.job)?;
+        on.pool.wait_until(|| self.shared.is_idle(), on.job)?;
         self.shared.out.end(None, context)?;
         self.discard(context);
         let size = self.shared.written.load(Ordering::Relaxed);
@@ -182,27 +227,127 @@ impl Member {
     }
 }
 
-impl Shared {
-    /// Runs `step` and sees to what it gives out.
-    fn decode(
-        self: &Arc<Self>,
-        step: impl FnOnce(&mut crate::member::Outlet<'_>) -> Result<(), DecodeError>,
-        on: &For<'_>,
+/// The layers of a member in the hands of a thread.
+struct Layers<'m> {
+    shared: &'m Arc<Shared>,
+    outer: &'m mut Option<Layer>,
+    last: &'m mut Option<Layer>,
+    ahead: &'m mut VecDeque<Arc<Ahead>>,
+    blamed: &'m mut Option<u64>,
+}
+
+impl<'m> Layers<'m> {
+    fn new(
+        shared: &'m Arc<Shared>,
+        decoder: &'m mut Decoder,
+        ahead: &'m mut VecDeque<Arc<Ahead>>,
+        blamed: &'m mut Option<u64>,
+    ) -> Self {
+        let Decoder { outer, last } = decoder;
+        Self { shared, outer, last, ahead, blamed }
+    }
+
+    fn push(&mut self, bytes: &[u8], on: For<'_>) -> Result<(), Error> {
+        self.outer(bytes, |outer, outlet| outer.push(bytes, outlet), on)
+    }
+
+    fn finish(&mut self, on: For<'_>) -> Result<(), Error> {
+        self.outer(&[], |outer, outlet| outer.finish(outlet), on)?;
+        self.settle(on.pool)?;
+        match self.last {
+            Some(last) => self.shared.decode(|outlet| last.finish(outlet), on),
+            None => Ok(()),
+        }
+    }
+
+    /// Does a step of the outer layer; `bytes` are for the last one if there is no other.
+    fn outer(
+        &mut self,
+        bytes: &[u8],
+        step: impl FnOnce(&mut Layer, &mut Outlet<'_>) -> Result<(), DecodeError>,
+        on: For<'_>,
     ) -> Result<(), Error> {
-        let &For { job, pool } = on;
+        let Some(mut outer) = self.outer.take() else { return self.last(bytes, on) };
+        let shared = self.shared;
+        let see = |output: Output<'_>| match output {
+            Output::Piece(piece) => self.add(piece, on),
+            Output::Plain(bytes) => self.settle(on.pool).and_then(|()| self.last(bytes, on)),
+        };
+        let done = shared.run(|outlet| step(&mut outer, outlet), see);
+        *self.outer = Some(outer);
+        // What is wrong with an earlier piece comes first.
+        done.or_else(|error| self.settle(on.pool).and(Err(error)))
+    }
+
+    fn last(&mut self, bytes: &[u8], on: For<'_>) -> Result<(), Error> {
+        self.shared.decode(|outlet| push_last(self.last, bytes, outlet), on)
+    }
+
+    /// Has a piece of the outer layer decoded.
+    fn add(&mut self, piece: Piece, on: For<'_>) -> Result<(), Error> {
+        let For { job, pool } = on;
+        while self.ahead.len() >= pool.ahead() {
+            self.next(pool)?;
+        }
+        let ahead = Arc::new(Ahead { job, granted: piece.memory(), plain: Mutex::default() });
+        self.ahead.push_back(Arc::clone(&ahead));
+        let mut task = Task { piece, job, to: To::Ahead(ahead) };
+        while let Err(back) = pool.offer(task) {
+            if self.ahead.len() == 1 {
+                return pool.do_now(back);
+            }
+            self.next(pool)?;
+            task = back;
+        }
+        Ok(())
+    }
+
+    /// Gives the last layer everything that was decoded ahead.
+    fn settle(&mut self, pool: &Pool<'_>) -> Result<(), Error> {
+        while !self.ahead.is_empty() {
+            self.next(pool)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the last layer the next piece.
+    fn next(&mut self, pool: &Pool<'_>) -> Result<(), Error> {
+        let Some(ahead) = self.ahead.pop_front() else { return Ok(()) };
+        let done = self.take(&ahead, pool);
+        if done.is_err() {
+            // Nothing of the member is done any more.
+            self.ahead.clear();
+            *self.blamed = Some(ahead.job);
+        }
+        done
+    }
+
+    fn take(&mut self, ahead: &Ahead, pool: &Pool<'_>) -> Result<(), Error> {
+        pool.wait_until(|| ahead.lock().is_some(), ahead.job)?;
+        let Some(plain) = ahead.lock().take() else { return Err(Error::Failed) };
+        let plain = plain.map_err(|e| self.shared.damaged(e))?;
+        let done = self.last(&plain, For { job: ahead.job, pool });
+        pool.take_back(plain, ahead.granted);
+        done
+    }
+}
+
+impl Ahead {
+    fn lock(&self) -> MutexGuard<'_, Option<Result<Vec<u8>, DecodeError>>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Runs `step`; `see` takes what it gives out, and its error is the one that counts.
+    fn run(
+        &self,
+        step: impl FnOnce(&mut Outlet<'_>) -> Result<(), DecodeError>,
+        mut see: impl FnMut(Output<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut failed = None;
         let result = step(&mut |output| {
-            let done = match output {
-                Output::Piece(piece) => {
-                    let number = self.lock().number();
-                    pool.give(Task { piece, number, job, member: Arc::clone(self) })
-                }
-                // In its order: everything before is written first.
-                Output::Plain(bytes) => {
-                    pool.wait_for(self, job).and_then(|()| self.append(bytes, pool.context()))
-                }
-            };
-            done.map_err(|error| {
+            see(output).map_err(|error| {
                 failed = Some(error);
                 DecodeError::Output(io::Error::other("see the error beside"))
             })
@@ -211,6 +356,35 @@ impl Shared {
             Some(error) => Err(error),
             None => result.map_err(|e| self.damaged(e)),
         }
+    }
+
+    /// Runs a `step` of the last layer and sees to what it gives out.
+    fn decode(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut Outlet<'_>) -> Result<(), DecodeError>,
+        on: For<'_>,
+    ) -> Result<(), Error> {
+        let For { job, pool } = on;
+        self.run(step, |output| match output {
+            Output::Piece(piece) => {
+                let number = self.lock().number();
+                let task = Task { piece, job, to: To::File { number, member: Arc::clone(self) } };
+                if !self.layered {
+                    return pool.give(task);
+                }
+                match pool.offer(task) {
+                    Ok(()) => Ok(()),
+                    // As it is the next one, it is written and gives its memory back.
+                    Err(task) => {
+                        pool.wait_until(|| self.lock().next == number, job).and_then(|()| pool.do_now(task))
+                    }
+                }
+            }
+            // In its order: everything before is written first.
+            Output::Plain(bytes) => {
+                pool.wait_until(|| self.is_idle(), job).and_then(|()| self.append(bytes, pool.context()))
+            }
+        })
     }
 
     /// Nothing of the member is being decoded or waits to be written.
@@ -253,10 +427,18 @@ impl Task {
 
     /// Decodes the piece, and writes it and those that waited for it, unless it has to wait itself.
     pub(super) fn run(self, pool: &Pool<'_>) -> Result<(), Error> {
-        let Self { piece, number, member, .. } = self;
-        let granted = piece.memory();
+        let granted = self.piece.memory();
         let mut bytes = pool.plain_buffer();
-        piece.decode(&mut bytes).map_err(|e| member.damaged(e))?;
+        let decoded = self.piece.decode(&mut bytes);
+        let (number, member) = match self.to {
+            To::File { number, member } => (number, member),
+            To::Ahead(ahead) => {
+                *ahead.lock() = Some(decoded.map(|()| bytes));
+                pool.wrote();
+                return Ok(());
+            }
+        };
+        decoded.map_err(|e| member.damaged(e))?;
         let mut order = member.lock();
         order.waiting.insert(number, Plain { bytes, granted });
         if order.writing {

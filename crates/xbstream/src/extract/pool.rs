@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::file::{Context, Done, Job, OutFile};
-use super::member::{Member, Shared, Task};
+use super::member::{Member, Task};
 use crate::Error;
 
 /// Capacity of a large buffer, in bytes.
@@ -34,6 +34,9 @@ const MAX_LEFT: usize = 4096;
 
 /// Bytes of pieces, and of what they are decoded to, until they are written. One piece is always granted.
 const MAX_TASK_BYTES: usize = 16 * 1024 * 1024;
+
+/// Pieces of a member's outer layer that wait for the last layer at most.
+const MAX_AHEAD: usize = 9;
 
 /// Buffers of decoded pieces that are kept for the next ones.
 const MAX_SPARE_PLAIN: usize = 4;
@@ -163,6 +166,12 @@ impl State {
             slot.queued = true;
             self.ready.push_back(id);
         }
+    }
+
+    /// Whether there is no memory for so much of a piece. After a failure, what comes before it in the stream is done
+    /// without a limit: what comes behind gives nothing back.
+    fn is_short_of(&self, bytes: usize) -> bool {
+        self.failed.is_none() && self.task_bytes > 0 && self.task_bytes + bytes > MAX_TASK_BYTES
     }
 
     fn is_idle(&self) -> bool {
@@ -325,6 +334,7 @@ impl<'a> Pool<'a> {
 
     fn member(&self, id: FileId, mut member: Box<Member>, jobs: VecDeque<(u64, Job)>, buffer: &mut Vec<u8>) {
         let mut failed = None;
+        let last = jobs.back().map_or(0, |(number, _)| *number);
         for (number, job) in jobs {
             let result = match failed.is_some() || self.is_moot(2 * number) {
                 true => Ok(None),
@@ -338,8 +348,13 @@ impl<'a> Pool<'a> {
                     drop(self.lock().files.remove(&id));
                     return;
                 }
-                Err(error) => failed = Some((Self::rank(number, &error), error)),
+                Err(error) => failed = Some((Self::rank(member.blame(number, &error), &error), error)),
             }
+        }
+        if failed.is_none()
+            && let Err(error) = member.settle(self)
+        {
+            failed = Some((Self::rank(member.blame(last, &error), &error), error));
         }
         member.rest(self.context);
         let mut state = self.lock();
@@ -392,21 +407,41 @@ impl<'a> Pool<'a> {
     /// Gives a piece to whoever is free, or lends a hand until there is memory for it.
     pub(super) fn give(&self, task: Task) -> Result<(), Error> {
         let mut state = self.lock();
-        while state.task_bytes > 0 && state.task_bytes + task.memory() > MAX_TASK_BYTES {
+        while state.is_short_of(task.memory()) {
             state = self.help(state, task.job())?;
         }
+        self.hand(state, task);
+        Ok(())
+    }
+
+    /// Gives a piece to whoever is free, or back if there is no memory for it.
+    pub(super) fn offer(&self, task: Task) -> Result<(), Task> {
+        let state = self.lock();
+        if state.is_short_of(task.memory()) {
+            return Err(task);
+        }
+        self.hand(state, task);
+        Ok(())
+    }
+
+    fn hand(&self, mut state: MutexGuard<'_, State>, task: Task) {
         state.task_bytes += task.memory();
         state.tasks.push_back(task);
         if state.waiting_workers > 0 {
             self.work.notify_one();
         }
-        Ok(())
     }
 
-    /// Lends a hand until everything of this member is decoded and written.
-    pub(super) fn wait_for(&self, member: &Shared, job: u64) -> Result<(), Error> {
+    /// Does a piece at once, for which there is no memory.
+    pub(super) fn do_now(&self, task: Task) -> Result<(), Error> {
+        self.lock().task_bytes += task.memory();
+        task.run(self)
+    }
+
+    /// Lends a hand until something of pieces is so. `job` is what it is waited for.
+    pub(super) fn wait_until(&self, is_so: impl Fn() -> bool, job: u64) -> Result<(), Error> {
         let mut state = self.lock();
-        while !member.is_idle() {
+        while !is_so() {
             state = self.help(state, job)?;
         }
         Ok(())
@@ -432,6 +467,11 @@ impl<'a> Pool<'a> {
     /// Memory for a decoded piece.
     pub(super) fn plain_buffer(&self) -> Vec<u8> {
         self.lock().spare_plain.pop().unwrap_or_default()
+    }
+
+    /// Pieces of its outer layer that a member has decoded ahead.
+    pub(super) fn ahead(&self) -> usize {
+        (self.max_plain - PLAIN_AHEAD + 1).min(MAX_AHEAD)
     }
 
     /// Takes back the memory of a piece that is written, `granted` bytes by its own account.

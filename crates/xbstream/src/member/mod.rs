@@ -85,9 +85,12 @@ impl Decoding {
                 }
             })
         });
-        let mut outer: Vec<_> = steps.collect::<Result<_, DecodeError>>()?;
-        let last = outer.pop();
-        Ok(Decoder { outer, last, splitter: Splitter::default() })
+        let mut layers = steps.map(|step| step.map(|step| Layer { step, splitter: Splitter::default() }));
+        let first = layers.next().transpose()?;
+        Ok(match layers.next().transpose()? {
+            Some(last) => Decoder { outer: first, last: Some(last) },
+            None => Decoder { outer: None, last: first },
+        })
     }
 }
 
@@ -110,13 +113,7 @@ pub fn decode(
     let mut written = 0;
     let mut plain = Vec::new();
     let mut sink = |made: Output<'_>| {
-        let bytes = match made {
-            Output::Plain(bytes) => bytes,
-            Output::Piece(piece) => {
-                piece.decode(&mut plain)?;
-                &plain
-            }
-        };
+        let bytes = made.decode(&mut plain)?;
         written += bytes.len() as u64;
         output.write_all(bytes).map_err(DecodeError::Output)
     };
@@ -165,45 +162,73 @@ trait Step: Send {
 
 /// The layers of one member.
 pub(crate) struct Decoder {
-    /// All but the last one, outermost first.
-    outer: Vec<Box<dyn Step>>,
+    /// The one around the last one.
+    pub(crate) outer: Option<Layer>,
     /// `None`: there is nothing to undo.
-    last: Option<Box<dyn Step>>,
+    pub(crate) last: Option<Layer>,
+}
+
+/// A layer, and what cuts it.
+pub(crate) struct Layer {
+    step: Box<dyn Step>,
     splitter: Splitter,
+}
+
+impl Layer {
+    pub(crate) fn push(&mut self, input: &[u8], out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        self.splitter.push(&mut *self.step, input, out)
+    }
+
+    pub(crate) fn finish(&mut self, out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        self.splitter.finish(&mut *self.step, out)
+    }
 }
 
 impl std::fmt::Debug for Decoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("outer", &self.outer.len()).finish_non_exhaustive()
+        f.debug_struct("Decoder").field("outer", &self.outer.is_some()).finish_non_exhaustive()
     }
 }
 
 impl Decoder {
-    pub(crate) fn push(&mut self, input: &[u8], out: &mut Outlet<'_>) -> Result<(), DecodeError> {
-        let Self { outer, last, splitter } = self;
-        push_through(outer, input, &mut |bytes| match last {
-            Some(last) => splitter.push(&mut **last, bytes, out),
-            None => out(Output::Plain(bytes)),
-        })
+    /// Everything in order, but for the pieces of the last layer.
+    fn push(&mut self, input: &[u8], out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        match &mut self.outer {
+            Some(outer) => outer.push(input, &mut through(&mut self.last, out)),
+            None => push_last(&mut self.last, input, out),
+        }
     }
 
-    pub(crate) fn finish(&mut self, out: &mut Outlet<'_>) -> Result<(), DecodeError> {
-        self.outer.iter_mut().try_for_each(|step| step.finish())?;
+    fn finish(&mut self, out: &mut Outlet<'_>) -> Result<(), DecodeError> {
+        if let Some(outer) = &mut self.outer {
+            outer.finish(&mut through(&mut self.last, out))?;
+        }
         match &mut self.last {
-            Some(last) => self.splitter.finish(&mut **last, out),
+            Some(last) => last.finish(out),
             None => Ok(()),
         }
     }
 }
 
-fn push_through(
-    steps: &mut [Box<dyn Step>],
-    mut input: &[u8],
-    out: &mut Sink<'_>,
+/// What the last layer makes of the bytes around which the others were.
+pub(crate) fn push_last(
+    last: &mut Option<Layer>,
+    bytes: &[u8],
+    out: &mut Outlet<'_>,
 ) -> Result<(), DecodeError> {
-    let Some((first, rest)) = steps.split_first_mut() else { return out(input) };
-    while !input.is_empty() {
-        first.push(&mut input, &mut |bytes| push_through(rest, bytes, out))?;
+    match last {
+        Some(last) => last.push(bytes, out),
+        None => out(Output::Plain(bytes)),
     }
-    Ok(())
+}
+
+fn through<'a>(
+    last: &'a mut Option<Layer>,
+    out: &'a mut Outlet<'_>,
+) -> impl FnMut(Output<'_>) -> Result<(), DecodeError> + 'a {
+    let mut buffer = Vec::new();
+    move |made| {
+        let bytes = made.decode(&mut buffer)?;
+        push_last(last, bytes, out)
+    }
 }

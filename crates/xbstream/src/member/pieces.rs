@@ -75,10 +75,23 @@ pub(crate) enum Output<'a> {
     Piece(Piece),
 }
 
-/// Takes what the last layer's `step` and the cutter make of it.
+impl<'a> Output<'a> {
+    /// The plain bytes; those of a piece, in the memory of `buffer`.
+    pub(crate) fn decode(self, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], DecodeError> {
+        match self {
+            Self::Plain(bytes) => Ok(bytes),
+            Self::Piece(piece) => {
+                piece.decode(buffer)?;
+                Ok(buffer)
+            }
+        }
+    }
+}
+
+/// Takes what a layer's `step` and the cutter make of it.
 pub(crate) type Outlet<'a> = dyn FnMut(Output<'_>) -> Result<(), DecodeError> + 'a;
 
-/// Stands before the last layer and cuts off what can be decoded by others.
+/// Stands before a layer and cuts off what can be decoded by others.
 #[derive(Default)]
 pub(super) struct Splitter {
     /// Beginning of something whose end is not there yet. The layer's decoder has not seen it.

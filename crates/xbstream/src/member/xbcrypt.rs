@@ -21,12 +21,15 @@ use sha2::{Digest, Sha256};
 use super::error::{DecodeError, Format};
 use super::key::{Algorithm, Key};
 use super::parts::Parts;
+use super::pieces::{Scan, batch};
 use super::{MAX_BLOCK, Sink};
 use crate::chunk::{le_u32, le_u64};
 
 const FORMAT: Format = Format::Xbcrypt;
 const HASH: usize = 32;
 const IV: usize = 16;
+/// Everything before the IV length.
+const HEAD: usize = 36;
 
 pub(super) struct Xbcrypt {
     key: Key,
@@ -39,7 +42,7 @@ pub(super) struct Xbcrypt {
 /// The part that comes next.
 #[derive(Clone, Copy)]
 enum Expect {
-    /// Everything before the IV length.
+    /// The first [`HEAD`] bytes.
     Head,
     IvLength {
         head: Head,
@@ -64,7 +67,7 @@ struct Head {
 impl Expect {
     fn size(&self) -> usize {
         match *self {
-            Self::Head => 36,
+            Self::Head => HEAD,
             Self::IvLength { .. } => 8,
             Self::Iv { len, .. } => len,
             Self::Data { head, .. } => head.size,
@@ -82,17 +85,15 @@ impl Xbcrypt {
         let corrupt = |what| DecodeError::Corrupt { format: FORMAT, at: self.at, what };
         Ok(match self.expect {
             Expect::Head => {
-                let head = self.head(part)?;
+                let head = Head::parse(self.at, part)?;
                 match head.version {
                     1 => Expect::Data { head, iv: [0; IV] },
                     _ => Expect::IvLength { head },
                 }
             }
-            Expect::IvLength { head } => match le_u64(part) {
-                16 => Expect::Iv { head, len: IV },
-                // Version 2 never uses it.
-                len @ 0..=1024 if head.version == 2 => Expect::Iv { head, len: len as usize },
-                _ => return Err(corrupt("IV length is not 16")),
+            Expect::IvLength { head } => match head.iv_len(part) {
+                Some(len) => Expect::Iv { head, len },
+                None => return Err(corrupt("IV length is not 16")),
             },
             Expect::Iv { head, .. } => {
                 let mut iv = [0; IV];
@@ -122,9 +123,11 @@ impl Xbcrypt {
             }
         })
     }
+}
 
-    fn head(&self, part: &[u8]) -> Result<Head, DecodeError> {
-        let (format, at) = (FORMAT, self.at);
+impl Head {
+    fn parse(at: u64, part: &[u8]) -> Result<Self, DecodeError> {
+        let format = FORMAT;
         let version = match &part[..8] {
             b"XBCRYP03" => 3,
             b"XBCRYP02" => 2,
@@ -142,7 +145,36 @@ impl Xbcrypt {
         if version == 3 && size < HASH as u64 {
             return Err(DecodeError::Corrupt { format, at, what: "chunk too short for its hash" });
         }
-        Ok(Head { version, size: size as usize, crc: le_u32(&part[32..]) })
+        Ok(Self { version, size: size as usize, crc: le_u32(&part[32..]) })
+    }
+
+    /// The length of the IV, from its field.
+    fn iv_len(&self, field: &[u8]) -> Option<usize> {
+        match le_u64(field) {
+            16 => Some(IV),
+            // Version 2 never uses it.
+            len @ 0..=1024 if self.version == 2 => Some(len as usize),
+            _ => None,
+        }
+    }
+}
+
+/// A chunk at the front of `input`.
+fn chunk(input: &[u8]) -> Scan {
+    let Some(start) = input.get(..HEAD) else { return Scan::Short };
+    let Ok(head) = Head::parse(0, start) else { return Scan::InOrder };
+    let before = match head.version {
+        1 => HEAD,
+        _ => {
+            let Some(field) = input.get(HEAD..HEAD + 8) else { return Scan::Short };
+            let Some(iv) = head.iv_len(field) else { return Scan::InOrder };
+            HEAD + 8 + iv
+        }
+    };
+    let len = before + head.size;
+    match len <= input.len() {
+        true => Scan::Whole { len, plain: head.size },
+        false => Scan::Short,
     }
 }
 
@@ -155,6 +187,14 @@ impl Parts for Xbcrypt {
 
     fn may_end(&self) -> bool {
         matches!(self.expect, Expect::Head)
+    }
+
+    fn may_cut(&self) -> bool {
+        self.may_end()
+    }
+
+    fn scan(&self, input: &[u8]) -> Scan {
+        batch(input, chunk)
     }
 
     fn fork(&self) -> Self {

@@ -5,14 +5,18 @@ use sha2::{Digest, Sha256};
 
 /// A `.qp` member with blocks of `chunk` plain bytes.
 pub(crate) fn qpress(name: &str, data: &[u8], chunk: usize) -> Vec<u8> {
+    qpress_of(name, chunk, data.chunks(chunk).map(quicklz))
+}
+
+/// The same of blocks that are there already.
+pub(crate) fn qpress_of(name: &str, chunk: usize, blocks: impl IntoIterator<Item = Vec<u8>>) -> Vec<u8> {
     let mut out = b"qpress10".to_vec();
     out.extend((chunk as u64).to_le_bytes());
     out.push(b'F');
     out.extend((name.len() as u32).to_le_bytes());
     out.extend(name.as_bytes());
     out.push(0);
-    for (i, plain) in data.chunks(chunk).enumerate() {
-        let block = quicklz(plain);
+    for (i, block) in blocks.into_iter().enumerate() {
         out.extend(b"NEWBNEWB");
         out.extend(((i * chunk) as u64).to_le_bytes());
         out.extend(adler2::adler32_slice(&block).to_le_bytes());
@@ -56,7 +60,8 @@ fn quicklz_body(plain: &[u8]) -> Vec<u8> {
             (flags, items) = (0, 0);
         }
         let mut matched = None;
-        if at + 3 + 4 <= plain.len()
+        // QuickLZ reads what begins later as literals, whatever the flags say.
+        if at + 11 <= plain.len()
             && let Some(from) = table[hash(at)]
         {
             let most = (plain.len() - 4 - at).min(255);
