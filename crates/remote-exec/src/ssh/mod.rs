@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, mpsc};
@@ -28,6 +29,10 @@ use master::Master;
 
 /// How many connections to one host are made before commands wait for each other.
 const MAX_MASTERS: usize = 8;
+
+/// How long they do. Programs may run for hours, as recovered servers do, until other commands end them: then there is no
+/// other way than one more connection.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a command that was never started is tried on another connection.
 const TRIES: usize = 3;
@@ -129,26 +134,40 @@ impl Ssh {
 
     /// A connection with room for one more command.
     async fn room(&self) -> Result<(Arc<Master>, OwnedSemaphorePermit), Error> {
-        let waiting = {
-            let mut pool = self.pool.lock().await;
-            pool.retain(|master| master.alive());
-            for master in pool.iter() {
-                if let Ok(permit) = master.slots.clone().try_acquire_owned() {
-                    return Ok((master.clone(), permit));
+        let mut waited = false;
+        loop {
+            let masters = {
+                let mut pool = self.pool.lock().await;
+                pool.retain(|master| master.alive());
+                if pool.len() < MAX_MASTERS || waited {
+                    // One with room, or a new one; nobody else gets at it meanwhile.
+                    let with_room = pool.iter().find(|master| master.slots.available_permits() > 0);
+                    let master = match with_room {
+                        Some(master) => master.clone(),
+                        None => {
+                            let new = Arc::new(Master::connect(&self.options).await?);
+                            pool.push(new.clone());
+                            new
+                        }
+                    };
+                    if let Ok(permit) = master.slots.clone().try_acquire_owned() {
+                        return Ok((master, permit));
+                    }
                 }
+                pool.clone()
+            };
+            let slots = masters.into_iter().map(|master| {
+                Box::pin(async move {
+                    let permit = master.slots.clone().acquire_owned().await;
+                    (master, permit)
+                })
+            });
+            match tokio::time::timeout(PATIENCE, select_all(slots)).await {
+                Ok(((master, Ok(permit)), ..)) if master.alive() => return Ok((master, permit)),
+                Ok(_) => {}
+                Err(_) => waited = true,
             }
-            if pool.len() < MAX_MASTERS {
-                pool.push(Arc::new(Master::connect(&self.options).await?));
-            }
-            let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
-            pool.last()
-                .filter(|m| m.slots.available_permits() > 0)
-                .unwrap_or(&pool[turn % pool.len()])
-                .clone()
-        };
-        let permit = waiting.slots.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| self.gone("the connection was closed"))?;
-        Ok((waiting, permit))
+        }
     }
 
     fn gone(&self, detail: &str) -> Error {
