@@ -214,6 +214,40 @@ async fn hundred_programs_run_side_by_side_where_ten_sessions_are_allowed() {
     host.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd; run: ./test"]
+async fn closing_leaves_nothing_of_a_connection_that_somebody_still_holds() {
+    let far = tempfile::tempdir().unwrap();
+    let server = Sshd::start_with(&format!("SetEnv HOME={0} TMPDIR={0}", far.path().display())).unwrap();
+    let host = connect(options(&server)).await.unwrap();
+    let arguments = |pid: &std::fs::DirEntry| {
+        let all = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&all).split('\0').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let port = server.port().to_string();
+    let masters = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| arguments(&entry));
+        all.filter(|words| words.contains(&port) && words.iter().any(|word| word == "-M")).collect::<Vec<_>>()
+    };
+    let master = masters().pop().unwrap();
+    let socket = &master[master.iter().position(|word| word == "-S").unwrap() + 1];
+    assert!(std::path::Path::new(socket).exists());
+    // Output that nobody reads, in a task that never goes on.
+    let mut child = host.command("sh").args(["-c", "echo 1; sleep 1000"]).spawn().await.unwrap();
+    let held = (child.stdout.take(), child.stderr.take(), child.stdin.take());
+    let stuck = tokio::spawn(async move {
+        let _held = (held, child);
+        std::future::pending::<()>().await;
+    });
+    let other = host.clone();
+    host.close().await;
+    until("its processes have ended", || masters().is_empty() && server.connections() == 0).await;
+    assert!(!std::path::Path::new(socket).parent().unwrap().exists());
+    assert_eq!(std::fs::read_dir(far.path()).unwrap().count(), 0, "nothing is left there");
+    assert!(matches!(other.command("true").run().await, Err(Error::Unreachable { .. })));
+    stuck.abort();
+}
+
 #[tokio::test]
 #[ignore = "needs sshd; run: ./test"]
 async fn ipv6_and_the_users_own_configuration_work() {

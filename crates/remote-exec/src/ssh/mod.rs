@@ -12,14 +12,15 @@ mod supervisor;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::child::{Guarded, Process, Reader, Started, Writer};
 use crate::command::{Input, Spec};
@@ -114,6 +115,7 @@ impl Options {
 pub(crate) struct Ssh {
     options: Options,
     pool: Mutex<Vec<Arc<Master>>>,
+    closed: AtomicBool,
     next: AtomicU64,
 }
 
@@ -121,14 +123,17 @@ impl Ssh {
     /// Makes the first connection.
     pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
         let first = Master::connect(&options).await?;
-        Ok(Self { options, pool: Mutex::new(vec![Arc::new(first)]), next: AtomicU64::new(0) })
+        let pool = Mutex::new(vec![Arc::new(first)]);
+        Ok(Self { options, pool, closed: AtomicBool::new(false), next: AtomicU64::new(0) })
     }
 
     /// Ends what still runs, and the connections.
     pub(crate) async fn close(&self) {
-        let masters = std::mem::take(&mut *self.pool.lock().await);
-        for master in masters {
-            master.close().await;
+        self.closed.store(true, Ordering::Release);
+        // A connection that is being made just now ends with whoever makes it.
+        if let Ok(mut pool) = tokio::time::timeout(master::CLOSE, self.pool.lock()).await {
+            let masters = std::mem::take(&mut *pool);
+            join_all(masters.iter().map(|master| master.close())).await;
         }
     }
 
@@ -138,6 +143,9 @@ impl Ssh {
         loop {
             let masters = {
                 let mut pool = self.pool.lock().await;
+                if self.closed.load(Ordering::Acquire) {
+                    return Err(self.gone("the connection was closed"));
+                }
                 pool.retain(|master| master.alive());
                 if pool.len() < MAX_MASTERS || waited {
                     // One with room, or a new one; nobody else gets at it meanwhile.
@@ -228,7 +236,7 @@ impl Ssh {
                 stdout: stdout.map(|s| Reader::pipe(s, |s| Guarded::new(s, out))),
                 stderr: stderr.map(|s| Reader::new(Guarded::new(s, err))),
                 process: Box::new(Remote {
-                    end: Some(tokio::spawn(hold.end())),
+                    end: Some(master.holds.spawn(hold.end(master.closing.clone()))),
                     master,
                     id,
                     events,
@@ -243,8 +251,8 @@ impl Ssh {
     }
 }
 
-/// Keeps a session alive until all of its output was read: the session's owner closing its end of the control socket
-/// cuts off what is still on the way.
+/// Keeps a session alive until all of its output was read, or its connection is closed: the session's owner closing its end of
+/// the control socket cuts off what is still on the way.
 struct Hold {
     open: AtomicUsize,
     changed: Notify,
@@ -254,18 +262,21 @@ struct Hold {
 
 impl Hold {
     /// Waits until nobody reads the output any more and the session has ended.
-    async fn end(self: Arc<Self>) {
-        loop {
-            let changed = self.changed.notified();
-            if self.open.load(Ordering::Acquire) == 0 {
-                break;
+    async fn end(self: Arc<Self>, closing: CancellationToken) {
+        let unread = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.open.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        closing.run_until_cancelled(unread).await;
         let session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(session) = session {
             // The status is the shell's; the supervisor tells the commands'.
-            let _ = session.wait().await;
+            let _ = closing.run_until_cancelled(session.wait()).await;
         }
     }
 }
