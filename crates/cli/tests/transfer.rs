@@ -1,11 +1,15 @@
 //! `dbrecover send` and `receive`, and `unpack --sealed`: whole streams, cut ones, altered ones, and who is to blame.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Command as Process, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use predicates::str::contains;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tempfile::{TempDir, tempdir};
 
 const NAME: &str = "UTC20261120010203.004-inc";
@@ -96,18 +100,57 @@ fn what_a_failing_program_wrote_is_not_sealed() {
     dbrecover(&["send"]).assert().code(2);
 }
 
-#[test]
-fn receiver_that_goes_away_is_141() {
-    let (dir, _) = stream();
+/// Sends without end into what `connected` gives, and what receives it.
+fn sends_for_ever<R>(connected: impl FnOnce() -> (OwnedFd, R), leave: impl FnOnce(R)) -> Option<i32> {
+    let (output, receiver) = connected();
     let mut send = Process::new(env!("CARGO_BIN_EXE_dbrecover"))
-        .args(["send", "--", "cat", "/dev/zero"])
-        .current_dir(&dir)
-        .stdout(Stdio::piped())
+        .args(["send", "--file", "/dev/zero"])
+        .stdout(output)
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    drop(send.stdout.take());
-    assert_eq!(send.wait().unwrap().code(), Some(141));
+    leave(receiver);
+    send.wait().unwrap().code()
+}
+
+/// Both ends of a connection.
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (sender, listener.accept().unwrap().0)
+}
+
+#[test]
+fn receiver_that_goes_away_is_141() {
+    // The kernel says EPIPE.
+    let pipe = || {
+        let (receiver, sender) = std::io::pipe().unwrap();
+        (sender.into(), receiver)
+    };
+    assert_eq!(sends_for_ever(pipe, drop), Some(141));
+    // ECONNRESET: what was sent is there, and is not read any more.
+    let reset = || {
+        let (sender, receiver) = connection();
+        (sender.into(), receiver)
+    };
+    let read_some = |mut receiver: TcpStream| receiver.read_exact(&mut [0; 100]).unwrap();
+    assert_eq!(sends_for_ever(reset, read_some), Some(141));
+    // ETIMEDOUT: the other side is silent.
+    let silent = || {
+        let (sender, receiver) = connection();
+        set_tcp_user_timeout(&sender, 300).unwrap();
+        (sender.into(), receiver)
+    };
+    let (told, stays) = std::sync::mpsc::channel();
+    assert_eq!(sends_for_ever(silent, |receiver| told.send(receiver).unwrap()), Some(141));
+    drop(stays);
+}
+
+#[test]
+fn source_that_cannot_be_read_is_no_receiver_that_went_away() {
+    // Nothing is mapped at its beginning: EIO.
+    dbrecover(&["send", "--file", "/proc/self/mem"]).assert().code(1).stderr(contains("Input/output error"));
+    dbrecover(&["send", "--file", "/proc"]).assert().code(1).stderr(contains("Is a directory"));
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //!
 //! Such an agent gives back text at best: no exit status, no bytes that are not UTF-8, no end of a command that takes
 //! too long, no second answer when the first got lost. So a command is wrapped: it runs in a directory of its own
-//! (0700, below `/tmp`, with a random name), in a process group of its own under `timeout`, and leaves its output and
+//! (0700, below `$TMPDIR` or `/tmp`, with a random name), in a process group of its own under `timeout`, and leaves its output and
 //! statuses there. The answer is base64; long output is fetched in pieces. When an answer is lost the directory tells
 //! what became of the command, so it need not be run twice to know; where even that cannot be told, it is
-//! [`Error::Lost`]. The same name twice is refused by `mkdir`, so a message that arrives twice runs once.
+//! [`Error::Lost`]. Who called removes the directory; where its agent went away for good, the next one who calls does, a
+//! day later. The same name twice is refused by `mkdir`, so a message that arrives twice runs once.
 
 use std::io;
 use std::pin::Pin;
@@ -43,6 +44,10 @@ const WATCH: Duration = Duration::from_secs(10);
 
 /// How long an agent that answered before is waited for when it is away, as it is while it is started anew.
 const AWAY: Duration = Duration::from_secs(30);
+
+/// Removes what commands left that have ended and that nobody has fetched for a day: whoever called them has gone, or
+/// could not reach their agent any more.
+const SWEEP: &str = r#"find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" -mmin +1440 -name 'dbrecover-????????????????????????????????*' -exec sh -c 'for d; do if [ -e "$d/s" ] || ! kill -s 0 -- "-$(cat "$d/pid")"; then rm -rf "$d"; fi; done' sh {} + 2>/dev/null"#;
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -83,11 +88,14 @@ pub(crate) struct Post {
     tasks: TaskTracker,
     /// It has answered.
     seen: Arc<AtomicBool>,
+    /// What others left there was removed.
+    swept: Arc<AtomicBool>,
 }
 
 impl Post {
     pub(crate) fn new(agent: impl Agent, kind: Kind) -> Self {
-        Self { agent: Arc::new(agent), kind, tasks: TaskTracker::new(), seen: Arc::default() }
+        let (agent, tasks) = (Arc::new(agent), TaskTracker::new());
+        Self { agent, kind, tasks, seen: Arc::default(), swept: Arc::default() }
     }
 
     /// Gives up the connection when nothing is left to be removed there, or when that takes too long.
@@ -104,7 +112,11 @@ struct Mailbox {
     agent: Arc<dyn Agent>,
     tasks: TaskTracker,
     seen: Arc<AtomicBool>,
+    swept: Arc<AtomicBool>,
+    /// Nobody needs its directory any more.
+    over: Arc<AtomicBool>,
     mark: String,
+    /// As the shell there writes it between double quotes.
     dir: String,
     host: String,
     command: String,
@@ -149,8 +161,10 @@ pub(crate) async fn start(
         agent: post.agent.clone(),
         tasks: post.tasks.clone(),
         seen: post.seen.clone(),
+        swept: post.swept.clone(),
+        over: Arc::default(),
         mark: format!("@dbrecover-{id}"),
-        dir: format!("/tmp/dbrecover-{id}"),
+        dir: format!("${{TMPDIR:-/tmp}}/dbrecover-{id}"),
         host: host.name().to_owned(),
         command: command.to_owned(),
     };
@@ -177,6 +191,7 @@ pub(crate) async fn start(
                 running.pump("e", err_size, first_err, err)
             );
         }
+        running.over.store(true, Ordering::SeqCst);
         running.remove().await;
     });
     Ok(Started {
@@ -211,17 +226,18 @@ impl Mailbox {
         } else {
             for (i, piece) in base64.as_bytes().chunks(CALL).enumerate() {
                 let piece = std::str::from_utf8(piece).unwrap_or_default();
-                let text =
-                    format!("umask 077; mkdir -p {d}.in && printf %s '{piece}' >{d}.in/{i:08}; echo sent");
+                let text = format!(
+                    "umask 077; mkdir -p \"{d}.in\" && printf %s '{piece}' >\"{d}.in/{i:08}\"; echo sent"
+                );
                 self.small(Zeroizing::new(text)).await?;
             }
-            Zeroizing::new(format!("cat {d}.in/*"))
+            Zeroizing::new(format!("cat \"{d}.in\"/*"))
         };
         // 0 means no limit to `timeout`; it makes the process group all the same. The narrow umask is for what is kept
         // here, not for what the command makes.
         let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
         let text = Zeroizing::new(format!(
-            "u=$(umask); umask 077; d={d}; if mkdir \"$d\"; then {} | base64 -d | \
+            "u=$(umask); umask 077; d=\"{d}\"; if mkdir \"$d\"; then {} | base64 -d | \
              (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; \
              echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
             *source,
@@ -285,7 +301,7 @@ impl Mailbox {
 
     /// What the directory tells now, if the host can be asked.
     async fn look(&self) -> Option<State> {
-        let text = format!("d={}; {}", self.dir, self.tell());
+        let text = format!("d=\"{}\"; {}", self.dir, self.tell());
         let answer = self.agent.call(text.into(), Some(LOOK)).await.ok()?;
         self.parse(&answer)
     }
@@ -374,7 +390,7 @@ impl Mailbox {
             }
             State::Dead => Err(Error::EndedThere { host, command }),
             State::None => {
-                let detail = "the agent could not make a directory in /tmp".to_owned();
+                let detail = "the agent could not make a directory for temporary files".to_owned();
                 Err(Error::Agent { host, detail })
             }
         }
@@ -397,7 +413,8 @@ impl Mailbox {
     }
 
     async fn fetch(&self, file: &str, at: u64, size: u64) -> io::Result<Vec<u8>> {
-        let text = format!("tail -c +{} {}/{file} | head -c {PIECE} | base64 -w0; echo", at + 1, self.dir);
+        let text =
+            format!("tail -c +{} \"{}/{file}\" | head -c {PIECE} | base64 -w0; echo", at + 1, self.dir);
         let answer = self.small(Zeroizing::new(text)).await.map_err(io::Error::other)?;
         let piece = STANDARD.decode(answer.trim_ascii()).map_err(io::Error::other)?;
         if piece.len() as u64 != (size - at).min(PIECE) {
@@ -431,7 +448,8 @@ impl Mailbox {
 
     /// Removes what the command left; nothing depends on it.
     async fn remove(&self) {
-        let text = format!("rm -rf {0} {0}.in; echo gone", self.dir);
+        let sweep = if self.swept.swap(true, Ordering::Relaxed) { ":" } else { SWEEP };
+        let text = format!("rm -rf \"{0}\" \"{0}.in\"; {sweep}; echo gone", self.dir);
         let _ = self.agent.call(text.into(), Some(LOOK)).await;
     }
 
@@ -439,13 +457,17 @@ impl Mailbox {
     async fn kill(&self, grace: Duration) {
         let tenths = grace.as_millis() / 100;
         let text = format!(
-            "umask 077; d={}; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
+            "umask 077; d=\"{}\"; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
              if p=$(cat \"$d/pid\" 2>/dev/null); then kill -s TERM -- \"-$p\"; n=0; \
              while [ $n -lt {tenths} ] && kill -s 0 -- \"-$p\" 2>/dev/null; do sleep 0.1; n=$((n+1)); done; \
              kill -s KILL -- \"-$p\" 2>/dev/null; fi; echo ended",
             self.dir
         );
         let _ = self.agent.call(text.into(), Some(grace + LOOK)).await;
+        // The order may have come after the end, and made the directory again.
+        if self.over.load(Ordering::SeqCst) {
+            self.remove().await;
+        }
     }
 
     fn strange(&self, answer: &[u8]) -> Error {

@@ -31,7 +31,7 @@ pub(crate) enum Report<'a> {
     /// Lines `event…` appended to `DIR/r`; the process group is registered as `DIR/pid`.
     #[cfg_attr(not(any(feature = "rabbit", feature = "grpc")), expect(dead_code))]
     Mailbox {
-        /// The directory of this command on the host.
+        /// The directory of this command on the host, as the shell there writes it between double quotes.
         dir: &'a str,
     },
     /// Lines `event…` appended to a file.
@@ -60,10 +60,8 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
         text(&mut s, "[ ! -e \"$__d/$__i.dead\" ] || exit 143; ");
     }
     if let Report::Mailbox { dir } = report {
-        text(&mut s, "__d=");
-        quote::push(&mut s, OsStr::new(dir), "directory")?;
         // The parent is `timeout`, whose group this is.
-        text(&mut s, "; echo $PPID >\"$__d/pid\" || exit 125; ");
+        text(&mut s, &format!("__d=\"{dir}\"; echo $PPID >\"$__d/pid\" || exit 125; "));
     }
     text(&mut s, "__r() { ");
     match report {

@@ -21,8 +21,8 @@ async fn connect(options: Options) -> Result<Host, Error> {
     Host::connect(Method::Adm(options)).await
 }
 
-/// Ends the agent's task with the test.
-struct Ours(tokio::task::JoinHandle<()>);
+/// Ends the agent's task with the test, and removes what its commands left.
+struct Ours(tokio::task::JoinHandle<()>, tempfile::TempDir);
 
 impl Drop for Ours {
     fn drop(&mut self) {
@@ -31,7 +31,9 @@ impl Drop for Ours {
 }
 
 /// Our own agent, and its address.
-async fn serve(options: agent::adm::Options) -> (String, Ours) {
+async fn serve(mut options: agent::adm::Options) -> (String, Ours) {
+    let tmp = tempfile::Builder::new().prefix("agent tmp-").tempdir().unwrap();
+    options.tmp_dir = Some(tmp.path().to_owned());
     let (ready, address) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(async move {
         let loopback = "127.0.0.1:0".parse().unwrap();
@@ -40,7 +42,7 @@ async fn serve(options: agent::adm::Options) -> (String, Ours) {
         };
         agent::adm::serve(loopback, options, ready, std::future::pending()).await.unwrap();
     });
-    (address.await.unwrap().to_string(), Ours(task))
+    (address.await.unwrap().to_string(), Ours(task, tmp))
 }
 
 async fn our_agent() -> (Host, Ours) {
@@ -70,6 +72,49 @@ async fn real_agent_keeps_the_contract() {
     assert_eq!(host.kind(), Kind::Adm);
     contract::kept_by_a_trusted_agent(&host).await;
     contract::hundred_megabytes_of_output(&host).await;
+    host.close().await;
+    assert_eq!(peer.left(), 0, "nothing is left there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_fetched_for_a_day_is_removed_by_the_next_caller() {
+    let (host, agent) = our_agent().await;
+    let make = |number: u32, age: &str, files: &[(&str, &str)]| {
+        let dir = agent.1.path().join(format!("dbrecover-{number:032x}"));
+        std::fs::create_dir(&dir).unwrap();
+        for (name, content) in files {
+            std::fs::write(dir.join(name), content).unwrap();
+        }
+        let touched = std::process::Command::new("touch").args(["-d", age]).arg(&dir).status().unwrap();
+        assert!(touched.success());
+        dir
+    };
+    // A process group that is there: that of this test.
+    let mine = rustix::process::getpgrp().as_raw_nonzero().to_string();
+    let gone = [
+        make(1, "2 days ago", &[("s", "0\n"), ("o", "")]),
+        make(2, "2 days ago", &[("pid", "99999999\n")]),
+        make(3, "2 days ago", &[]),
+    ];
+    let kept = [make(4, "2 days ago", &[("pid", &mine)]), make(5, "1 hour ago", &[("s", "0\n")])];
+    host.command("true").run().await.unwrap();
+    host.close().await;
+    assert!(gone.iter().all(|dir| !dir.exists()), "{gone:?}");
+    assert!(kept.iter().all(|dir| dir.exists()), "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_to_end_that_comes_after_the_end_leaves_nothing() {
+    let (host, agent) = our_agent().await;
+    for _ in 0..20 {
+        let mut child = host.command("true").spawn().await.unwrap();
+        let mut output = child.stdout.take().unwrap();
+        // The end is known here, and nobody has asked for the status.
+        tokio::io::AsyncReadExt::read(&mut output, &mut [0]).await.unwrap();
+        drop(child);
+    }
+    host.close().await;
+    assert_eq!(std::fs::read_dir(agent.1.path()).unwrap().count(), 0, "nothing is left there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -79,6 +79,9 @@ async fn silent_command_of_two_minutes_ends_as_it_should_on_every_host() {
         assert_eq!((output.text().as_str(), output.status.code()), ("done", 3), "{host:?}");
     }
     assert!(begun.elapsed() >= LONG);
+    for host in hosts {
+        host.close().await;
+    }
     our_rabbit.abort();
     our_adm.abort();
     drop(python);

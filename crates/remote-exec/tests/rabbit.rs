@@ -42,8 +42,8 @@ async fn connect(options: Options) -> Result<Host, Error> {
     Host::connect(Method::Rabbit(options)).await
 }
 
-/// Ends the agent's task with the test.
-struct Ours(tokio::task::JoinHandle<()>, Option<Arc<Broker>>);
+/// Ends the agent's task with the test, and removes what its commands left.
+struct Ours(tokio::task::JoinHandle<()>, Option<Arc<Broker>>, #[expect(dead_code)] tempfile::TempDir);
 
 impl Drop for Ours {
     fn drop(&mut self) {
@@ -56,7 +56,9 @@ async fn serve(broker: &Arc<Broker>, path: &str, host: &str) -> Ours {
     let uri = Uri::parse(&format!("{}{path}", broker.uri())).unwrap();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    let options = agent::rabbit::Options::new(uri, host);
+    let mut options = agent::rabbit::Options::new(uri, host);
+    let tmp = tempfile::tempdir().unwrap();
+    options.tmp_dir = Some(tmp.path().to_owned());
     let task = tokio::spawn(async move {
         let ready = || {
             if let Some(ready) = ready.take() {
@@ -66,7 +68,7 @@ async fn serve(broker: &Arc<Broker>, path: &str, host: &str) -> Ours {
         agent::rabbit::serve(options, ready, std::future::pending()).await.unwrap();
     });
     is_ready.await.unwrap();
-    Ours(task, Some(broker.clone()))
+    Ours(task, Some(broker.clone()), tmp)
 }
 
 async fn our_agent() -> (Host, Ours) {
@@ -92,7 +94,7 @@ contract! { our_agent, "needs RabbitMQ; run: ./test";
 
 /// What a real agent of any version must do; the contract's rules that are not about secrets.
 async fn real_agent_keeps_the_contract(venv: &str) {
-    let (broker, host, _peer) = peer(venv);
+    let (broker, host, peer) = peer(venv);
     let mut options = options(&broker, "//", &host);
     let wary = connect(options.clone()).await.unwrap();
     let secret = wary.command("true").secret_env("PW", "s3cret".to_owned().into()).run().await;
@@ -102,6 +104,7 @@ async fn real_agent_keeps_the_contract(venv: &str) {
     assert_eq!(host.kind(), Kind::Rabbit);
     contract::kept_by_a_trusted_agent(&host).await;
     host.close().await;
+    assert_eq!(peer.left(), 0, "nothing is left there");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,6 +220,8 @@ async fn tls_protects_both_ways_to_the_broker() {
     let uri = |host: &str| Uri::parse(&format!("rabbits://me:pa%20ss%40@{host}:{port}/")).unwrap();
     let mut serving = agent::rabbit::Options::new(uri("localhost"), "h");
     serving.at.ca_file = Some(certificate.clone());
+    let tmp = tempfile::tempdir().unwrap();
+    serving.tmp_dir = Some(tmp.path().to_owned());
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
     let _agent = Ours(
@@ -227,6 +232,7 @@ async fn tls_protects_both_ways_to_the_broker() {
             agent::rabbit::serve(serving, ready, std::future::pending()).await.unwrap();
         }),
         None,
+        tmp,
     );
     is_ready.await.unwrap();
     let mut options = Options::new(uri("localhost"), "h");

@@ -167,6 +167,87 @@ async fn fewer_sessions_than_expected_make_more_connections() {
     contract::many_commands_at_once(&host).await;
 }
 
+/// Waits until it holds.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd; run: ./test"]
+async fn hundred_commands_at_once_wait_for_each_other_where_ten_sessions_are_allowed() {
+    let server = Sshd::start_with("MaxSessions 10").unwrap();
+    let host = connect(options(&server)).await.unwrap();
+    for _ in 0..3 {
+        contract::commands_at_once(&host, 100).await;
+    }
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd; run: ./test"]
+async fn hundred_programs_run_side_by_side_where_ten_sessions_are_allowed() {
+    let server = Sshd::start_with("MaxSessions 10").unwrap();
+    let host = connect(options(&server)).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let gate = dir.path().join("gate");
+    rustix::fs::mknodat(rustix::fs::CWD, &gate, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    let mut gate = std::fs::File::options().read(true).write(true).open(gate).unwrap();
+    // None of them ends before all have begun.
+    let script = r#": >"$1/$2"; read -r word <"$1/gate"; exit "$2""#;
+    let calls = (0..100_u8).map(|i| {
+        let command = host.command("sh").args(["-c", script, "sh"]).arg(dir.path()).arg(i.to_string());
+        tokio::spawn(async move { (i, command.output().await) })
+    });
+    let calls: Vec<_> = calls.collect();
+    until("all have begun", || std::fs::read_dir(dir.path()).unwrap().count() == 101).await;
+    // A server's own commands have to get through beside it.
+    assert_eq!(host.command("echo").arg("beside").run().await.unwrap().text(), "beside");
+    std::io::Write::write_all(&mut gate, &[b'\n'; 100]).unwrap();
+    for call in calls {
+        let (i, output) = call.await.unwrap();
+        assert_eq!(output.unwrap().status.code(), i);
+    }
+    host.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs sshd; run: ./test"]
+async fn closing_leaves_nothing_of_a_connection_that_somebody_still_holds() {
+    let far = tempfile::tempdir().unwrap();
+    let server = Sshd::start_with(&format!("SetEnv HOME={0} TMPDIR={0}", far.path().display())).unwrap();
+    let host = connect(options(&server)).await.unwrap();
+    let arguments = |pid: &std::fs::DirEntry| {
+        let all = std::fs::read(pid.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&all).split('\0').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let port = server.port().to_string();
+    let masters = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| arguments(&entry));
+        all.filter(|words| words.contains(&port) && words.iter().any(|word| word == "-M")).collect::<Vec<_>>()
+    };
+    let master = masters().pop().unwrap();
+    let socket = &master[master.iter().position(|word| word == "-S").unwrap() + 1];
+    assert!(std::path::Path::new(socket).exists());
+    // Output that nobody reads, in a task that never goes on.
+    let mut child = host.command("sh").args(["-c", "echo 1; sleep 1000"]).spawn().await.unwrap();
+    let held = (child.stdout.take(), child.stderr.take(), child.stdin.take());
+    let stuck = tokio::spawn(async move {
+        let _held = (held, child);
+        std::future::pending::<()>().await;
+    });
+    let other = host.clone();
+    host.close().await;
+    until("its processes have ended", || masters().is_empty() && server.connections() == 0).await;
+    assert!(!std::path::Path::new(socket).parent().unwrap().exists());
+    assert_eq!(std::fs::read_dir(far.path()).unwrap().count(), 0, "nothing is left there");
+    assert!(matches!(other.command("true").run().await, Err(Error::Unreachable { .. })));
+    stuck.abort();
+}
+
 #[tokio::test]
 #[ignore = "needs sshd; run: ./test"]
 async fn ipv6_and_the_users_own_configuration_work() {

@@ -273,6 +273,20 @@ fn sealed_by(check: Check, from: &Host, source: &std::path::Path) -> remote_exec
     }
 }
 
+/// How to log in to this server by key.
+fn scp(server: &Sshd, dir: std::path::PathBuf) -> Scp {
+    Scp {
+        to: "127.0.0.1".into(),
+        port: Some(server.port()),
+        user: None,
+        password: None,
+        identity: Some(server.identity()),
+        known_hosts: Some(server.known_hosts()),
+        accept_new_host_keys: false,
+        dir,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs sshd and socat; run: ./test"]
 async fn sealed_streams_arrive_by_every_way() {
@@ -281,16 +295,7 @@ async fn sealed_streams_arrive_by_every_way() {
     let here = Host::local();
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (sample(dir.path(), 10_000_001), dir.path().join("it's\nthere"));
-    let scp = Scp {
-        to: "127.0.0.1".into(),
-        port: Some(b_server.port()),
-        user: None,
-        password: None,
-        identity: Some(b_server.identity()),
-        known_hosts: Some(b_server.known_hosts()),
-        accept_new_host_keys: false,
-        dir: dir.path().join("it's work"),
-    };
+    let scp = scp(&b_server, dir.path().join("it's work"));
     for method in [Method::Relay, Method::Socat, Method::Scp] {
         for check in [Check::SealingStage, Check::Sealed] {
             for (from, to) in [(&a, &b), (&here, &b), (&a, &here)] {
@@ -382,16 +387,7 @@ async fn scp_stream_arrives_with_key_and_with_password() {
     let sender = a.command("cat").arg(&source);
     let receiver = b.command("cat").stdout_to(&target);
     let work = dir.path().join("it's work");
-    let mut scp = Scp {
-        to: "127.0.0.1".into(),
-        port: Some(b_server.port()),
-        user: None,
-        password: None,
-        identity: Some(b_server.identity()),
-        known_hosts: Some(b_server.known_hosts()),
-        accept_new_host_keys: false,
-        dir: work.clone(),
-    };
+    let mut scp = scp(&b_server, work.clone());
     let options = |scp: &Scp| Options { method: Method::Scp, scp: Some(scp.clone()), ..Options::default() };
     let moved = transfer::stream(&a, &sender, &b, &receiver, &options(&scp), &mut |_| {}).await.unwrap();
     assert_eq!(

@@ -135,5 +135,5 @@ fn grpc_options(
         let error = anyhow!("refusing to listen on {address}: everybody who can reach it could run commands");
         return Err(usage(error).hint("give --token-file, --tls-certificate and --tls-key, or --insecure"));
     }
-    Ok(adm::Options { token, tls, deadline })
+    Ok(adm::Options { token, tls, deadline, tmp_dir: None })
 }

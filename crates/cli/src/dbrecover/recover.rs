@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use dbrecover_cli::password::Sources;
@@ -17,6 +18,9 @@ use tracing::Level;
 
 use crate::hints;
 use crate::progress::{self, LogFormat, Progress};
+
+/// How long tasks have to end when nothing waits for them any more.
+const STOP: Duration = Duration::from_secs(2);
 
 /// What a recovery and its plan are asked with. The first two are those of older versions.
 #[derive(Debug, Args)]
@@ -179,8 +183,8 @@ impl RecoverArgs {
         let only_plan = only_plan || self.dry_run;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let outcome = runtime.block_on(act(request, only_plan, self.json, &progress));
-        // What still hangs in a blocking read must not keep a cancelled program alive.
-        runtime.shutdown_background();
+        // Ends tasks and drops what they hold; but what hangs in a blocking read must not keep a cancelled program alive.
+        runtime.shutdown_timeout(STOP);
         outcome
     }
 }

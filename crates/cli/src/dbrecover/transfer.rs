@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use dbrecover_cli::{Exit, Failure, Outcome, standard};
-use remote_exec::transfer::seal::{Compression, Unsealed, seal, widen};
+use remote_exec::transfer::seal::{Compression, Unsealed, Unsent, seal, widen};
 use rustix::fs::{Advice, fadvise};
 
 /// Send a file, or what a program writes, as a sealed stream on standard output
@@ -69,22 +69,13 @@ pub(crate) fn send(args: SendArgs) -> Outcome {
             eprintln!("{}", digest.line());
             Ok(())
         }
-        Err(error) if left(error.kind()) => {
+        Err(error) if error.receiver_left() => {
             Err(Failure::new(Exit::NoReceiver, anyhow::Error::msg("the receiver went away")))
         }
+        // As text: an EPIPE of the source is not the end of a pipe that nobody reads any more.
+        Err(Unsent::Reading(error)) => Err(anyhow!("cannot read what is to be sent: {error}").into()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether a write failed because its reader is not there any more: a pipe's, or that of a connection.
-fn left(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
-    };
-    matches!(
-        kind,
-        BrokenPipe | ConnectionAborted | ConnectionReset | HostUnreachable | NetworkUnreachable | TimedOut
-    )
 }
 
 /// What a program writes. Its end is one only if the program ended with 0.

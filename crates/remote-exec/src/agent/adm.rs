@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Options {
     pub tls: Option<(Vec<u8>, Vec<u8>)>,
     /// The longest that a command may run, whatever the caller allows.
     pub deadline: Option<Duration>,
+    /// The `TMPDIR` of commands, where callers keep what was not fetched yet; `None`: that of this process.
+    pub tmp_dir: Option<PathBuf>,
 }
 
 /// Binds the address and serves it until `stop` is ready.
@@ -148,7 +151,7 @@ async fn exec(options: &Options, request: &Request<Message>) -> Result<Message, 
     let asked = request.metadata().get("grpc-timeout").and_then(|v| timeout(v.to_str().ok()?));
     let deadline = [asked, options.deadline].into_iter().flatten().min();
     let fields = Fields::default();
-    let ran = super::run(request.get_ref().bytes(fields.cmd), deadline).await;
+    let ran = super::run(request.get_ref().bytes(fields.cmd), deadline, options.tmp_dir.as_deref()).await;
     let ran = ran.map_err(|e| match e.kind() {
         std::io::ErrorKind::TimedOut => Status::deadline_exceeded(e.to_string()),
         std::io::ErrorKind::FileTooLarge => Status::resource_exhausted(e.to_string()),

@@ -9,6 +9,7 @@ pub mod adm;
 pub mod rabbit;
 
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -41,10 +42,15 @@ impl Drop for Session {
     }
 }
 
-/// Runs one command to its end, or to its deadline.
-pub(crate) async fn run(command: &[u8], deadline: Option<Duration>) -> io::Result<Ran> {
+/// Runs one command to its end, or to its deadline. `tmp_dir` is its `TMPDIR`, if it is not to be the agent's.
+pub(crate) async fn run(
+    command: &[u8],
+    deadline: Option<Duration>,
+    tmp_dir: Option<&Path>,
+) -> io::Result<Ran> {
     let mut child = tokio::process::Command::new("setsid")
         .args(["/bin/sh", "-c", SHELL])
+        .envs(tmp_dir.map(|dir| ("TMPDIR", dir)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

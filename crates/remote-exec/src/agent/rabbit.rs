@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,14 @@ pub struct Options {
     pub at: Address,
     /// The longest that a command may run.
     pub deadline: Option<Duration>,
+    /// The `TMPDIR` of commands, where callers keep what was not fetched yet; `None`: that of this process.
+    pub tmp_dir: Option<PathBuf>,
 }
 
 impl Options {
     /// The defaults for a broker and the name to be called by.
     pub fn new(uri: Uri, host: impl Into<String>) -> Self {
-        Self { at: Address::new(uri, host), deadline: None }
+        Self { at: Address::new(uri, host), deadline: None, tmp_dir: None }
     }
 }
 
@@ -158,7 +161,7 @@ async fn session(options: &Options, seen: &mut Seen, ready: impl FnOnce()) -> Re
             () = closed(&channel) => None,
         };
         let Some(message) = message else { return Ok(()) };
-        take(message, &channel, &out, seen, options.deadline).await;
+        take(message, &channel, &out, seen, options).await;
     }
 }
 
@@ -175,7 +178,7 @@ async fn take(
     channel: &Channel,
     out: &Arc<Channel>,
     seen: &mut Seen,
-    deadline: Option<Duration>,
+    options: &Options,
 ) {
     let Some(deliver) = message.deliver else { return };
     if channel.basic_ack(BasicAckArguments::new(deliver.delivery_tag(), false)).await.is_err() {
@@ -189,9 +192,9 @@ async fn take(
     if !seen.is_new(&request.unique_id) {
         return;
     }
-    let out = out.clone();
+    let (out, deadline, tmp_dir) = (out.clone(), options.deadline, options.tmp_dir.clone());
     tokio::spawn(async move {
-        let work = answer(&request, deadline);
+        let work = answer(&request, deadline, tmp_dir.as_deref());
         let (Some(reply_q), Some(msg_id)) = (request.reply_q.clone(), request.msg_id.clone()) else {
             let _ = work.await;
             return;
@@ -231,7 +234,11 @@ async fn send(
 }
 
 /// The result, or the failure as JSON.
-async fn answer(request: &Request, deadline: Option<Duration>) -> (Value, Option<String>) {
+async fn answer(
+    request: &Request,
+    deadline: Option<Duration>,
+    tmp_dir: Option<&Path>,
+) -> (Value, Option<String>) {
     let fail = |class: &str, module: &str, message: String| {
         let args = vec![Value::String(message.clone())];
         let failure =
@@ -249,7 +256,7 @@ async fn answer(request: &Request, deadline: Option<Duration>) -> (Value, Option
     let Some(command) = request.args.get("cmd").and_then(Value::as_str) else {
         return fail("TypeError", "builtins", "common_cmd() missing 1 required argument: 'cmd'".to_owned());
     };
-    match super::run(command.as_bytes(), deadline).await {
+    match super::run(command.as_bytes(), deadline, tmp_dir).await {
         Ok(ran) => (json!([super::text(ran.stdout), super::text(ran.stderr)]), None),
         Err(e) if e.kind() == std::io::ErrorKind::TimedOut => fail("TimeoutError", "builtins", e.to_string()),
         Err(e) => fail("OSError", "builtins", e.to_string()),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::askpass::Askpass;
 use super::supervisor::Supervisor;
@@ -21,16 +23,19 @@ pub(super) type Session = openssh::Child<Arc<openssh::Session>>;
 const LINGER: u32 = 20;
 
 /// How long a connection may take to end in order.
-const CLOSE: Duration = Duration::from_secs(8);
+pub(super) const CLOSE: Duration = Duration::from_secs(8);
 
 /// Most of a log file that is looked at, in bytes.
 const LOG: u64 = 64 * 1024;
 
 pub(super) struct Master {
-    /// Ends the connection and removes its directory when the last user of it is dropped.
+    /// The last of its users to be dropped tells the connection to end with its last session, and removes its directory.
     session: Arc<openssh::Session>,
     pub(super) supervisor: Supervisor,
     supervisor_session: std::sync::Mutex<Option<Session>>,
+    /// The tasks that keep the commands' sessions, and what ends them.
+    pub(super) holds: TaskTracker,
+    pub(super) closing: CancellationToken,
     pub(super) slots: Arc<Semaphore>,
     /// How many slots there are, taken or not.
     capacity: AtomicUsize,
@@ -71,6 +76,8 @@ impl Master {
             session,
             supervisor,
             supervisor_session: std::sync::Mutex::new(Some(child)),
+            holds: TaskTracker::new(),
+            closing: CancellationToken::new(),
             slots: Arc::new(Semaphore::new(options.sessions_per_connection.max(1))),
             capacity: AtomicUsize::new(options.sessions_per_connection.max(1)),
             dir: path,
@@ -112,20 +119,32 @@ impl Master {
         }
     }
 
-    /// Ends the connection in order: the supervisor first, which ends what still runs.
+    /// Ends the connection in order: the supervisor, which ends what still runs; the sessions; the connection itself.
     pub(super) async fn close(&self) {
         self.supervisor.close();
         let session =
             self.supervisor_session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(session) = session {
-            let _ = tokio::time::timeout(CLOSE, session.wait()).await;
+        let answered = match session {
+            Some(session) => tokio::time::timeout(CLOSE, session.wait()).await.is_ok(),
+            None => true,
+        };
+        self.closing.cancel();
+        self.holds.close();
+        self.holds.wait().await;
+        let socket = self.dir.join("master");
+        let stopped = answered && {
+            // It ends with its last session. Another handle, because a command that is being started has this one.
+            let session = openssh::Session::resume_mux(socket.clone().into_boxed_path(), None);
+            matches!(tokio::time::timeout(CLOSE, session.close()).await, Ok(Ok(())))
+        };
+        if !stopped {
+            // Its sessions would wait for a host that does not answer.
+            let mut exit = Command::new(&self.options.program);
+            exit.args(["-F", "/dev/null", "-O", "exit", "-S"]).arg(socket);
+            exit.arg("--").arg(&self.options.host).kill_on_drop(true);
+            exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = tokio::time::timeout(CLOSE, exit.status()).await;
         }
-        // Whoever still holds the session, a task that is never run again among them: it would stay with it.
-        let mut exit = Command::new(&self.options.program);
-        exit.args(["-F", "/dev/null", "-O", "exit", "-S"]).arg(self.dir.join("master"));
-        exit.arg("--").arg(&self.options.host).kill_on_drop(true);
-        exit.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let _ = tokio::time::timeout(CLOSE, exit.status()).await;
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -12,13 +12,15 @@ mod supervisor;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{join_all, select_all};
 use secrecy::SecretString;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::child::{Guarded, Process, Reader, Started, Writer};
 use crate::command::{Input, Spec};
@@ -28,6 +30,10 @@ use master::Master;
 
 /// How many connections to one host are made before commands wait for each other.
 const MAX_MASTERS: usize = 8;
+
+/// How long they do. Programs may run for hours, as recovered servers do, until other commands end them: then there is no
+/// other way than one more connection.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a command that was never started is tried on another connection.
 const TRIES: usize = 3;
@@ -109,6 +115,7 @@ impl Options {
 pub(crate) struct Ssh {
     options: Options,
     pool: Mutex<Vec<Arc<Master>>>,
+    closed: AtomicBool,
     next: AtomicU64,
 }
 
@@ -116,39 +123,59 @@ impl Ssh {
     /// Makes the first connection.
     pub(crate) async fn connect(options: Options) -> Result<Self, Error> {
         let first = Master::connect(&options).await?;
-        Ok(Self { options, pool: Mutex::new(vec![Arc::new(first)]), next: AtomicU64::new(0) })
+        let pool = Mutex::new(vec![Arc::new(first)]);
+        Ok(Self { options, pool, closed: AtomicBool::new(false), next: AtomicU64::new(0) })
     }
 
     /// Ends what still runs, and the connections.
     pub(crate) async fn close(&self) {
-        let masters = std::mem::take(&mut *self.pool.lock().await);
-        for master in masters {
-            master.close().await;
+        self.closed.store(true, Ordering::Release);
+        // A connection that is being made just now ends with whoever makes it.
+        if let Ok(mut pool) = tokio::time::timeout(master::CLOSE, self.pool.lock()).await {
+            let masters = std::mem::take(&mut *pool);
+            join_all(masters.iter().map(|master| master.close())).await;
         }
     }
 
     /// A connection with room for one more command.
     async fn room(&self) -> Result<(Arc<Master>, OwnedSemaphorePermit), Error> {
-        let waiting = {
-            let mut pool = self.pool.lock().await;
-            pool.retain(|master| master.alive());
-            for master in pool.iter() {
-                if let Ok(permit) = master.slots.clone().try_acquire_owned() {
-                    return Ok((master.clone(), permit));
+        let mut waited = false;
+        loop {
+            let masters = {
+                let mut pool = self.pool.lock().await;
+                if self.closed.load(Ordering::Acquire) {
+                    return Err(self.gone("the connection was closed"));
                 }
+                pool.retain(|master| master.alive());
+                if pool.len() < MAX_MASTERS || waited {
+                    // One with room, or a new one; nobody else gets at it meanwhile.
+                    let with_room = pool.iter().find(|master| master.slots.available_permits() > 0);
+                    let master = match with_room {
+                        Some(master) => master.clone(),
+                        None => {
+                            let new = Arc::new(Master::connect(&self.options).await?);
+                            pool.push(new.clone());
+                            new
+                        }
+                    };
+                    if let Ok(permit) = master.slots.clone().try_acquire_owned() {
+                        return Ok((master, permit));
+                    }
+                }
+                pool.clone()
+            };
+            let slots = masters.into_iter().map(|master| {
+                Box::pin(async move {
+                    let permit = master.slots.clone().acquire_owned().await;
+                    (master, permit)
+                })
+            });
+            match tokio::time::timeout(PATIENCE, select_all(slots)).await {
+                Ok(((master, Ok(permit)), ..)) if master.alive() => return Ok((master, permit)),
+                Ok(_) => {}
+                Err(_) => waited = true,
             }
-            if pool.len() < MAX_MASTERS {
-                pool.push(Arc::new(Master::connect(&self.options).await?));
-            }
-            let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
-            pool.last()
-                .filter(|m| m.slots.available_permits() > 0)
-                .unwrap_or(&pool[turn % pool.len()])
-                .clone()
-        };
-        let permit = waiting.slots.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| self.gone("the connection was closed"))?;
-        Ok((waiting, permit))
+        }
     }
 
     fn gone(&self, detail: &str) -> Error {
@@ -209,7 +236,7 @@ impl Ssh {
                 stdout: stdout.map(|s| Reader::pipe(s, |s| Guarded::new(s, out))),
                 stderr: stderr.map(|s| Reader::new(Guarded::new(s, err))),
                 process: Box::new(Remote {
-                    end: Some(tokio::spawn(hold.end())),
+                    end: Some(master.holds.spawn(hold.end(master.closing.clone()))),
                     master,
                     id,
                     events,
@@ -224,8 +251,8 @@ impl Ssh {
     }
 }
 
-/// Keeps a session alive until all of its output was read: the session's owner closing its end of the control socket
-/// cuts off what is still on the way.
+/// Keeps a session alive until all of its output was read, or its connection is closed: the session's owner closing its end of
+/// the control socket cuts off what is still on the way.
 struct Hold {
     open: AtomicUsize,
     changed: Notify,
@@ -235,18 +262,21 @@ struct Hold {
 
 impl Hold {
     /// Waits until nobody reads the output any more and the session has ended.
-    async fn end(self: Arc<Self>) {
-        loop {
-            let changed = self.changed.notified();
-            if self.open.load(Ordering::Acquire) == 0 {
-                break;
+    async fn end(self: Arc<Self>, closing: CancellationToken) {
+        let unread = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.open.load(Ordering::Acquire) == 0 {
+                    break;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        closing.run_until_cancelled(unread).await;
         let session = self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(session) = session {
             // The status is the shell's; the supervisor tells the commands'.
-            let _ = session.wait().await;
+            let _ = closing.run_until_cancelled(session.wait()).await;
         }
     }
 }

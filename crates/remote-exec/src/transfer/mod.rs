@@ -23,6 +23,7 @@ mod scp;
 pub mod seal;
 mod socat;
 mod splice;
+mod unsent;
 
 use std::time::{Duration, Instant};
 

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 
 use super::Digest;
+pub use super::unsent::Unsent;
 
 /// The exit status of a receiver whose stream was cut or altered: it is worth sending again. `EX_TEMPFAIL` of sysexits.
 pub const BROKEN: u8 = 75;
@@ -56,21 +57,21 @@ impl Compression {
 ///
 /// # Errors
 ///
-/// Whatever reading or writing fails with; a receiver that has gone is [`io::ErrorKind::BrokenPipe`].
+/// Whatever reading or writing fails with, and which of the two it was.
 pub fn seal(
     mut input: impl Read,
     output: impl Write,
     compression: Compression,
     rate_limit: Option<u64>,
-) -> io::Result<Digest> {
-    let mut output = Sealer::new(output, compression, rate_limit)?;
+) -> Result<Digest, Unsent> {
+    let mut output = Sealer::new(output, compression, rate_limit).map_err(Unsent::Writing)?;
     let mut buffer = vec![0; PIECE];
     loop {
         match input.read(&mut buffer) {
-            Ok(0) => return output.finish(),
-            Ok(n) => output.write_all(&buffer[..n])?,
+            Ok(0) => return output.finish().map_err(Unsent::Writing),
+            Ok(n) => output.write_all(&buffer[..n]).map_err(Unsent::Writing)?,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(e) => return Err(Unsent::Reading(e)),
         }
     }
 }

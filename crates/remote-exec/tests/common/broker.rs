@@ -176,12 +176,30 @@ impl Drop for Broker {
 /// A Python program that says `READY …` on stdout; it ends with this value.
 pub(crate) struct Peer {
     child: Child,
+    /// Where its commands have their temporary files, if not where everybody has them.
+    tmp: Option<tempfile::TempDir>,
     /// What followed `READY`.
     pub(crate) said: String,
 }
 
 impl Peer {
+    /// One whose commands have a directory of their own for temporary files.
     pub(crate) fn start(venv: &str, script: &str, arguments: &[&str]) -> Self {
+        let tmp = tempfile::Builder::new().prefix("peer tmp-").tempdir().unwrap();
+        Self::start_with(venv, script, arguments, Some(tmp))
+    }
+
+    /// One on a machine of its own, whose `/tmp` is looked at.
+    pub(crate) fn start_on_machine(venv: &str, script: &str, arguments: &[&str]) -> Self {
+        Self::start_with(venv, script, arguments, None)
+    }
+
+    /// What its commands have left among their temporary files.
+    pub(crate) fn left(&self) -> usize {
+        self.tmp.as_ref().map_or(0, |tmp| fs::read_dir(tmp.path()).unwrap().count())
+    }
+
+    fn start_with(venv: &str, script: &str, arguments: &[&str], tmp: Option<tempfile::TempDir>) -> Self {
         let tools = std::env::var_os("DBRECOVER_TEST_TOOLS").map(PathBuf::from).unwrap_or_else(|| {
             let home = PathBuf::from(std::env::var_os("HOME").unwrap());
             std::env::var_os("XDG_CACHE_HOME")
@@ -196,6 +214,7 @@ impl Peer {
             .arg(peers.join(script))
             .args(arguments)
             .env("PYTHONWARNINGS", "ignore")
+            .envs(tmp.as_ref().map(|tmp| ("TMPDIR", tmp.path())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -207,7 +226,7 @@ impl Peer {
             line.clear();
         }
         assert!(line.starts_with("READY"), "{script} of {venv} did not start");
-        Self { child, said: line["READY".len()..].trim().to_owned() }
+        Self { child, tmp, said: line["READY".len()..].trim().to_owned() }
     }
 
     /// Its process.

@@ -15,6 +15,7 @@ macro_rules! contract {
         async fn $rule() {
             let (host, _peer) = $connect().await;
             contract::$rule(&host).await;
+            host.close().await;
         }
     )*};
     ($connect:path, $needs:literal; $($rule:ident)*) => {$(
@@ -23,6 +24,7 @@ macro_rules! contract {
         async fn $rule() {
             let (host, _peer) = $connect().await;
             contract::$rule(&host).await;
+            host.close().await;
         }
     )*};
 }
@@ -304,7 +306,11 @@ pub(crate) async fn output_beyond_the_limit_is_an_error(host: &Host) {
 }
 
 pub(crate) async fn many_commands_at_once(host: &Host) {
-    let calls = (0..40).map(|i| {
+    commands_at_once(host, 40).await;
+}
+
+pub(crate) async fn commands_at_once(host: &Host, count: u8) {
+    let calls = (0..count).map(|i| {
         let command = host.command("sh").args(["-c", &format!("sleep 0.1; echo {i}; exit {i}")]);
         async move { (i, command.output().await) }
     });

@@ -108,6 +108,11 @@ impl Sshd {
         self.dir.path()
     }
 
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        sshds_below(self.server.id()).len()
+    }
+
     /// Cuts every connection off; new ones are welcome. What runs there only notices that its connection is gone.
     pub fn cut(&self) {
         sshds_below(self.server.id()).into_iter().for_each(end);

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use lab::Store;
 use lab::machines::Family;
 use lab::recovery::Running;
+use rustix::process::Signal;
 
 use crate::ways::{Connect, SOCAT_PORT, Wired};
 
@@ -17,7 +18,7 @@ const SLOWLY: u64 = 3_000_000;
 const MIDDLE: u64 = 2_000_000;
 
 /// A recovery that is in the middle of its first transfer.
-fn in_the_middle(wired: &mut Wired) -> Result<Running> {
+pub(crate) fn in_the_middle(wired: &mut Wired) -> Result<Running> {
     wired.aim()?;
     let (store, job) = (&wired.machines.store, &wired.machines.job);
     wired.machines.slow(store, SLOWLY)?;
@@ -149,5 +150,24 @@ fn cable_that_stays_cut_ends_in_an_error_and_leaves_nothing_running() -> Result<
     wired.job.nothing_finished()?;
     // What runs on the store cannot know before somebody answers there that its caller has gone.
     wired.machines.mend(&wired.machines.store)?;
+    wired.nothing_left()
+}
+
+#[test]
+#[ignore = "needs root, sshd and mariadbd; run: ./test"]
+fn terminated_or_refused_recovery_leaves_nothing_on_any_machine() -> Result<()> {
+    let wired = Wired::start(Store::encrypted()?, Connect::Ssh, "relay", Family::Four)?;
+    let Some(mut wired) = wired else { return Ok(()) };
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let running = in_the_middle(&mut wired)?;
+        let outcome = running.end(signal)?;
+        ensure!(outcome.code == code, "exit code {}\n{}", outcome.code, outcome.stderr);
+        wired.job.nothing_finished()?;
+        wired.nothing_left()?;
+        wired.machines.hurry(&wired.machines.store)?;
+    }
+    wired.job.password(Some("certainly wrong"));
+    let outcome = wired.job.run()?;
+    ensure!(outcome.code == 5, "exit code {}\n{}", outcome.code, outcome.stderr);
     wired.nothing_left()
 }

@@ -22,6 +22,17 @@ fn comes_back(store: Store, connect: Connect, transfer: &str) -> Result<()> {
     Ok(())
 }
 
+/// A recovery by agents of others is refused before anything is touched, and right when they are trusted.
+fn comes_back_when_trusted(store: Store, connect: Connect) -> Result<()> {
+    let Some(mut wired) = Wired::start(store, connect, "socat", Family::Four)? else { return Ok(()) };
+    wired.aim()?;
+    let outcome = wired.job.refuse(2, &["trusted-agent"])?;
+    ensure!(!outcome.stderr.contains("unpack"), "{}", outcome.stderr);
+    wired.nothing_left()?;
+    wired.job.set("misc", "trusted-agent", "1");
+    wired.recovers().map(drop)
+}
+
 #[test]
 #[ignore = "needs root, sshd and mariadbd; run: ./test"]
 fn plain_store_by_ssh_and_relay() -> Result<()> {
@@ -66,27 +77,13 @@ fn encrypted_store_by_ssh_and_scp() -> Result<()> {
 #[test]
 #[ignore = "needs root, RabbitMQ, oslo.messaging, socat and mariadbd; run: ./test"]
 fn plain_store_by_rabbit_agents_of_others_and_socat_when_they_are_trusted() -> Result<()> {
-    let wired = Wired::start(Store::masters()?, Connect::RabbitOfOthers, "socat", Family::Four)?;
-    let Some(mut wired) = wired else { return Ok(()) };
-    wired.aim()?;
-    let outcome = wired.job.refuse(2, &["trusted-agent"])?;
-    assert!(!outcome.stderr.contains("unpack"), "{}", outcome.stderr);
-    wired.nothing_left()?;
-    wired.job.set("misc", "trusted-agent", "1");
-    wired.recovers().map(drop)
+    comes_back_when_trusted(Store::masters()?, Connect::RabbitOfOthers)
 }
 
 #[test]
 #[ignore = "needs root, grpcio, socat and mariadbd; run: ./test"]
 fn encrypted_store_by_adm_agents_of_others_and_socat_when_they_are_trusted() -> Result<()> {
-    let wired = Wired::start(Store::encrypted()?, Connect::AdmOfOthers, "socat", Family::Four)?;
-    let Some(mut wired) = wired else { return Ok(()) };
-    wired.aim()?;
-    let outcome = wired.job.refuse(2, &["trusted-agent"])?;
-    assert!(!outcome.stderr.contains("unpack"), "{}", outcome.stderr);
-    wired.nothing_left()?;
-    wired.job.set("misc", "trusted-agent", "1");
-    wired.recovers().map(drop)
+    comes_back_when_trusted(Store::encrypted()?, Connect::AdmOfOthers)
 }
 
 #[test]

@@ -120,7 +120,9 @@ impl Wired {
                 self.agents.push(Agent::start(machine, &["--host", &name], Some(&uri))?);
             } else {
                 let arguments = [uri.as_str(), "rds-dbinit", &name];
-                self.peers.push(machine.inside(|| Ok(Peer::start("oslo", "oslo_agent.py", &arguments)))?);
+                self.peers.push(
+                    machine.inside(|| Ok(Peer::start_on_machine("oslo", "oslo_agent.py", &arguments)))?,
+                );
             }
         }
         self.job.set("misc", "connect-method", "rabbit-agent").set("rabbit-agent", "rabbitmq-uri", uri);
@@ -135,7 +137,9 @@ impl Wired {
                 self.agents.push(Agent::start(machine, &["--insecure", "--adm", &listen], None)?);
             } else {
                 let arguments = [PROTO, "", &listen];
-                self.peers.push(machine.inside(|| Ok(Peer::start("grpc", "grpc_agent.py", &arguments)))?);
+                self.peers.push(
+                    machine.inside(|| Ok(Peer::start_on_machine("grpc", "grpc_agent.py", &arguments)))?,
+                );
             }
         }
         self.job.set("misc", "connect-method", "adm-agent").set("adm-agent", "port", ADM_PORT);
