@@ -135,8 +135,8 @@ impl Replay<'_> {
         let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
         let prepared: Prepared = parse(&said)?;
         self.check_failover(&prepared)?;
-        for note in &prepared.plan.range.notes {
-            self.watch.warning(format!("{}: {note}", self.server.folder));
+        for warning in &prepared.plan.range.warnings {
+            self.watch.warning(format!("{}: {warning}", self.server.folder));
         }
         if let (Some(skip), 0) = (&self.server.skip, prepared.plan.range.skipped) {
             let folder = &self.server.folder;
