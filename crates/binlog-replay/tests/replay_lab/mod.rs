@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod both;
+mod dir;
 #[path = "../common/round_trip.rs"]
 pub mod round_trip;
 pub mod source;
