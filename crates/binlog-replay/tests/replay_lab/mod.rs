@@ -553,6 +553,60 @@ pub async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
     server.stop().await;
 }
 
+/// Kills the server while a statement that commits by itself waits for a lock, starts it again and goes on.
+pub async fn crash_in_ddl(
+    source: &source::Source,
+    method: Method,
+) -> (Server, Result<Outcome, replay::Error>) {
+    let datadir = source.datadir(&format!("ddl-{method}"));
+    let before = &source.moments[0];
+    let stop = TargetAt::Position(before.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = method;
+    if before.gtids.is_empty() {
+        request.start.executed = None;
+    }
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap();
+    request.target = TargetAt::End;
+    match before.gtids.is_empty() {
+        true => request.start.position = outcome.range.stop,
+        false => (request.resume, request.held) = (true, Some(outcome.proof.found)),
+    }
+    let mut holder = server.root().await;
+    holder.query_drop("LOCK TABLES shop.t READ").await.unwrap();
+    let cut_off = async {
+        let mut look = server.root().await;
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let all: Vec<Row> = look.query("SHOW PROCESSLIST").await.unwrap();
+            let state = |row: &Row| row.get::<Option<String>, _>("State").flatten().unwrap_or_default();
+            if all.iter().any(|row| state(row).contains("metadata lock")) {
+                break;
+            }
+            assert!(Instant::now() < end, "{method}: no statement waits for the lock");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.kill();
+    };
+    let progress = &mut |_| {};
+    let (outcome, ()) = tokio::join!(replay::run(&request, progress), cut_off);
+    outcome.expect_err("the server was killed");
+    (request.resume, request.held) = (true, None);
+    self::replay(&source.base, &request).await
+}
+
+/// What [`crash_in_ddl`] leaves behind is not gone on with, and as it was.
+pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &str) {
+    let (server, outcome) = crash_in_ddl(source, method).await;
+    let error = outcome.expect_err("nothing says whether the statement was applied");
+    assert!(matches!(error, replay::Error::InDoubt { .. }), "{method}: {error}");
+    assert!(error.to_string().contains(place), "{method}: {error}");
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&source.moments[0].contents, &found), Vec::<String>::new(), "{method}");
+    server.stop().await;
+}
+
 /// An applier would store events as disabled ones.
 pub async fn events_stay_enabled(base: Base) {
     let source = source::Source::make(base, true, workload::events).await;

@@ -153,6 +153,22 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     )]
 }
 
+/// A statement that commits by itself, between others.
+pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
+    let before = phase(
+        "before",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "INSERT INTO t (a) VALUES ('before')",
+        ],
+    );
+    let after =
+        phase("after", &["ALTER TABLE t ADD COLUMN b INT DEFAULT 3", "INSERT INTO t (a) VALUES ('after')"]);
+    vec![before, after]
+}
+
 /// Everything that a binlog can say; `infile` is a file that the server may read.
 pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
