@@ -356,7 +356,7 @@ impl Replay<'_> {
         }
         let state = match flavor {
             Flavor::MySql => server.sql("SELECT @@GLOBAL.gtid_executed").await?,
-            Flavor::MariaDb => server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+            Flavor::MariaDb => given.as_on_source(&server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?),
         };
         let replayed = Replayed {
             method: "pipe".to_owned(),

@@ -405,22 +405,32 @@ pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, 
     (server, outcome)
 }
 
-/// One data directory goes through all the moments of the source, each by another kind of target, each but
-/// the first as a continuation of the one before.
+/// One data directory goes through all the moments of the source, each by another kind of target.
 pub async fn every_target(source: &source::Source, method: Method) {
+    let target = |i: usize, moment: &source::Moment| match i {
+        0 => TargetAt::Position(moment.position.clone()),
+        1 => TargetAt::Time(moment.time),
+        2 => TargetAt::BeforeGtid(moment.next.clone()),
+        3 => TargetAt::UntilGtid(moment.gtids.clone()),
+        _ => TargetAt::End,
+    };
+    every_moment(source, method, target).await;
+}
+
+/// One data directory goes through all the moments of the source, each but the first as a continuation of the one
+/// before.
+pub async fn every_moment(
+    source: &source::Source,
+    method: Method,
+    target: impl Fn(usize, &source::Moment) -> TargetAt,
+) {
     let datadir = source.datadir(method.name());
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = method;
     let server = start_for(&source.base, &request);
     let untouched = files(&source.binlogs);
     for (i, moment) in source.moments.iter().enumerate() {
-        request.target = match i {
-            0 => TargetAt::Position(moment.position.clone()),
-            1 => TargetAt::Time(moment.time),
-            2 => TargetAt::BeforeGtid(moment.next.clone()),
-            3 => TargetAt::UntilGtid(moment.gtids.clone()),
-            _ => TargetAt::End,
-        };
+        request.target = target(i, moment);
         // As a later target of a finished recovery: the state that the last replay proved.
         request.resume = i > 0;
         request.held = (i > 0).then(|| source.moments[i - 1].gtids.clone());

@@ -169,6 +169,57 @@ pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
     vec![before, after]
 }
 
+/// Tables made from others, each the last of its phase (MariaDB).
+pub fn copied_tables(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![
+        phase(
+            "small",
+            &[
+                "CREATE DATABASE shop",
+                "USE shop",
+                "SET SESSION binlog_format='ROW'",
+                "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+                "INSERT INTO t (a) VALUES ('one'),('two'),('three')",
+                "CREATE TABLE small AS SELECT * FROM t",
+            ],
+        ),
+        phase("without rows", &["CREATE TABLE empty_one AS SELECT * FROM t WHERE id > 1000"]),
+        phase(
+            "many rows events",
+            &["CREATE TABLE large AS SELECT seq, REPEAT('x', 500) pad FROM seq_1_to_2000"],
+        ),
+        phase("without transactions", &["CREATE TABLE plain (id INT) ENGINE=MyISAM AS SELECT id FROM t"]),
+        phase("two", &["CREATE TABLE ids AS SELECT id FROM t", "CREATE TABLE names AS SELECT a FROM t"]),
+        phase("replaced", &["CREATE OR REPLACE TABLE small AS SELECT a FROM t"]),
+        phase(
+            "in a session that does not commit by itself",
+            &["SET autocommit=0", "CREATE TABLE committed AS SELECT id FROM t", "COMMIT", "SET autocommit=1"],
+        ),
+        phase(
+            "compressed",
+            &[
+                "SET GLOBAL log_bin_compress=ON",
+                "CREATE TABLE squeezed AS SELECT id, a, REPEAT(a, 100) FROM t",
+                "SET GLOBAL log_bin_compress=OFF",
+            ],
+        ),
+        phase(
+            "another domain",
+            &[
+                "SET SESSION gtid_domain_id=5",
+                "CREATE TABLE elsewhere AS SELECT id FROM t",
+                "SET SESSION gtid_domain_id=0",
+                "FLUSH BINARY LOGS",
+                "INSERT INTO t (a) VALUES ('in the first domain')",
+            ],
+        ),
+        phase(
+            "in statement format",
+            &["SET SESSION binlog_format='STATEMENT'", "CREATE TABLE stated AS SELECT id FROM t"],
+        ),
+    ]
+}
+
 /// Everything that a binlog can say; `infile` is a file that the server may read.
 pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
