@@ -64,11 +64,13 @@ pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidS
             next: None,
             bytes: 0,
             notes: Vec::new(),
+            warnings: Vec::new(),
         },
         held: start.executed.clone().filter(|set| !set.is_empty()),
         seen: None,
         at_start: None,
         failed_over: false,
+        open_end: None,
         done: false,
     };
     chooser.check_target_not_behind()?;
@@ -127,7 +129,17 @@ struct Chooser<'a> {
     at_start: Option<GtidSet>,
     /// The chain has come to another server.
     failed_over: bool,
+    /// The file we are in, or were in last, was open when it was copied.
+    open_end: Option<OpenEnd>,
     done: bool,
+}
+
+/// The end of a file that was open when it was copied.
+struct OpenEnd {
+    /// The fact, as a note.
+    note: String,
+    /// Behind the last whole transaction comes the beginning of another one.
+    cut: bool,
 }
 
 impl Chooser<'_> {
@@ -154,12 +166,17 @@ impl Chooser<'_> {
             let (path, expected) = (file.path.clone(), self.range.flavor);
             return Err(Error::MixedFlavors { path, found: version.flavor, expected });
         }
+        // Another file goes on where that one ends.
+        self.range.warnings.extend(self.open_end.take().map(|end| end.note));
         if file.was_open() {
-            let cut = if file.end < file.size { "; what lies behind is left out" } else { "" };
-            self.range.notes.push(format!(
-                "{} was open when it was copied: it ends with its last whole transaction, at {}{cut}",
+            let cut = file.end < file.size;
+            let rest = if cut { "; what lies behind is left out" } else { "" };
+            let note = format!(
+                "{} was open when it was copied: it ends with its last whole transaction, at {}{rest}",
                 file.name, file.end
-            ));
+            );
+            self.range.notes.push(note.clone());
+            self.open_end = Some(OpenEnd { note, cut });
         }
         let begin = if is_first { self.start.position.pos } else { Position::FIRST };
         let target_here = match self.target {
@@ -420,6 +437,11 @@ impl Chooser<'_> {
     fn finish(mut self) -> Result<Range, Error> {
         let end = self.range.files.last().map(|f| Position::new(&*f.name, f.stop));
         let end = end.unwrap_or_else(|| self.start.position.clone());
+        if !self.done
+            && let Some(end) = self.open_end.take().filter(|end| end.cut)
+        {
+            self.range.warnings.push(end.note);
+        }
         if !self.done && !self.until_reached() {
             let last = self.range.last.as_ref().map_or_else(
                 || String::from("no transaction"),
@@ -432,9 +454,13 @@ impl Chooser<'_> {
                 Target::Position(_) | Target::UntilGtid { .. } => {
                     return Err(Error::TargetNotReached { target: self.target.to_string(), end, last });
                 }
-                Target::Time(_) => self.range.notes.push(format!(
-                    "no transaction at or after the target time: the binlogs end at {end} ({last})"
-                )),
+                Target::Time(_) => {
+                    let note = format!(
+                        "no transaction at or after the target time: the binlogs end at {end} ({last})"
+                    );
+                    self.range.notes.push(note.clone());
+                    self.range.warnings.push(note);
+                }
                 Target::End => {}
             }
         }

@@ -44,6 +44,9 @@ pub struct Range {
     pub bytes: u64,
     /// What a reader of a plan should know: a file that was still open when it was copied, and the like.
     pub notes: Vec<String>,
+    /// The notes that mean that something may be missing: an open file that was cut inside a transaction and is
+    /// needed to its end, or that other files follow; binlogs that end before the target time.
+    pub warnings: Vec<String>,
 }
 
 impl Range {

@@ -69,6 +69,7 @@ fn everything_is_replayed_up_to_the_end() {
     assert_eq!(range.files.len(), 2);
     assert_eq!(range.files[1].start, 4);
     assert!(range.notes[0].contains("was open"), "{:?}", range.notes);
+    assert_eq!(range.warnings, Vec::<String>::new(), "nothing of it is missing");
 }
 
 #[test]
@@ -163,6 +164,7 @@ fn a_time_ends_before_the_first_commit_at_or_after_it() {
     assert_eq!(range.next.unwrap().start.pos, two.ends[0]);
     let range = choose(&index, &start, &time(T0 + 60, 0), None).unwrap();
     assert!(range.notes.iter().any(|n| n.contains("no transaction at or after")), "{:?}", range.notes);
+    assert_eq!(range.warnings.len(), 1, "{:?}", range.warnings);
     assert!(choose(&index, &start, &time(T0, 0), None).unwrap().is_empty());
     let behind = choose(&index, &at("log.000001", 4, Some(&a("1-4"))), &time(T0 + 2, 0), None);
     assert!(matches!(behind, Err(Error::TargetBeforeStart { .. })), "{behind:?}");
@@ -232,7 +234,36 @@ fn an_open_copy_ends_with_its_last_whole_transaction() {
         let range = choose(&index, &at("log.000001", 4, None), &Target::End, None).unwrap();
         assert_eq!((applied(&range), range.stop().pos), (a("1"), log.ends[0]), "{less}");
         assert!(range.notes[0].contains("was open"));
+        assert_eq!(range.warnings, range.notes, "{less}");
+        // What is behind the target does not matter.
+        let before = Target::Position(Position::new("log.000001", log.ends[0]));
+        let range = choose(&index, &at("log.000001", 4, None), &before, None).unwrap();
+        assert_eq!((range.notes.len(), range.warnings.len()), (1, 0), "{less}");
     }
+}
+
+/// Only the GTIDs say that nothing is missing between the two.
+#[test]
+fn an_open_file_that_another_one_follows_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, one, _) = two_files(dir.path());
+    one.open(dir.path(), "log.000001", 0);
+    let index = scan(&[dir.path()]).unwrap();
+    let chosen = |target| choose(&index, &at("log.000001", 4, None), &target, None).unwrap();
+    // Its rotate event is its end, whatever its flag says.
+    assert_eq!(chosen(Target::End).warnings, Vec::<String>::new());
+    let mut log = Log::new(Flavor::MySql, 1, Some(""));
+    for n in 1..4 {
+        log.transaction(Some(&a(&n.to_string())), T0 + n, None);
+    }
+    log.open(dir.path(), "log.000001", 0);
+    let index = scan(&[dir.path()]).unwrap();
+    let chosen = |target| choose(&index, &at("log.000001", 4, None), &target, None).unwrap();
+    let range = chosen(Target::End);
+    assert_eq!((applied(&range), range.notes.len()), (a("1-6"), 2));
+    assert_eq!(range.warnings, range.notes[..1]);
+    let range = chosen(Target::Position(Position::new("log.000001", log.ends[1])));
+    assert_eq!((range.notes.len(), range.warnings.len()), (1, 0));
 }
 
 #[test]

@@ -8,8 +8,8 @@ use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
 use mysql_async::prelude::Queryable;
 use replay_lab::source::Source;
 use replay_lab::{
-    Base, contents, crash_and_resume, differences, events_round_trip, everything_by,
-    lose_a_second_and_resume, request, workload,
+    Base, Server, contents, crash_and_resume, crash_in_ddl, ddl_is_in_doubt, differences, events_round_trip,
+    everything_by, lose_a_second_and_resume, request, workload,
 };
 use tokio::sync::OnceCell;
 
@@ -119,6 +119,69 @@ async fn a_transaction_that_cannot_be_rolled_back_is_not_left_out() {
     let error = refused(&request).await;
     assert!(error.to_string().contains("cannot be left out"), "{error}");
     server.stop().await;
+}
+
+/// Statements that commit by themselves are atomic, and their GTIDs with them.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn a_crash_while_a_table_is_altered_is_gone_on_from() {
+    let source = Source::make(Base::mysql(), true, workload::altered).await;
+    let wanted = &source.moments.last().unwrap().contents;
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let (server, outcome) = crash_in_ddl(&source, method).await;
+        outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        assert_eq!(differences(wanted, &found), Vec::<String>::new(), "{method}");
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn without_gtids_a_crash_while_a_table_is_altered_leaves_it_in_doubt() {
+    let source = Source::make(Base::mysql(), false, workload::altered).await;
+    ddl_is_in_doubt(&source, Method::Sql, "the statement that ends at binlog.000001:").await;
+}
+
+/// What the backed-up server was told with `SET PERSIST` would win over every option.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn settings_that_are_stored_in_the_backup_do_not_win_over_ours() {
+    let source = source().await;
+    let moment = source.moment("rows");
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("persisted-{method}"));
+        let server = Server::start(&source.base, &datadir, &["--skip-log-bin"]);
+        let mut root = server.root().await;
+        for sql in [
+            "SET PERSIST_ONLY replica_skip_errors='1062'",
+            "SET PERSIST innodb_flush_log_at_trx_commit=1",
+            "SET PERSIST max_allowed_packet=1024",
+            "SET PERSIST super_read_only=ON",
+        ] {
+            root.query_drop(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
+        drop(root);
+        server.stop().await;
+        let file = datadir.join("mysqld-auto.cnf");
+        let stored = std::fs::read(&file).unwrap();
+
+        let target = TargetAt::Position(moment.position.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target);
+        request.method = method;
+        let server = replay_lab::start_for(&source.base, &request);
+        let mut root = server.root().await;
+        let sql = "SELECT @@GLOBAL.super_read_only, @@GLOBAL.innodb_flush_log_at_trx_commit, \
+                   @@GLOBAL.max_allowed_packet, @@GLOBAL.replica_skip_errors";
+        let found: (u64, u64, u64, String) = root.query_first(sql).await.unwrap().unwrap();
+        assert_eq!(found, (0, 0, 1 << 30, "OFF".to_owned()), "{method}");
+        replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let found = contents(&mut root).await;
+        assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method}");
+        drop(root);
+        server.stop().await;
+        assert!(std::fs::read(&file).unwrap() == stored, "{method}: they are the backup's, and stay in it");
+    }
 }
 
 #[tokio::test]

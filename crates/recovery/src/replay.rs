@@ -135,8 +135,8 @@ impl Replay<'_> {
         let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
         let prepared: Prepared = parse(&said)?;
         self.check_failover(&prepared)?;
-        for note in &prepared.plan.range.notes {
-            self.watch.warning(format!("{}: {note}", self.server.folder));
+        for warning in &prepared.plan.range.warnings {
+            self.watch.warning(format!("{}: {warning}", self.server.folder));
         }
         if let (Some(skip), 0) = (&self.server.skip, prepared.plan.range.skipped) {
             let folder = &self.server.folder;
@@ -356,7 +356,7 @@ impl Replay<'_> {
         }
         let state = match flavor {
             Flavor::MySql => server.sql("SELECT @@GLOBAL.gtid_executed").await?,
-            Flavor::MariaDb => server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?,
+            Flavor::MariaDb => given.as_on_source(&server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?),
         };
         let replayed = Replayed {
             method: "pipe".to_owned(),

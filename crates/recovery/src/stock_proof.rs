@@ -3,6 +3,10 @@
 //! The binlog program reads the same range once more, without the data, and its GTID lines are summed up where they
 //! are. That the server has all of them says that the client left none out; that the last event ends at the stop
 //! position says that the program itself did not end early.
+//!
+//! MariaDB writes `CREATE TABLE … SELECT` in row format as one transaction. The client commits with the `CREATE TABLE`,
+//! so the rows become a transaction of their own, with the next number of the domain. Where none follows whose number is
+//! stated, the server is one further than the source was.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +17,8 @@ use crate::Error;
 use crate::server::TemporaryServer;
 
 /// Sums up: `count N`, `end POSITION` of the last event, `last GTID`, and the GTIDs. MySQL's as `run SOURCE:FIRST-LAST`,
-/// MariaDB's as the last one of each domain and server, `max DOMAIN-SERVER NUMBER`.
+/// MariaDB's as the last one of each domain and server, `max DOMAIN-SERVER NUMBER`, with `split` behind it if its rows get
+/// a number of their own.
 const SUM: &str = r#"
 function flush() { if (source != "") print "run " source ":" first "-" last }
 /^#.* end_log_pos [0-9]+ / { match($0, /end_log_pos [0-9]+/); end = substr($0, RSTART + 12, RLENGTH - 12) }
@@ -28,11 +33,14 @@ mysql && /^SET @@SESSION.GTID_NEXT= '[^']*:[0-9]+'/ {
     match($0, /GTID [0-9]+-[0-9]+-[0-9]+/); gtid = substr($0, RSTART + 5, RLENGTH - 5)
     number = gtid; sub(/.*-/, "", number)
     key = substr(gtid, 1, length(gtid) - length(number) - 1)
-    before = max[key]; max[key] = number; count++
+    before = max[key] parts[key]; max[key] = number; parts[key] = ""; count++; grouped = 0; created = 0
 }
+!mysql && /^START TRANSACTION/ { grouped = 1 }
+!mysql && grouped && /^CREATE (OR REPLACE )?TABLE / { created = 1 }
+!mysql && created && /^#.*[ \t]Write_/ { parts[key] = " split" }
 END {
     flush()
-    for (key in max) print "max " key " " max[key]
+    for (key in max) print "max " key " " max[key] parts[key]
     if (count) print "last " gtid " " before
     print "count " count + 0
     print "end " end + 0
@@ -49,9 +57,31 @@ pub(crate) struct Given {
     /// MySQL: runs of GTIDs.
     runs: Vec<String>,
     /// MariaDB: the last number of each domain and server.
-    latest: BTreeMap<String, u64>,
+    latest: BTreeMap<String, Latest>,
     /// The GTID of the last transaction; MariaDB: and the number before it of its domain and server.
-    last: Option<(String, u64)>,
+    last: Option<(String, Option<Latest>)>,
+}
+
+/// The last transaction of a domain and server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Latest {
+    number: u64,
+    /// The client makes two of it.
+    split: bool,
+}
+
+impl Latest {
+    fn parse(number: &str, split: Option<&str>) -> Option<Self> {
+        Some(Self {
+            number: number.parse().ok()?,
+            split: split.map_or(Some(false), |s| (s == "split").then_some(true))?,
+        })
+    }
+
+    /// The number that the server has afterwards.
+    fn on_server(self) -> u64 {
+        self.number + u64::from(self.split)
+    }
 }
 
 impl Given {
@@ -68,13 +98,16 @@ impl Given {
         let mut given = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();
-            match (words.next()?, words.next()?, words.next()) {
-                ("count", count, None) => given.transactions = count.parse().ok()?,
-                ("end", end, None) => given.end = end.parse().ok()?,
-                ("run", run, None) => given.runs.push(run.to_owned()),
-                ("max", key, Some(number)) => _ = given.latest.insert(key.to_owned(), number.parse().ok()?),
-                ("last", gtid, before) => {
-                    given.last = Some((gtid.to_owned(), before.map_or(Some(0), |n| n.parse().ok())?));
+            match (words.next()?, words.next()?, words.next(), words.next()) {
+                ("count", count, None, None) => given.transactions = count.parse().ok()?,
+                ("end", end, None, None) => given.end = end.parse().ok()?,
+                ("run", run, None, None) => given.runs.push(run.to_owned()),
+                ("max", key, Some(number), split) => {
+                    given.latest.insert(key.to_owned(), Latest::parse(number, split)?);
+                }
+                ("last", gtid, None, None) => given.last = Some((gtid.to_owned(), None)),
+                ("last", gtid, Some(before), split) => {
+                    given.last = Some((gtid.to_owned(), Some(Latest::parse(before, split)?)));
                 }
                 _ => return None,
             }
@@ -123,6 +156,17 @@ impl Given {
         unproven("state after the replay", expected.swap_remove(0).to_string(), found)
     }
 
+    /// A MariaDB server's position in the numbers of the source.
+    pub(crate) fn as_on_source(&self, position: &str) -> String {
+        let own = |gtid: &str| {
+            let (key, number) = gtid.rsplit_once('-')?;
+            let latest = self.latest.get(key).filter(|latest| latest.split)?;
+            (number.parse() == Ok(latest.on_server())).then(|| format!("{key}-{}", latest.number))
+        };
+        let gtids = position.split(',').map(str::trim);
+        gtids.map(|gtid| own(gtid).unwrap_or_else(|| gtid.to_owned())).collect::<Vec<_>>().join(",")
+    }
+
     /// The state that the server must have; `but_last`: without the last transaction.
     fn expected(&self, executed: &GtidSet, but_last: bool) -> Result<State, Error> {
         let last = self.last.as_ref().filter(|_| but_last);
@@ -132,11 +176,13 @@ impl Given {
                 && let Some((key, _)) = gtid.rsplit_once('-')
             {
                 match before {
-                    0 => _ = latest.remove(key),
-                    before => _ = latest.insert(key.to_owned(), *before),
+                    None => _ = latest.remove(key),
+                    Some(before) => _ = latest.insert(key.to_owned(), *before),
                 }
             }
-            return Ok(State::Latest(latest));
+            return Ok(State::Latest(
+                latest.into_iter().map(|(key, last)| (key, last.on_server())).collect(),
+            ));
         }
         let set = |text: &str| {
             GtidSet::parse(Flavor::MySql, text).map_err(|e| Error::Unexpected {
@@ -205,6 +251,14 @@ mod tests {
         #260203  4:05:06 server id 1  end_log_pos 410 CRC32 0x1 \tGTID 0-1-6\n\
         #260203  4:05:06 server id 1  end_log_pos 589 CRC32 0x1 \tXid = 3\n";
 
+    const COPIED: &str = "#260203  4:05:06 server id 1  end_log_pos 389 CRC32 0x1 \tGTID 0-1-7 trans\n\
+        /*!100001 SET @@session.gtid_seq_no=7*//*!*/;\n\
+        START TRANSACTION\n/*!*/;\n\
+        #260203  4:05:06 server id 1  end_log_pos 400 CRC32 0x1 \tQuery\tthread_id=5\texec_time=0\n\
+        CREATE TABLE `copied` (\n  `id` int(11) NOT NULL DEFAULT 0\n)\n/*!*/;\n\
+        #260203  4:05:06 server id 1  end_log_pos 450 CRC32 0x1 \tWrite_rows: table id 32 flags: STMT_END_F\n\
+        #260203  4:05:06 server id 1  end_log_pos 589 CRC32 0x1 \tXid = 3\n";
+
     async fn given(text: &str, flavor: Flavor) -> Given {
         let host = Host::local();
         // `sh -c CAT` takes the option that a binlog program gets as its $0.
@@ -230,6 +284,27 @@ mod tests {
         assert!(found.expected(&executed, false).unwrap().is("1-11-7,0-1-6"));
         assert!(found.expected(&executed, true).unwrap().is("0-1-5,1-11-7"));
         assert!(!found.expected(&executed, false).unwrap().is("0-1-6"));
+    }
+
+    #[tokio::test]
+    async fn rows_of_a_table_that_was_created_with_them_are_a_transaction_of_their_own() {
+        let found = given(COPIED, Flavor::MariaDb).await;
+        let executed = GtidSet::new(Flavor::MariaDb);
+        assert!(found.expected(&executed, false).unwrap().is("0-1-8"));
+        assert!(!found.expected(&executed, false).unwrap().is("0-1-7"), "its rows are missing");
+        assert_eq!(found.as_on_source("0-1-8"), "0-1-7");
+        // The next transaction states its number.
+        let more =
+            format!("{COPIED}#260203  4:05:06 server id 1  end_log_pos 900 CRC32 0x1 \tGTID 0-1-8 trans\n");
+        let found = given(&more, Flavor::MariaDb).await;
+        assert!(found.expected(&executed, false).unwrap().is("0-1-8"));
+        assert!(found.expected(&executed, true).unwrap().is("0-1-8"));
+        assert_eq!(found.as_on_source("0-1-8"), "0-1-8");
+        // No rows, no transaction.
+        let none: String =
+            COPIED.lines().filter(|line| !line.contains("Write_")).map(|l| format!("{l}\n")).collect();
+        let found = given(&none, Flavor::MariaDb).await;
+        assert!(found.expected(&executed, false).unwrap().is("0-1-7"));
     }
 
     #[tokio::test]

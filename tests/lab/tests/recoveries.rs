@@ -38,6 +38,26 @@ fn masters_come_back_to_busy_and_quiet_moments() -> Result<()> {
     busy_and_quiet_moments(&Store::masters()?)
 }
 
+/// Every backup is taken from servers that write; that the last binlog was open is no news.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn that_the_last_binlog_was_open_is_a_note_and_no_warning() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    let outcome = job.to_backup(&last.backup).succeed()?;
+    let words = "was open when it was copied";
+    assert!(!outcome.stderr.contains(words), "{}", outcome.stderr);
+    let report = std::fs::read(job.work_dir().join("recovery-report.json"))?;
+    let report: serde_json::Value = serde_json::from_slice(&report)?;
+    for server in report["servers"].as_array().context("no servers")? {
+        let range = &server["replay"]["planned"]["range"];
+        assert!(range["notes"].to_string().contains(words), "{range}");
+        assert_eq!(range["warnings"], serde_json::json!([]), "{range}");
+    }
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn replicas_come_back_to_every_consistent_point() -> Result<()> {

@@ -7,7 +7,7 @@
 use std::fmt::Write;
 
 use super::cursor::{Cursor, Malformed};
-use super::value;
+use super::{number, temporal};
 
 const PART: &str = "JSON value";
 /// Deepest nesting that MySQL accepts: 100.
@@ -102,7 +102,7 @@ impl Printer {
             8 => self.put(format_args!("{}", c.u32(PART)?)),
             9 => self.put(format_args!("{}", c.u64(PART)? as i64)),
             10 => self.put(format_args!("{}", c.u64(PART)?)),
-            11 => self.put(format_args!("{}", value::double(f64::from_bits(c.u64(PART)?)))),
+            11 => self.put(format_args!("{}", number::double(f64::from_bits(c.u64(PART)?)))),
             12 => {
                 let n = length(&mut c)?;
                 let text = c.bytes(n, PART)?;
@@ -199,12 +199,12 @@ impl Printer {
         let packed = || -> Option<i64> { Some(i64::from_le_bytes(*bytes.first_chunk::<8>()?)) };
         match (column, packed()) {
             (246, _) if bytes.len() >= 2 => {
-                let text = value::decimal(&bytes[2..], bytes[0], bytes[1])?;
+                let text = number::decimal(&bytes[2..], bytes[0], bytes[1])?;
                 self.put(format_args!("{text}"))
             }
-            (10, Some(n)) => self.put(format_args!("\"{}\"", value::packed_date(n))),
-            (11, Some(n)) => self.put(format_args!("\"{}\"", value::packed_time(n, 6))),
-            (7 | 12, Some(n)) => self.put(format_args!("\"{}\"", value::packed_datetime(n, 6))),
+            (10, Some(n)) => self.put(format_args!("\"{}\"", temporal::packed_date(n))),
+            (11, Some(n)) => self.put(format_args!("\"{}\"", temporal::packed_time(n, 6))),
+            (7 | 12, Some(n)) => self.put(format_args!("\"{}\"", temporal::packed_datetime(n, 6))),
             _ => {
                 let text = base64::engine::general_purpose::STANDARD.encode(bytes);
                 self.put(format_args!("\"base64:type{column}:{text}\""))

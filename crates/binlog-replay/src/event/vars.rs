@@ -135,11 +135,11 @@ impl<'a> UserVar<'a> {
         let word = v.bytes.first_chunk::<8>().map_or(0, |b| u64::from_le_bytes(*b));
         let value = match v.kind {
             UserValueKind::String => Value::Bytes(v.bytes),
-            UserValueKind::Real => Value::Number(super::value::double(f64::from_bits(word))),
+            UserValueKind::Real => Value::Number(super::number::double(f64::from_bits(word))),
             UserValueKind::Int if v.unsigned => Value::UInt(word),
             UserValueKind::Int => Value::Int(word as i64, None),
             UserValueKind::Decimal => match v.bytes {
-                [precision, scale, digits @ ..] => match super::value::decimal(digits, *precision, *scale) {
+                [precision, scale, digits @ ..] => match super::number::decimal(digits, *precision, *scale) {
                     Ok(text) => Value::Number(text),
                     Err(_) => Value::Bytes(v.bytes),
                 },

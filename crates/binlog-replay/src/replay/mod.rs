@@ -33,6 +33,7 @@ mod resume;
 mod run;
 mod runs;
 mod session;
+mod split;
 mod sql;
 mod state;
 mod whereabouts;

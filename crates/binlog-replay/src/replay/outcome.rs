@@ -59,6 +59,8 @@ pub struct RangeSummary {
     pub next: Option<Mark>,
     /// What a reader should know.
     pub notes: Vec<String>,
+    /// The notes that mean that something may be missing.
+    pub warnings: Vec<String>,
 }
 
 /// A transaction in a report.
@@ -100,6 +102,7 @@ impl From<&Range> for RangeSummary {
             last: range.last.as_ref().map(Mark::from),
             next: range.next.as_ref().map(Mark::from),
             notes: range.notes.clone(),
+            warnings: range.warnings.clone(),
         }
     }
 }

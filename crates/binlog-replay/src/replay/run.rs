@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use super::dialect::Dialect;
 use super::error::Error;
 use super::method::{Case, Choice, Method};
 use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, default_workers, server_options};
@@ -12,6 +13,7 @@ use super::relay::{CHANNEL, RELAY_LOG};
 use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
 use super::resume::{check_crashed, where_it_stands};
 use super::session::Session;
+use super::split::position_of_client;
 use super::sql::{self, journal};
 use super::state::{self, Setup};
 use super::{pipe, relay::replay as by_relay};
@@ -274,16 +276,48 @@ async fn prove(
         let proven = Proof { source: source.into(), expected: last.clone(), found: last };
         return Ok(proof.unwrap_or(proven));
     };
-    let found = state::prove(session, setup, expected).await?;
+    let found = match setup.method {
+        Method::Pipe => prove_pipe(session, setup, range, expected).await?,
+        _ => state::prove(session, setup, expected).await?,
+    };
     tracing::debug!(%found, left_out = left_out.len(), "proved");
-    if setup.method == Method::Pipe {
-        if setup.server.flavor == Flavor::MariaDb {
-            state::say_position(session, expected).await?;
-        }
-        journal::drop(session).await?;
-    }
     let expected = state::position(expected).to_string();
     Ok(Proof { source: state::source(setup).into(), expected, found: state::position(&found).to_string() })
+}
+
+/// Compares the state that a client left behind with the plan's, and makes it the server's.
+async fn prove_pipe(
+    session: &mut Session,
+    setup: &Setup<'_>,
+    range: &Range,
+    expected: &GtidSet,
+) -> Result<GtidSet, Error> {
+    let split = match range.is_empty() {
+        true => None,
+        false => position_of_client_aside(range, expected).await?,
+    };
+    let mut found = state::prove(session, setup, split.as_ref().unwrap_or(expected)).await?;
+    if setup.server.flavor == Flavor::MariaDb {
+        if split.is_some() {
+            // Its binlog names a transaction that is none of the source's, under a number that the next one may have.
+            session.run(Dialect::of(setup.server).reset_gtids()).await?;
+        }
+        state::say_position(session, expected).await?;
+        if split.is_some() {
+            found = state::prove(session, setup, expected).await?;
+        }
+    }
+    journal::drop(session).await?;
+    Ok(found)
+}
+
+/// [`position_of_client`] on a thread that may block: it reads the last binlog.
+async fn position_of_client_aside(range: &Range, expected: &GtidSet) -> Result<Option<GtidSet>, Error> {
+    let (range, expected) = (range.clone(), expected.clone());
+    match tokio::task::spawn_blocking(move || position_of_client(&range, &expected)).await {
+        Ok(found) => found,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
 fn same(source: &str, expected: String, found: String) -> Result<Proof, Error> {

@@ -4,6 +4,7 @@
 
 #[macro_use]
 mod both;
+mod dir;
 #[path = "../common/round_trip.rs"]
 pub mod round_trip;
 pub mod source;
@@ -404,22 +405,32 @@ pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, 
     (server, outcome)
 }
 
-/// One data directory goes through all the moments of the source, each by another kind of target, each but
-/// the first as a continuation of the one before.
+/// One data directory goes through all the moments of the source, each by another kind of target.
 pub async fn every_target(source: &source::Source, method: Method) {
+    let target = |i: usize, moment: &source::Moment| match i {
+        0 => TargetAt::Position(moment.position.clone()),
+        1 => TargetAt::Time(moment.time),
+        2 => TargetAt::BeforeGtid(moment.next.clone()),
+        3 => TargetAt::UntilGtid(moment.gtids.clone()),
+        _ => TargetAt::End,
+    };
+    every_moment(source, method, target).await;
+}
+
+/// One data directory goes through all the moments of the source, each but the first as a continuation of the one
+/// before.
+pub async fn every_moment(
+    source: &source::Source,
+    method: Method,
+    target: impl Fn(usize, &source::Moment) -> TargetAt,
+) {
     let datadir = source.datadir(method.name());
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = method;
     let server = start_for(&source.base, &request);
     let untouched = files(&source.binlogs);
     for (i, moment) in source.moments.iter().enumerate() {
-        request.target = match i {
-            0 => TargetAt::Position(moment.position.clone()),
-            1 => TargetAt::Time(moment.time),
-            2 => TargetAt::BeforeGtid(moment.next.clone()),
-            3 => TargetAt::UntilGtid(moment.gtids.clone()),
-            _ => TargetAt::End,
-        };
+        request.target = target(i, moment);
         // As a later target of a finished recovery: the state that the last replay proved.
         request.resume = i > 0;
         request.held = (i > 0).then(|| source.moments[i - 1].gtids.clone());
@@ -549,6 +560,60 @@ pub async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
     let error = replay::run(&crashed, &mut |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("shop.plain (MyISAM)"), "{error}");
     replay::run(&request, &mut |_| {}).await.unwrap();
+    server.stop().await;
+}
+
+/// Kills the server while a statement that commits by itself waits for a lock, starts it again and goes on.
+pub async fn crash_in_ddl(
+    source: &source::Source,
+    method: Method,
+) -> (Server, Result<Outcome, replay::Error>) {
+    let datadir = source.datadir(&format!("ddl-{method}"));
+    let before = &source.moments[0];
+    let stop = TargetAt::Position(before.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = method;
+    if before.gtids.is_empty() {
+        request.start.executed = None;
+    }
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap();
+    request.target = TargetAt::End;
+    match before.gtids.is_empty() {
+        true => request.start.position = outcome.range.stop,
+        false => (request.resume, request.held) = (true, Some(outcome.proof.found)),
+    }
+    let mut holder = server.root().await;
+    holder.query_drop("LOCK TABLES shop.t READ").await.unwrap();
+    let cut_off = async {
+        let mut look = server.root().await;
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            let all: Vec<Row> = look.query("SHOW PROCESSLIST").await.unwrap();
+            let state = |row: &Row| row.get::<Option<String>, _>("State").flatten().unwrap_or_default();
+            if all.iter().any(|row| state(row).contains("metadata lock")) {
+                break;
+            }
+            assert!(Instant::now() < end, "{method}: no statement waits for the lock");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.kill();
+    };
+    let progress = &mut |_| {};
+    let (outcome, ()) = tokio::join!(replay::run(&request, progress), cut_off);
+    outcome.expect_err("the server was killed");
+    (request.resume, request.held) = (true, None);
+    self::replay(&source.base, &request).await
+}
+
+/// What [`crash_in_ddl`] leaves behind is not gone on with, and as it was.
+pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &str) {
+    let (server, outcome) = crash_in_ddl(source, method).await;
+    let error = outcome.expect_err("nothing says whether the statement was applied");
+    assert!(matches!(error, replay::Error::InDoubt { .. }), "{method}: {error}");
+    assert!(error.to_string().contains(place), "{method}: {error}");
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&source.moments[0].contents, &found), Vec::<String>::new(), "{method}");
     server.stop().await;
 }
 

@@ -7,8 +7,8 @@ use binlog_replay::Flavor;
 use chrono::{DateTime, Utc};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
-use tempfile::TempDir;
 
+use super::dir::OwnedDir;
 use super::workload::Phase;
 use super::{Base, Server, contents, copy_datadir};
 
@@ -33,13 +33,13 @@ pub struct Source {
     pub first: String,
     pub moments: Vec<Moment>,
     template: PathBuf,
-    dir: TempDir,
+    dir: OwnedDir,
 }
 
 impl Source {
     /// Runs the workload on a new server.
     pub async fn make(base: Base, gtids: bool, phases: fn(Flavor, &str) -> Vec<Phase>) -> Source {
-        let dir = tempfile::Builder::new().prefix("rp").tempdir_in("/tmp").unwrap();
+        let dir = OwnedDir::new("rp");
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         super::give_to_mysql(dir.path());
         let template = dir.path().join("template");

@@ -10,7 +10,15 @@ pub struct Phase {
 }
 
 fn phase(name: &'static str, statements: &[&str]) -> Phase {
-    Phase { name, statements: statements.iter().map(|s| (*s).to_owned()).collect() }
+    let mut phase = Phase { name, statements: Vec::new() };
+    phase.add(statements);
+    phase
+}
+
+impl Phase {
+    fn add(&mut self, statements: &[&str]) {
+        self.statements.extend(statements.iter().map(|s| (*s).to_owned()));
+    }
 }
 
 /// A few thousand small transactions, for a replay that is cut off in the middle.
@@ -50,11 +58,11 @@ pub fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO big VALUES (1000, REPEAT('wide', 10000000))",
         ],
     );
-    all.statements.push(match flavor {
-        Flavor::MySql => "SET SESSION binlog_transaction_compression=ON".to_owned(),
-        Flavor::MariaDb => "SET GLOBAL log_bin_compress=ON".to_owned(),
-    });
-    all.statements.push("UPDATE big SET body=CONCAT(body, 'x') WHERE id <= 100".to_owned());
+    let compress = match flavor {
+        Flavor::MySql => "SET SESSION binlog_transaction_compression=ON",
+        Flavor::MariaDb => "SET GLOBAL log_bin_compress=ON",
+    };
+    all.add(&[compress, "UPDATE big SET body=CONCAT(body, 'x') WHERE id <= 100"]);
     vec![all]
 }
 
@@ -145,6 +153,73 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     )]
 }
 
+/// A statement that commits by itself, between others.
+pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
+    let before = phase(
+        "before",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "INSERT INTO t (a) VALUES ('before')",
+        ],
+    );
+    let after =
+        phase("after", &["ALTER TABLE t ADD COLUMN b INT DEFAULT 3", "INSERT INTO t (a) VALUES ('after')"]);
+    vec![before, after]
+}
+
+/// Tables made from others, each the last of its phase (MariaDB).
+pub fn copied_tables(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![
+        phase(
+            "small",
+            &[
+                "CREATE DATABASE shop",
+                "USE shop",
+                "SET SESSION binlog_format='ROW'",
+                "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+                "INSERT INTO t (a) VALUES ('one'),('two'),('three')",
+                "CREATE TABLE small AS SELECT * FROM t",
+            ],
+        ),
+        phase("without rows", &["CREATE TABLE empty_one AS SELECT * FROM t WHERE id > 1000"]),
+        phase(
+            "many rows events",
+            &["CREATE TABLE large AS SELECT seq, REPEAT('x', 500) pad FROM seq_1_to_2000"],
+        ),
+        phase("without transactions", &["CREATE TABLE plain (id INT) ENGINE=MyISAM AS SELECT id FROM t"]),
+        phase("two", &["CREATE TABLE ids AS SELECT id FROM t", "CREATE TABLE names AS SELECT a FROM t"]),
+        phase("replaced", &["CREATE OR REPLACE TABLE small AS SELECT a FROM t"]),
+        phase(
+            "in a session that does not commit by itself",
+            &["SET autocommit=0", "CREATE TABLE committed AS SELECT id FROM t", "COMMIT", "SET autocommit=1"],
+        ),
+        phase(
+            "compressed",
+            &[
+                "SET GLOBAL log_bin_compress=ON",
+                "CREATE TABLE squeezed AS SELECT id, a, REPEAT(a, 100) FROM t",
+                "SET GLOBAL log_bin_compress=OFF",
+            ],
+        ),
+        phase(
+            "another domain",
+            &[
+                "SET SESSION gtid_domain_id=5",
+                "CREATE TABLE elsewhere AS SELECT id FROM t",
+                "SET SESSION gtid_domain_id=0",
+                "FLUSH BINARY LOGS",
+                "INSERT INTO t (a) VALUES ('in the first domain')",
+            ],
+        ),
+        phase(
+            "in statement format",
+            &["SET SESSION binlog_format='STATEMENT'", "CREATE TABLE stated AS SELECT id FROM t"],
+        ),
+    ]
+}
+
 /// Everything that a binlog can say; `infile` is a file that the server may read.
 pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
@@ -197,43 +272,37 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     );
     if !mysql {
         rows.statements.extend(versioned("ROW"));
-        rows.statements.extend(
-            [
-                "CREATE TABLE squeezed (id INT PRIMARY KEY, body TEXT COMPRESSED, bin VARBINARY(1000) COMPRESSED)",
-                "INSERT INTO squeezed VALUES (1, REPEAT('body ', 100), REPEAT(X'00', 300)), (2, '', NULL)",
-                "CREATE OR REPLACE TABLE replaced (id INT PRIMARY KEY) AS SELECT id FROM squeezed",
-                "UPDATE squeezed SET body=CONCAT(body, '!'), bin=X'0102'",
-            ]
-            .map(str::to_owned),
-        );
+        rows.add(&[
+            "CREATE TABLE squeezed (id INT PRIMARY KEY, body TEXT COMPRESSED, bin VARBINARY(1000) COMPRESSED)",
+            "INSERT INTO squeezed VALUES (1, REPEAT('body ', 100), REPEAT(X'00', 300)), (2, '', NULL)",
+            "CREATE OR REPLACE TABLE replaced (id INT PRIMARY KEY) AS SELECT id FROM squeezed",
+            "UPDATE squeezed SET body=CONCAT(body, '!'), bin=X'0102'",
+        ]);
     }
     if mysql {
-        rows.statements.extend(
-            [
-                "SET sql_generate_invisible_primary_key=ON",
-                "CREATE TABLE keyless (a INT)",
-                "INSERT INTO keyless (a) VALUES (1),(2)",
-                "SET sql_generate_invisible_primary_key=OFF",
-                "SET default_table_encryption=ON",
-                "CREATE DATABASE secret",
-                "SET default_table_encryption=OFF",
-                "SET default_collation_for_utf8mb4=utf8mb4_general_ci",
-                "CREATE TABLE collated (a VARCHAR(10) CHARACTER SET utf8mb4)",
-                "SET default_collation_for_utf8mb4=DEFAULT",
-                "SET explicit_defaults_for_timestamp=OFF",
-                "CREATE TABLE stamps (x TIMESTAMP)",
-                "SET explicit_defaults_for_timestamp=ON",
-                "SET SESSION binlog_rows_query_log_events=ON",
-                "SET GLOBAL binlog_row_metadata=FULL",
-                "UPDATE hidden SET a=a+1",
-                "SET GLOBAL binlog_row_metadata=MINIMAL",
-                "SET SESSION binlog_rows_query_log_events=OFF",
-                "SET SESSION binlog_row_value_options='PARTIAL_JSON'",
-                "UPDATE geo SET j=JSON_REPLACE(j, '$.n', 13)",
-                "SET SESSION binlog_row_value_options=''",
-            ]
-            .map(str::to_owned),
-        );
+        rows.add(&[
+            "SET sql_generate_invisible_primary_key=ON",
+            "CREATE TABLE keyless (a INT)",
+            "INSERT INTO keyless (a) VALUES (1),(2)",
+            "SET sql_generate_invisible_primary_key=OFF",
+            "SET default_table_encryption=ON",
+            "CREATE DATABASE secret",
+            "SET default_table_encryption=OFF",
+            "SET default_collation_for_utf8mb4=utf8mb4_general_ci",
+            "CREATE TABLE collated (a VARCHAR(10) CHARACTER SET utf8mb4)",
+            "SET default_collation_for_utf8mb4=DEFAULT",
+            "SET explicit_defaults_for_timestamp=OFF",
+            "CREATE TABLE stamps (x TIMESTAMP)",
+            "SET explicit_defaults_for_timestamp=ON",
+            "SET SESSION binlog_rows_query_log_events=ON",
+            "SET GLOBAL binlog_row_metadata=FULL",
+            "UPDATE hidden SET a=a+1",
+            "SET GLOBAL binlog_row_metadata=MINIMAL",
+            "SET SESSION binlog_rows_query_log_events=OFF",
+            "SET SESSION binlog_row_value_options='PARTIAL_JSON'",
+            "UPDATE geo SET j=JSON_REPLACE(j, '$.n', 13)",
+            "SET SESSION binlog_row_value_options=''",
+        ]);
     }
     let mut statements = phase(
         "statements",
@@ -305,29 +374,26 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     );
     if !mysql {
         statements.statements.extend(versioned("STATEMENT"));
-        statements.statements.extend(
-            [
-                "CREATE TABLE checked (a INT CHECK (a > 0))",
-                "SET check_constraint_checks=0",
-                "INSERT INTO checked VALUES (-1)",
-                "SET check_constraint_checks=1",
-                "SET sql_if_exists=1",
-                "DROP TABLE never_there",
-                "ALTER TABLE never_there ADD COLUMN x INT",
-                "INSERT INTO checked VALUES (1)",
-                "SET sql_if_exists=0",
-                "SET explicit_defaults_for_timestamp=0",
-                "CREATE TABLE stamps (x TIMESTAMP)",
-                "SET explicit_defaults_for_timestamp=1",
-                "CREATE TABLE new_stamps (x TIMESTAMP, y TIMESTAMP)",
-                // A transaction over tables of which one keeps what is rolled back.
-                "BEGIN",
-                "INSERT INTO t (a) VALUES ('rolled back')",
-                "INSERT INTO plain VALUES (10)",
-                "ROLLBACK",
-            ]
-            .map(str::to_owned),
-        );
+        statements.add(&[
+            "CREATE TABLE checked (a INT CHECK (a > 0))",
+            "SET check_constraint_checks=0",
+            "INSERT INTO checked VALUES (-1)",
+            "SET check_constraint_checks=1",
+            "SET sql_if_exists=1",
+            "DROP TABLE never_there",
+            "ALTER TABLE never_there ADD COLUMN x INT",
+            "INSERT INTO checked VALUES (1)",
+            "SET sql_if_exists=0",
+            "SET explicit_defaults_for_timestamp=0",
+            "CREATE TABLE stamps (x TIMESTAMP)",
+            "SET explicit_defaults_for_timestamp=1",
+            "CREATE TABLE new_stamps (x TIMESTAMP, y TIMESTAMP)",
+            // A transaction over tables of which one keeps what is rolled back.
+            "BEGIN",
+            "INSERT INTO t (a) VALUES ('rolled back')",
+            "INSERT INTO plain VALUES (10)",
+            "ROLLBACK",
+        ]);
     }
     statements.statements.extend(charsets());
     statements
@@ -388,15 +454,19 @@ pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
         ],
     );
     if mysql {
-        packed.statements.push("SET gtid_next='AUTOMATIC:tagged'".into());
-        packed.statements.push("INSERT INTO t (a) VALUES ('tagged')".into());
-        packed.statements.push("SET gtid_next='AUTOMATIC'".into());
+        packed.add(&[
+            "SET gtid_next='AUTOMATIC:tagged'",
+            "INSERT INTO t (a) VALUES ('tagged')",
+            "SET gtid_next='AUTOMATIC'",
+        ]);
     } else {
-        packed.statements.push("SET SESSION gtid_domain_id=5".into());
-        packed.statements.push("INSERT INTO t (a) VALUES ('other domain')".into());
-        packed.statements.push("SET SESSION gtid_domain_id=0".into());
-        packed.statements.push("CREATE SEQUENCE seq START WITH 10 INCREMENT BY 5".into());
-        packed.statements.push("SELECT NEXTVAL(seq)".into());
+        packed.add(&[
+            "SET SESSION gtid_domain_id=5",
+            "INSERT INTO t (a) VALUES ('other domain')",
+            "SET SESSION gtid_domain_id=0",
+            "CREATE SEQUENCE seq START WITH 10 INCREMENT BY 5",
+            "SELECT NEXTVAL(seq)",
+        ]);
     }
     let last = phase(
         "last",
