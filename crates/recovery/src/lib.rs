@@ -53,6 +53,7 @@ mod replay;
 mod report;
 mod request;
 mod run;
+mod sender;
 mod server;
 mod server_options;
 mod stock_proof;

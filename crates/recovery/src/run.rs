@@ -20,6 +20,7 @@ use crate::one_server::{OneServer, Recovered};
 use crate::plan::{self, Facts, Plan, UsedFor};
 use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
+use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port};
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
@@ -78,7 +79,13 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
         let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
         let (catalog, facts, plan) = &looked?;
         let run_dirs = &RunDirs::default();
-        Recovery { request, hosts: &hosts, catalog, facts, plan, watch: &watch, run_dirs }.run().await
+        let (config, program) = (&request.config, request.program.as_deref());
+        let sender = &Sender::new(&hosts.store, plan.tools.sender.as_ref(), program, config);
+        let recovery =
+            Recovery { request, hosts: &hosts, catalog, facts, plan, watch: &watch, run_dirs, sender };
+        let result = recovery.run().await;
+        sender.remove().await;
+        result
     };
     let result = result.await;
     hosts.close().await;
@@ -105,6 +112,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) watch: &'a Watch,
     pub(crate) run_dirs: &'a RunDirs,
+    pub(crate) sender: &'a Sender,
 }
 
 impl Recovery<'_> {
@@ -181,6 +189,7 @@ impl Recovery<'_> {
             work,
             journal,
             password: self.request.password.as_ref(),
+            sender: self.sender,
             watch: self.watch,
         }
     }
@@ -259,6 +268,7 @@ impl Recovery<'_> {
             work.record("", &step).await?;
         }
         unpack.clean_store().await?;
+        self.sender.remove().await;
         Ok(unpacked)
     }
 

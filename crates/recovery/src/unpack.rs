@@ -17,6 +17,7 @@ use crate::hosts::Hosts;
 use crate::journal::{Entry, Journal, os_arg};
 use crate::plan::{Plan, UsedFor};
 use crate::report::Unpacked;
+use crate::sender::Sender;
 use crate::workdir::pass_through;
 use crate::worker::{self, Worker};
 
@@ -47,6 +48,7 @@ pub(crate) struct Unpack<'a> {
     /// Its journal; `None` before there is one.
     pub(crate) journal: Option<&'a Journal>,
     pub(crate) password: Option<&'a SecretString>,
+    pub(crate) sender: &'a Sender,
     pub(crate) watch: &'a Watch,
 }
 
@@ -247,8 +249,7 @@ impl Unpack<'_> {
                 _ => "tar",
             };
             command = command.args(["--sealed", "--format", format, "--from", "-"]);
-            let (from, check) = self.sealing(backup, unit);
-            let moved = self.moved(&from, command, check, moving).await?;
+            let moved = self.sent(command, moving).await?;
             retries = moved.retries;
             moved.said
         };
@@ -280,17 +281,33 @@ impl Unpack<'_> {
         }
     }
 
+    /// Sends a unit to a worker. A sender that went with a lost connection is put there again.
+    async fn sent(&self, into: Command, moving: &Moving<'_>) -> Result<Moved, Error> {
+        let mut lost = 0;
+        loop {
+            let (from, check) = self.sealing(moving.backup, moving.unit).await?;
+            match self.moved(&from, into.clone(), check, moving).await {
+                Ok(moved) => return Ok(Moved { retries: moved.retries + lost, ..moved }),
+                Err(error) if lost < self.config.misc.socat_retry_count && self.sender.is_lost().await => {
+                    self.watch.debug(format!("{error}; the program that sends is put there again"));
+                    lost += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// What sends a unit to a worker, and who seals it.
-    fn sealing(&self, backup: &Backup, unit: Unit<'_>) -> (Command, transfer::Check) {
+    async fn sealing(&self, backup: &Backup, unit: Unit<'_>) -> Result<(Command, transfer::Check), Error> {
         let store = &self.hosts.store;
         let is_file = backup.encrypted || matches!(unit, Unit::Stream(_));
         let source = self.source(backup, unit);
-        let Some(worker) = &self.plan.tools.sender else {
+        let Some(sender) = self.sender.path(|why| self.watch.warning(why)).await? else {
             let cat = || store.command("cat").arg("--").arg(&source);
             let command = if is_file { cat() } else { store.command("tar").args(self.tar_of(backup, unit)) };
-            return (command, transfer::Check::SealingStage);
+            return Ok((command, transfer::Check::SealingStage));
         };
-        let mut command = worker.command(store, "send");
+        let mut command = store.command(sender).arg("send");
         if self.config.misc.transfer_compress == Compression::Zstd {
             command = command.args(["--compress", "zstd"]);
         }
@@ -302,7 +319,7 @@ impl Unpack<'_> {
         } else {
             command.args(["--", "tar"]).args(self.tar_of(backup, unit))
         };
-        (command, transfer::Check::Sealed)
+        Ok((command, transfer::Check::Sealed))
     }
 
     /// The arguments of `tar` for a part of a plain backup.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use crate::config::{Compression, Config, Toolchain, Transfer};
 use crate::error::{Class, Error};
 use crate::hosts::Hosts;
+use crate::sender;
 
 /// Name of the worker in a work directory that it was put into.
 const PUT_AS: &str = "tmp/dbrecover";
@@ -23,23 +24,26 @@ pub struct Tools {
     pub sender: Option<Worker>,
     /// Why, as a sentence for the user.
     pub reason: String,
+    /// Who sends to the worker and why, as another one; `None` where nothing is sent to a worker.
+    pub sending: Option<String>,
 }
 
 /// The worker program.
 #[derive(Debug, Clone, Serialize)]
 pub struct Worker {
-    /// Its path on the job server.
+    /// Its path on its host.
     pub path: PathBuf,
-    /// It is put there when the recovery begins.
+    /// It is put there when the recovery begins; on the store the `X` of its path are chosen then.
     pub put: bool,
 }
 
 /// The version that a worker must have: the protocol between the two is that of one version.
-fn version_line() -> String {
+pub(crate) fn version_line() -> String {
     format!("dbrecover {}", env!("CARGO_PKG_VERSION"))
 }
 
-async fn says_version(host: &Host, program: &Path) -> Result<bool, Error> {
+/// Whether a program is there, runs, and is of this version.
+pub(crate) async fn says_version(host: &Host, program: &Path) -> Result<bool, Error> {
     match host.command(program.as_os_str()).arg("--version").output().await {
         Ok(output) => {
             Ok(output.status.success() && String::from_utf8_lossy(&output.stdout).trim() == version_line())
@@ -65,7 +69,8 @@ impl Tools {
         this: Option<&Path>,
     ) -> Result<Self, Error> {
         let job = &hosts.job;
-        let stock = |reason: &str| Self { worker: None, sender: None, reason: reason.to_owned() };
+        let stock =
+            |reason: &str| Self { worker: None, sender: None, reason: reason.to_owned(), sending: None };
         let mut tools = if config.misc.toolchain == Toolchain::Stock {
             stock("stock tools: toolchain = stock")
         } else {
@@ -85,24 +90,11 @@ impl Tools {
             return Ok(tools);
         }
         if tools.worker.is_some() {
-            tools.sender = Self::look_on_store(config, &hosts.store, this).await?;
+            let (sender, sending) = sender::look(config, &hosts.store, this).await?;
+            (tools.sender, tools.sending) = (sender, Some(sending));
         }
         tools.can_transfer(config, hosts)?;
         Ok(tools)
-    }
-
-    /// A worker that is on the store already: nothing is put there.
-    async fn look_on_store(
-        config: &Config,
-        store: &Host,
-        this: Option<&Path>,
-    ) -> Result<Option<Worker>, Error> {
-        if let Some(path) = &config.misc.worker_path
-            && says_version(store, Path::new(path)).await?
-        {
-            return Ok(Some(Worker { path: path.into(), put: false }));
-        }
-        Ok(Worker::installed(store, this).await?.map(|(worker, _)| worker))
     }
 
     /// Refuses what only workers on both hosts can do.
@@ -110,22 +102,16 @@ impl Tools {
         if self.sender.is_some() {
             return Ok(());
         }
-        let misc = &config.misc;
-        let direct = matches!(misc.transfer, Transfer::Socat | Transfer::Scp);
         let host = if self.worker.is_some() { &hosts.store } else { &hosts.job };
-        let needs = |key: &'static str, what: &str| Error::Config {
-            place: "configuration".to_owned(),
-            section: "misc",
-            key,
-            reason: format!("{what} needs {} on {}, which is not there", version_line(), host.name()),
-        };
-        if misc.transfer_compress != Compression::None {
-            return Err(needs("transfer-compress", "compression on the way"));
+        match only_by_sender(config) {
+            None => Ok(()),
+            Some((key, what)) => Err(Error::Config {
+                place: "configuration".to_owned(),
+                section: "misc",
+                key,
+                reason: format!("{what} needs {} on {}, which is not there", version_line(), host.name()),
+            }),
         }
-        if misc.rate_limit.is_some() && direct {
-            return Err(needs("rate-limit", "a limit with socat or scp"));
-        }
-        Ok(())
     }
 
     async fn look(
@@ -135,7 +121,7 @@ impl Tools {
         this: Option<&Path>,
     ) -> Result<Result<Self, String>, Error> {
         let found = |path: PathBuf, put: bool, reason: String| {
-            Ok(Ok(Self { worker: Some(Worker { path, put }), sender: None, reason }))
+            Ok(Ok(Self { worker: Some(Worker { path, put }), sender: None, reason, sending: None }))
         };
         if let Some(path) = &config.misc.worker_path {
             if says_version(job, Path::new(path)).await? {
@@ -146,20 +132,35 @@ impl Tools {
         if let Some((worker, reason)) = Worker::installed(job, this).await? {
             return found(worker.path, false, reason);
         }
-        let Some(_) = this else {
-            return Ok(Err(format!("no {} on {}", version_line(), job.name())));
-        };
-        if !job.streams() {
-            return Ok(Err(format!("no {} on {}, and an agent takes no files", version_line(), job.name())));
-        }
-        let theirs = job.command("uname").arg("-sm").run().await?;
-        let ours = format!("Linux {}", std::env::consts::ARCH);
-        let theirs = String::from_utf8_lossy(&theirs.stdout).trim().to_owned();
-        if theirs != ours {
-            return Ok(Err(format!("{} is {theirs}, this program is for {ours}", job.name())));
+        if let Some(reason) = unfit(job, this).await? {
+            return Ok(Err(reason));
         }
         found(work_dir.join(PUT_AS), true, format!("worker: put into the work directory of {}", job.name()))
     }
+}
+
+/// What the configuration asks of transfers that only a worker on the store can do: its key, and words for it.
+pub(crate) fn only_by_sender(config: &Config) -> Option<(&'static str, &'static str)> {
+    let misc = &config.misc;
+    let direct = matches!(misc.transfer, Transfer::Socat | Transfer::Scp);
+    if misc.transfer_compress != Compression::None {
+        return Some(("transfer-compress", "compression on the way"));
+    }
+    (misc.rate_limit.is_some() && direct).then_some(("rate-limit", "a limit with socat or scp"))
+}
+
+/// Why this program cannot be put onto a host; `None` where it can.
+pub(crate) async fn unfit(host: &Host, this: Option<&Path>) -> Result<Option<String>, Error> {
+    if this.is_none() {
+        return Ok(Some(format!("no {} on {}", version_line(), host.name())));
+    }
+    if !host.streams() {
+        return Ok(Some(format!("no {} on {}, and an agent takes no files", version_line(), host.name())));
+    }
+    let theirs = host.command("uname").arg("-sm").run().await?;
+    let ours = format!("Linux {}", std::env::consts::ARCH);
+    let theirs = String::from_utf8_lossy(&theirs.stdout).trim().to_owned();
+    Ok((theirs != ours).then(|| format!("{} is {theirs}, this program is for {ours}", host.name())))
 }
 
 impl Worker {
@@ -193,30 +194,34 @@ impl Worker {
         if !self.put {
             return Ok(());
         }
-        let this = this.ok_or_else(|| self.cannot(job, "there is no program to send"))?;
-        let program = tokio::fs::read(this)
-            .await
-            .map_err(|source| Error::ConfigFile { path: this.to_owned(), source })?;
-        job.files().write(&self.path, program, 0o755).await?;
-        if says_version(job, &self.path).await? {
-            Ok(())
-        } else {
-            Err(self
-                .cannot(job, "does not run there; install dbrecover on that host, or say toolchain = stock"))
-        }
-    }
-
-    fn cannot(&self, job: &Host, reason: &str) -> Error {
-        Error::Tool {
-            host: job.name().to_owned(),
-            tool: self.path.display().to_string(),
-            reason: reason.to_owned(),
-        }
+        place(job, &self.path, this).await
     }
 
     /// A worker's command on its host.
     pub(crate) fn command(&self, host: &Host, subcommand: &str) -> Command {
         host.command(self.path.as_os_str()).arg(subcommand)
+    }
+}
+
+/// Writes this program to `path` of a host, and sees that it runs there.
+///
+/// # Errors
+///
+/// If it cannot be sent, or does not run there.
+pub(crate) async fn place(host: &Host, path: &Path, this: Option<&Path>) -> Result<(), Error> {
+    let cannot = |reason: &str| Error::Tool {
+        host: host.name().to_owned(),
+        tool: path.display().to_string(),
+        reason: reason.to_owned(),
+    };
+    let this = this.ok_or_else(|| cannot("there is no program to send"))?;
+    let program =
+        tokio::fs::read(this).await.map_err(|source| Error::ConfigFile { path: this.to_owned(), source })?;
+    host.files().write(path, program, 0o755).await?;
+    if says_version(host, path).await? {
+        Ok(())
+    } else {
+        Err(cannot("does not run there; install dbrecover on that host, or say toolchain = stock"))
     }
 }
 

@@ -47,6 +47,7 @@ pub struct Job {
     environment: Vec<(String, String)>,
     password: Option<String>,
     on: Option<Arc<Machine>>,
+    program: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -83,6 +84,7 @@ impl Job {
             environment: Vec::new(),
             password: truth.password.clone(),
             on: None,
+            program: None,
             dir: temp,
         };
         job.set("backup-store", "dir", dir.to_string_lossy());
@@ -171,6 +173,12 @@ impl Job {
         self
     }
 
+    /// Runs this copy of the program.
+    pub fn program(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.program = Some(path.into());
+        self
+    }
+
     /// The job's own directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -211,7 +219,7 @@ impl Job {
 
     /// The command, ready to be started.
     pub fn command(&self) -> Result<Command> {
-        let mut command = Command::new(dbrecover()?);
+        let mut command = Command::new(self.program.clone().map_or_else(dbrecover, Ok)?);
         command.arg("--config-file").arg(self.write_config()?).args(&self.args);
         command.env_remove("DBRECOVER_PASSWORD").env("NO_COLOR", "1").current_dir(self.dir.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

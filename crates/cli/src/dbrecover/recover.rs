@@ -279,6 +279,9 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "job server   {} {}", plan.job_server, plan.work_dir.display())?;
     writeln!(out, "transfer     {}", plan.transfer)?;
     writeln!(out, "tools        {}", plan.tools.reason)?;
+    if let Some(sending) = &plan.tools.sending {
+        writeln!(out, "sender       {sending}")?;
+    }
     writeln!(out, "prepare      {}", plan.prepare)?;
     if let Some(user) = &plan.mysqld_user {
         writeln!(out, "servers run  as {user}")?;

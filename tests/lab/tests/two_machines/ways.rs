@@ -147,7 +147,7 @@ impl Wired {
     }
 
     /// What is to run on the machines when no recovery does.
-    fn daemons(&self) -> Vec<u32> {
+    pub(crate) fn daemons(&self) -> Vec<u32> {
         let sshds = self.sshds.iter().map(Sshd::pid);
         let agents = self.agents.iter().map(|agent| agent.child.id());
         sshds.chain(agents).chain(self.peers.iter().map(Peer::pid)).collect()
@@ -158,6 +158,14 @@ impl Wired {
         let point = self.store.truth.points.last().context("no backup")?;
         self.job.to_backup(&point.backup);
         Ok(())
+    }
+
+    /// The program is on the control host only, in its `/tmp`, for as long as the returned value lives.
+    pub(crate) fn only_on_control(&mut self) -> Result<OnControl> {
+        let copy = self.machines.control.tmp().join("dbrecover");
+        std::fs::copy(dbrecover()?, &copy)?;
+        self.job.program("/tmp/dbrecover");
+        Ok(OnControl(copy))
     }
 
     /// Looks for the passwords of the cluster and of its backups in the arguments of everything that runs on the machines.
@@ -229,6 +237,15 @@ impl Wired {
         let report: serde_json::Value = serde_json::from_slice(&report)?;
         let unpacked = report["unpacked"].as_array().context("a report has what was unpacked")?;
         Ok(unpacked.iter().filter_map(|one| one["retries"].as_u64()).sum())
+    }
+}
+
+/// See [`Wired::only_on_control`].
+pub(crate) struct OnControl(PathBuf);
+
+impl Drop for OnControl {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
