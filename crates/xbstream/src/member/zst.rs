@@ -124,15 +124,20 @@ fn frame(input: &[u8]) -> Scan {
     if window > 1 << MAX_ZSTD_WINDOW_LOG {
         return Scan::InOrder;
     }
+    // Decoding at once takes larger blocks than decoding in order does, which the format does not have.
+    let largest = (window as usize).min(PIECE);
     let mut plain = 0;
     loop {
         let Some(block) = input.get(len..len + 3) else { return Scan::Short };
         let word = le_u32(&[block[0], block[1], block[2], 0]);
         let size = (word >> 3) as usize;
+        if size > largest {
+            return Scan::InOrder;
+        }
         let (bytes, of_it) = match word >> 1 & 3 {
             0 => (size, size),
             1 => (1, size),
-            2 => (size, (window as usize).min(PIECE)),
+            2 => (size, largest),
             _ => return Scan::InOrder,
         };
         len += 3 + bytes;
