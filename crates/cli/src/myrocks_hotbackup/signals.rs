@@ -21,7 +21,7 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         // The end of the work ends the process, and this thread with it.
         std::thread::sleep(GRACE);
         rocks_hotbackup::remove_checkpoints();
-        eprintln!("myrocks-hotbackup: stopped by signal {signal} in the middle of a write or statement that does not end");
+        eprintln!("myrocks-hotbackup: stopped by signal {signal} while it waited for another program");
         let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
         std::process::exit(exit as i32);
     })?;
