@@ -92,10 +92,16 @@ pub(super) async fn replay(
     // The client prints nothing in batch mode but the results of statements that are none of ours.
     let output = tail(applying.stdout.take());
     let ends = async { tokio::join!(reading.wait(), applying.wait(), stderr.0, stderr.1, output) };
-    let watch = watch(session, setup, range, progress);
-    let (reading, applying, reader_words, client_words, _) = tokio::select! {
-        ends = ends => ends,
-        failed = watch => return Err(failed),
+    tokio::pin!(ends);
+    let watch = Watch { range, began: Instant::now() };
+    let (reading, applying, reader_words, client_words, _) = loop {
+        tokio::select! {
+            ends = &mut ends => break ends,
+            () = tokio::time::sleep(POLL) => {}
+        }
+        // To its end, whatever happens meanwhile: the answer to a question that was given up would be taken for that of the
+        // next one, and the proof would see a state of some time ago.
+        progress(watch.look(session, setup).await?);
     };
     drop((copies, loads, options));
     let status = |result: std::io::Result<ExitStatus>, path| result.map_err(Error::file("waiting for", path));
@@ -173,34 +179,29 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).trim().to_owned()
 }
 
-/// Tells how far the server is, for as long as it is polled; ends only with an error.
-async fn watch(
-    session: &mut Session,
-    setup: &Setup<'_>,
-    range: &Range,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Error {
-    let began = Instant::now();
-    let mut now =
-        Progress { transactions_total: range.transactions, bytes_total: range.bytes, ..Progress::default() };
-    loop {
-        tokio::time::sleep(POLL).await;
-        if let Some(applied) = &range.applied {
-            let state = match state::read(session, setup).await {
-                Ok(state) => state,
-                Err(error) => return error,
-            };
+/// How far the server is.
+struct Watch<'a> {
+    range: &'a Range,
+    began: Instant,
+}
+
+impl Watch<'_> {
+    async fn look(&self, session: &mut Session, setup: &Setup<'_>) -> Result<Progress, Error> {
+        let Range { transactions, bytes, applied, .. } = self.range;
+        let mut now =
+            Progress { transactions_total: *transactions, bytes_total: *bytes, ..Progress::default() };
+        if let Some(applied) = applied {
+            let state = state::read(session, setup).await?;
             // MariaDB counts numbers, of which some may be nobody's.
             let (done, all) = (applied.intersection(&state).count(), applied.count().max(1));
             let share = |total: u64| {
                 let part = u128::from(total) * u128::from(done) / u128::from(all);
                 u64::try_from(part).unwrap_or(total)
             };
-            now.transactions = share(range.transactions);
-            now.bytes = share(range.bytes);
+            now.transactions = share(*transactions);
+            now.bytes = share(*bytes);
         }
-        now = now.timed(began.elapsed());
-        progress(now.clone());
+        Ok(now.timed(self.began.elapsed()))
     }
 }
 
