@@ -446,11 +446,11 @@ impl Mailbox {
         }
     }
 
-    /// Removes what the command left; nothing depends on it.
+    /// Removes what the command left; nothing depends on it. A broker that is just being restarted loses the order.
     async fn remove(&self) {
         let sweep = if self.swept.swap(true, Ordering::Relaxed) { ":" } else { SWEEP };
         let text = format!("rm -rf \"{0}\" \"{0}.in\"; {sweep}; echo gone", self.dir);
-        let _ = self.agent.call(text.into(), Some(LOOK)).await;
+        let _ = self.small(text.into()).await;
     }
 
     /// Ends the command's process group, or keeps a command from starting that has not started yet.
