@@ -1,8 +1,9 @@
 //! Whether the stock client must keep comments.
 //!
 //! It strips them from statements unless it is told not to, and a stored routine would come out different. Told to keep
-//! them, it sends every comment line of `mysqlbinlog`, some five for each event, to the server as a statement of its
-//! own: a replay takes four times as long. So it is told only where a statement of the range has one.
+//! them, it sends every comment line of `mysqlbinlog`, two or more for each event, to the server as a statement of its
+//! own: replays of small transactions took two to six times as long. So it is told only where a statement of the range
+//! has one.
 
 use crate::error::Error;
 use crate::event::{EventKind, Query};

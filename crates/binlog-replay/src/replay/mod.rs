@@ -19,6 +19,7 @@
 //! A replay that was cut off is run again with [`Request::resume`]: it goes on from what the server itself
 //! says that it holds, so that nothing is applied twice. The same makes a finished one longer.
 
+mod aside;
 mod comments;
 mod dialect;
 mod error;

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
+use super::aside::aside;
 use super::comments;
 use super::error::Error;
 use super::lay::{Folder, Piece};
@@ -59,6 +60,8 @@ pub(super) async fn replay(
     }
     session.run("SET GLOBAL local_infile=1").await?;
     let options = option_file(account)?;
+    let whole = range.clone();
+    let with_comments = aside(move || Ok(comments::are_needed(&whole)?)).await?;
     let mut copies = None;
     // Files of LOAD DATA statements; the tool leaves them where it is told to put them.
     let loads = TempDir::with_prefix("dbrecover-loads-");
@@ -82,7 +85,7 @@ pub(super) async fn replay(
     apply
         .arg(format!("--defaults-file=/proc/self/fd/{}", options.as_raw_fd()))
         .args(["--binary-mode", "--batch", "--local-infile=1"])
-        .arg(if comments::are_needed(range)? { "--comments" } else { "--skip-comments" })
+        .arg(if with_comments { "--comments" } else { "--skip-comments" })
         .arg("--max-allowed-packet=1073741824");
 
     let (feed, text) = std::io::pipe().map_err(Error::file("making a pipe for", &reader))?;
@@ -93,7 +96,7 @@ pub(super) async fn replay(
     let output = tail(applying.stdout.take());
     let ends = async { tokio::join!(reading.wait(), applying.wait(), stderr.0, stderr.1, output) };
     tokio::pin!(ends);
-    let watch = Watch { range, began: Instant::now() };
+    let began = Instant::now();
     let (reading, applying, reader_words, client_words, _) = loop {
         tokio::select! {
             ends = &mut ends => break ends,
@@ -101,7 +104,7 @@ pub(super) async fn replay(
         }
         // To its end, whatever happens meanwhile: the answer to a question that was given up would be taken for that of the
         // next one, and the proof would see a state of some time ago.
-        progress(watch.look(session, setup).await?);
+        progress(reached(session, setup, range).await?.timed(began.elapsed()));
     };
     drop((copies, loads, options));
     let status = |result: std::io::Result<ExitStatus>, path| result.map_err(Error::file("waiting for", path));
@@ -180,29 +183,21 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// How far the server is.
-struct Watch<'a> {
-    range: &'a Range,
-    began: Instant,
-}
-
-impl Watch<'_> {
-    async fn look(&self, session: &mut Session, setup: &Setup<'_>) -> Result<Progress, Error> {
-        let Range { transactions, bytes, applied, .. } = self.range;
-        let mut now =
-            Progress { transactions_total: *transactions, bytes_total: *bytes, ..Progress::default() };
-        if let Some(applied) = applied {
-            let state = state::read(session, setup).await?;
-            // MariaDB counts numbers, of which some may be nobody's.
-            let (done, all) = (applied.intersection(&state).count(), applied.count().max(1));
-            let share = |total: u64| {
-                let part = u128::from(total) * u128::from(done) / u128::from(all);
-                u64::try_from(part).unwrap_or(total)
-            };
-            now.transactions = share(*transactions);
-            now.bytes = share(*bytes);
-        }
-        Ok(now.timed(self.began.elapsed()))
+async fn reached(session: &mut Session, setup: &Setup<'_>, range: &Range) -> Result<Progress, Error> {
+    let mut now =
+        Progress { transactions_total: range.transactions, bytes_total: range.bytes, ..Progress::default() };
+    if let Some(applied) = &range.applied {
+        let state = state::read(session, setup).await?;
+        // MariaDB counts numbers, of which some may be nobody's.
+        let (done, all) = (applied.intersection(&state).count(), applied.count().max(1));
+        let share = |total: u64| {
+            let part = u128::from(total) * u128::from(done) / u128::from(all);
+            u64::try_from(part).unwrap_or(total)
+        };
+        now.transactions = share(range.transactions);
+        now.bytes = share(range.bytes);
     }
+    Ok(now)
 }
 
 /// The account as a client option file, in memory: no name that could be left behind. The children inherit it.

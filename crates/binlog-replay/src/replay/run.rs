@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use super::aside::aside;
 use super::dialect::Dialect;
 use super::error::Error;
 use super::method::{Case, Choice, Method};
@@ -178,10 +179,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
 /// [`decide`] on a thread that may block: it reads every binlog.
 async fn decide_aside(request: &Request, start: Start) -> Result<Decided, Error> {
     let request = request.clone();
-    match tokio::task::spawn_blocking(move || decide(&request, &start)).await {
-        Ok(decided) => decided,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
+    aside(move || decide(&request, &start)).await
 }
 
 async fn apply(
@@ -294,7 +292,10 @@ async fn prove_pipe(
 ) -> Result<GtidSet, Error> {
     let split = match range.is_empty() {
         true => None,
-        false => position_of_client_aside(range, expected).await?,
+        false => {
+            let (range, expected) = (range.clone(), expected.clone());
+            aside(move || position_of_client(&range, &expected)).await?
+        }
     };
     let mut found = state::prove(session, setup, split.as_ref().unwrap_or(expected)).await?;
     if setup.server.flavor == Flavor::MariaDb {
@@ -309,15 +310,6 @@ async fn prove_pipe(
     }
     journal::drop(session).await?;
     Ok(found)
-}
-
-/// [`position_of_client`] on a thread that may block: it reads the last binlog.
-async fn position_of_client_aside(range: &Range, expected: &GtidSet) -> Result<Option<GtidSet>, Error> {
-    let (range, expected) = (range.clone(), expected.clone());
-    match tokio::task::spawn_blocking(move || position_of_client(&range, &expected)).await {
-        Ok(found) => found,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
 }
 
 fn same(source: &str, expected: String, found: String) -> Result<Proof, Error> {
