@@ -3,10 +3,13 @@
 #[path = "replay_lab/mod.rs"]
 #[macro_use]
 mod replay_lab;
+#[path = "../../../tests/common/program.rs"]
+mod program;
 
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
 use binlog_replay::replay::{Error, Method, TargetAt};
+use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, contents, crash_and_refuse, crash_and_resume, ddl_is_in_doubt, differences, events_round_trip,
@@ -86,8 +89,7 @@ mariadb-binlog "$@" | awk '
     /^.\/\*!\*\/;/ && to < from { to = NR }
     END { for (i = 1; i <= NR; i++) if (i < from || i > to) print line[i] }'
 "#;
-    std::fs::write(&reader, script).unwrap();
-    std::fs::set_permissions(&reader, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&reader, script);
     let stop = TargetAt::Position(source.moment("small").position.clone());
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
     (request.method, request.base_dir) = (Method::Pipe, Some(tools));

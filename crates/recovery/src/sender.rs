@@ -222,10 +222,6 @@ async fn own(host: &Host, template: &Path) -> Result<(PathBuf, Child), Error> {
 mod tests {
     use super::*;
 
-    /// One test at a time: a process that another one is just starting would hold a program that is being written, which
-    /// cannot be run then.
-    static ALONE: Mutex<()> = Mutex::const_new(());
-
     /// A sender to be put below a directory of this machine, and a program that says what one must.
     fn sender(dir: &Path, says: &str, needed: bool) -> Sender {
         let program = dir.join("program");
@@ -242,7 +238,6 @@ mod tests {
 
     #[tokio::test]
     async fn sender_is_there_until_it_is_removed_and_again_when_it_was_lost() {
-        let _alone = ALONE.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let sender = sender(dir.path(), &version_line(), false);
         let path = sender.path(|why| panic!("{why}")).await.unwrap().unwrap();
@@ -258,7 +253,6 @@ mod tests {
 
     #[tokio::test]
     async fn sender_that_does_not_run_there_is_replaced_by_the_stock_tools_unless_it_is_needed() {
-        let _alone = ALONE.lock().await;
         let dir = tempfile::tempdir().unwrap();
         let replaced = sender(dir.path(), "no such version", false);
         let mut why = String::new();
@@ -274,7 +268,6 @@ mod tests {
 
     #[tokio::test]
     async fn directory_of_temporary_files_is_tried() {
-        let _alone = ALONE.lock().await;
         let host = Host::local();
         let here = temporary(&host, None).await.unwrap().unwrap();
         assert_eq!(here, std::env::temp_dir());

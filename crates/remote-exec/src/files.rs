@@ -82,7 +82,9 @@ impl Files {
 
     /// Writes a file: beside its place first, then renamed onto it, so that it is never seen half written.
     ///
-    /// `mode` is its permission, e.g. `0o600`; it has it from the start.
+    /// `mode` is its permission, e.g. `0o600`; it has it from the start. A program (`0o755`) can be run at once: a child
+    /// writes it. Were it open for writing in this process, a process started meanwhile for something else would hold it
+    /// open too until its own `exec`, and Linux starts no file that is open for writing (`ETXTBSY`).
     ///
     /// # Errors
     ///
@@ -94,7 +96,8 @@ impl Files {
         mode: u32,
     ) -> Result<(), Error> {
         let (path, content) = (path.as_ref(), content.into());
-        if self.is_here() {
+        let program = mode & 0o111 != 0 && matches!(*self.host.backend, Backend::Local);
+        if self.is_here() && !program {
             return self.here("write", path, move |p| here::write(p, &content, mode)).await;
         }
         let mode = format!("{mode:o}");

@@ -1,11 +1,14 @@
 //! Which commands are run in which order, told by a stand-in that logs its arguments.
 
+#[path = "../../../tests/common/program.rs"]
+mod program;
+
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use program::write_program;
 use remote_exec::Host;
 use tempfile::TempDir;
 use xtra_driver::{Driver, Error, Event, LsnRule, Options, Part, Prepared, Stage, Tool};
@@ -37,8 +40,7 @@ impl Lab {
              echo \"$*\" | sed 's#{dir}#DIR#g' >>'{dir}/calls'\n{body}\n",
             dir = self.dir.path().display()
         );
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&path, &script);
         path.to_str().unwrap().to_owned()
     }
 
@@ -337,11 +339,10 @@ async fn a_streamer_that_complains_and_ends_with_0_has_failed() {
     let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
     write(lab.dir.path(), "stream", "x");
     let extract = |body: &str| {
-        let program = lab.path("streamer");
-        fs::write(&program, format!("#!/bin/sh\ncat >\"$3/got\"\n{body}\n")).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let streamer = lab.path("streamer");
+        write_program(&streamer, &format!("#!/bin/sh\ncat >\"$3/got\"\n{body}\n"));
         let (driver, stream, into) = (driver.clone(), lab.path("stream"), lab.path("into"));
-        async move { driver.extract(program.to_str().unwrap(), &stream, &into, "full").await }
+        async move { driver.extract(streamer.to_str().unwrap(), &stream, &into, "full").await }
     };
     extract("true").await.unwrap();
     assert_eq!(fs::read_to_string(lab.path("into/got")).unwrap(), "x");

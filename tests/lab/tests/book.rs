@@ -2,6 +2,8 @@
 
 #[path = "common/markdown.rs"]
 mod markdown;
+#[path = "../../common/program.rs"]
+mod program;
 #[path = "../../../crates/remote-exec/tests/common/sshd.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod sshd;
@@ -16,6 +18,7 @@ use anyhow::{Context, Result, ensure};
 use lab::Store;
 use lab::recovery::dbrecover;
 use markdown::{blocks, commands};
+use program::write_program;
 use recovery::Config;
 use recovery::config::KEYS;
 use sshd::Sshd;
@@ -273,9 +276,8 @@ fn ssh_to_store(sandbox: &Sandbox, sshd: &Sshd) -> Result<()> {
         ),
     )?;
     fs::create_dir(sandbox.at("bin"))?;
-    let program = sandbox.at("bin/ssh");
-    fs::write(&program, format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", config.display()))?;
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755))?;
+    let script = format!("#!/bin/sh\nexec /usr/bin/ssh -F {} \"$@\"\n", config.display());
+    write_program(&sandbox.at("bin/ssh"), &script);
     Ok(())
 }
 

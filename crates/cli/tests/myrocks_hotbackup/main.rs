@@ -7,6 +7,8 @@ mod incremental;
 mod layouts;
 mod options;
 mod original;
+#[path = "../../../../tests/common/program.rs"]
+mod program;
 mod remote;
 mod restores;
 mod server;

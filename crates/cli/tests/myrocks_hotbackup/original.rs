@@ -1,9 +1,9 @@
 //! The program before this one, from the package mariadb-plugin-rocksdb: its backups restore here, ours there.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::program::write_program;
 use crate::server::{Server, moved_back, restored, run, run_to, shell, start_restored};
 
 const ORIGINAL: &str = "/usr/bin/myrocks_hotbackup";
@@ -17,8 +17,7 @@ fn original(server: Option<&Server>, path: &Path) -> Command {
     let mut command = Command::new("/usr/bin/python3");
     // It calls `xbstream`; MariaDB's program for the format is `mbstream`.
     let xbstream = path.join("xbstream");
-    std::fs::write(&xbstream, "#!/bin/sh\nexec mbstream \"$@\"\n").unwrap();
-    std::fs::set_permissions(&xbstream, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&xbstream, "#!/bin/sh\nexec mbstream \"$@\"\n");
     command.arg(ORIGINAL).env("PATH", format!("{}:{}", path.display(), std::env::var("PATH").unwrap()));
     if let Some(server) = server {
         std::fs::create_dir_all(server.snapshots()).unwrap();

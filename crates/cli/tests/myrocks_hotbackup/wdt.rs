@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::program::write_program;
 use crate::remote::config;
 use crate::remote::sshd::Sshd;
 use crate::server::{Server, fail, moved_back, program, restore, restored, run};
@@ -25,8 +25,7 @@ impl Far {
         let bin = tools.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         let wdt = bin.join("wdt");
-        std::fs::write(&wdt, include_str!("wdt-stand-in.py")).unwrap();
-        std::fs::set_permissions(&wdt, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&wdt, include_str!("wdt-stand-in.py"));
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", bin.display());
         // A home of its own: what the tester's shell does at its start is no part of the test.
         let home = tools.path().display();

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, FileType, Mode};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, Host};
 
 /// How many questions of each kind are answered before ssh gives up: password and keyboard-interactive each ask once.
 const ANSWERS: usize = 4;
@@ -42,7 +42,7 @@ pub(super) struct Askpass {
 }
 
 impl Askpass {
-    pub(super) fn new(
+    pub(super) async fn new(
         password: Option<&SecretString>,
         passphrase: Option<&SecretString>,
     ) -> Result<Self, Error> {
@@ -59,16 +59,16 @@ impl Askpass {
                 });
             }
         }
-        Self::make(password, passphrase)
-            .map_err(|source| Error::Here { what: "set up the answer to ssh's password question", source })
+        let failed = |source| Error::Here { what: "set up the answer to ssh's password question", source };
+        let this = Self::make(password, passphrase).map_err(failed)?;
+        let files = Host::local().files();
+        Box::pin(files.write(this.program(), SCRIPT, 0o700)).await?;
+        Ok(this)
     }
 
     fn make(password: Option<&SecretString>, passphrase: Option<&SecretString>) -> io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("dbrecover-ask-").tempdir()?;
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700))?;
-        let script = dir.path().join("askpass");
-        std::fs::write(&script, SCRIPT)?;
-        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o700))?;
         let mut waiting = Vec::new();
         for (secret, name) in [(password, "password"), (passphrase, "passphrase")] {
             let Some(secret) = secret else { continue };

@@ -191,7 +191,7 @@ async fn log_in(options: &Options, dir: &Path, log: &Path) -> Result<(), Error> 
         set("GlobalKnownHostsFile=/dev/null".into());
     }
     let askpass = if options.password.is_some() || options.passphrase.is_some() {
-        Some(Askpass::new(options.password.as_ref(), options.passphrase.as_ref())?)
+        Some(Askpass::new(options.password.as_ref(), options.passphrase.as_ref()).await?)
     } else {
         set("BatchMode=yes".into());
         None

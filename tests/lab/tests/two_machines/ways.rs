@@ -163,7 +163,7 @@ impl Wired {
     /// The program is on the control host only, in its `/tmp`, for as long as the returned value lives.
     pub(crate) fn only_on_control(&mut self) -> Result<OnControl> {
         let copy = self.machines.control.tmp().join("dbrecover");
-        std::fs::copy(dbrecover()?, &copy)?;
+        lab::tools::run(std::process::Command::new("cp").args([dbrecover()?.as_path(), &copy]))?;
         self.job.program("/tmp/dbrecover");
         Ok(OnControl(copy))
     }
