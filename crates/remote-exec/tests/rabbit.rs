@@ -158,7 +158,8 @@ async fn absent_agent_and_wrong_logins_are_known_at_once() {
     let begun = Instant::now();
     let error = host.command("true").run().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    // Long before a command would have ended.
+    assert!(begun.elapsed() < Duration::from_secs(30));
     let with = |uri: &str| Options::new(Uri::parse(uri).unwrap(), "h");
     let wrong = with(&format!("rabbit://me:wrong@127.0.0.1:{}/", broker.port()));
     let error = connect(wrong).await.unwrap_err();
@@ -180,10 +181,15 @@ async fn agent_restarted_between_two_commands_is_no_problem() {
     let connected = connect(options(&broker, "/", &host)).await.unwrap();
     connected.command("true").run().await.unwrap();
     first.kill();
-    // The queue is still there, the agent is not; the broker needs a moment to see that.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let error = connected.command("true").run().await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    // The queue is still there, the agent is not; until the broker sees that, it takes commands for it.
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let error = connected.command("true").timeout(Duration::from_secs(1)).run().await.unwrap_err();
+        if matches!(error, Error::Unreachable { .. }) {
+            break;
+        }
+        assert!(Instant::now() < end, "{error:?}");
+    }
     let _second = Peer::start("oslo", "oslo_agent.py", &[&format!("{}/", broker.uri()), "rds-dbinit", &host]);
     connected.command("true").run().await.unwrap();
 }
@@ -236,10 +242,10 @@ async fn tls_protects_both_ways_to_the_broker() {
     );
     is_ready.await.unwrap();
     let mut options = Options::new(uri("localhost"), "h");
-    options.connect_timeout = Duration::from_secs(5);
+    let patient = std::mem::replace(&mut options.connect_timeout, Duration::from_secs(5));
     assert!(connect(options.clone()).await.is_err(), "an unknown authority");
     options.at.ca_file = Some(certificate);
-    let host = connect(options.clone()).await.unwrap();
+    let host = connect(Options { connect_timeout: patient, ..options.clone() }).await.unwrap();
     assert_eq!(host.command("echo").arg("1").run().await.unwrap().text(), "1");
     host.close().await;
     options.at.uri = uri("127.0.0.1");

@@ -120,7 +120,7 @@ async fn nothing_there_is_unreachable() {
     // A listener that never answers.
     let begun = Instant::now();
     assert!(matches!(connect(options.clone()).await.unwrap_err(), Error::Unreachable { .. }));
-    assert!(begun.elapsed() < Duration::from_secs(8));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     drop(free);
     let error = connect(options.clone()).await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { detail, .. } if detail.contains("refused")), "{error:?}");
@@ -132,9 +132,7 @@ async fn nothing_there_is_unreachable() {
 #[ignore = "needs sshd; run: ./test"]
 async fn lost_connection_is_told_and_the_next_command_reconnects() {
     let (host, server) = by_ssh().await;
-    let running = tokio::spawn(host.command("sleep").arg("1000").output());
-    host.command("true").run().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let running = contract::sleeping(&host, None).await;
     server.cut();
     let error = running.await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Lost { .. }), "{error:?}");

@@ -210,6 +210,6 @@ impl Machines {
     pub fn nothing_left(&self, daemons: &[u32]) -> Result<()> {
         [&self.control, &self.store, &self.job]
             .iter()
-            .try_for_each(|machine| machine.nothing_left(daemons, Duration::from_secs(10)))
+            .try_for_each(|machine| machine.nothing_left(daemons, Duration::from_secs(30)))
     }
 }

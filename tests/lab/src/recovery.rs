@@ -296,7 +296,7 @@ impl Job {
     /// No process of this recovery runs.
     pub fn no_process_left(&self) -> Result<()> {
         // A server that got its signal may need a moment to be gone.
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(30);
         loop {
             let left = self.processes();
             if left.is_empty() {

@@ -257,7 +257,7 @@ fn a_signal_while_the_lock_is_waited_for_leaves_nobody_waiting_behind_it() {
         signal(&child, ending);
         assert_eq!(child.wait().unwrap().code(), Some(code));
         // Not the end of a process that nobody waits for any more.
-        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
         server.assert_no_checkpoint();
         // Without the binlog it waits for no replica.
         let sql = format!(

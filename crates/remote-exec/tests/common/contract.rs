@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
-use remote_exec::{Error, FileKind, Host};
+use remote_exec::{Error, FileKind, Host, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Makes the tests. `$connect` is an async function that gives a host and what must live as long as it.
@@ -176,7 +176,7 @@ fn running(argument: &str) -> usize {
 }
 
 async fn until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < end, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -193,8 +193,23 @@ pub(crate) async fn timeout_ends_the_whole_process_group(host: &Host) {
         matches!(error, Error::Timeout { after, .. } if after == Duration::from_millis(700)),
         "{error:?}"
     );
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     until("nothing of the group is left", || running(&seconds) == 0).await;
+}
+
+/// A program that sleeps on, and has begun.
+pub(crate) async fn sleeping(
+    host: &Host,
+    timeout: Option<Duration>,
+) -> tokio::task::JoinHandle<Result<Output, Error>> {
+    let seconds = unique_seconds();
+    let mut command = host.command("sleep").arg(&seconds);
+    if let Some(timeout) = timeout {
+        command = command.timeout(timeout);
+    }
+    let call = tokio::spawn(command.output());
+    until("the program runs", || running(&seconds) > 0).await;
+    call
 }
 
 pub(crate) async fn dropped_call_ends_the_program(host: &Host) {

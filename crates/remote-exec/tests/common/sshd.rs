@@ -198,7 +198,7 @@ fn run(command: &mut Command) -> io::Result<()> {
 
 /// Whether the server greets on the port; false when it ended, e.g. because somebody else took the port.
 fn answers(address: SocketAddr, server: &mut Child) -> io::Result<bool> {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         if server.try_wait()?.is_some() {
             return Ok(false);
