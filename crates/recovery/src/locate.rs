@@ -16,8 +16,7 @@ use crate::Error;
 use crate::config::{Config, Toolchain};
 use crate::goal::{Goal, Wanted, gtids};
 use crate::hosts::Hosts;
-use crate::unpack::run_worker;
-use crate::worker::Worker;
+use crate::worker::{self, Worker};
 
 /// Where a target lies in the cluster.
 #[derive(Debug, Clone, Default)]
@@ -294,7 +293,7 @@ async fn ask(
     let command =
         worker.command(host, "replay").args(["--locate", "--request", "-"]).secret_stdin(json.into());
     let said =
-        run_worker(host, command, "looking for the target in the binlogs of the store", |_| ()).await?;
+        worker::run(host, command, "looking for the target in the binlogs of the store", |_| ()).await?;
     serde_json::from_slice(&said)
         .map_err(|e| Error::Unexpected { what: "the worker".to_owned(), text: e.to_string() })
 }

@@ -19,8 +19,7 @@ use crate::plan::{Plan, PlannedServer};
 use crate::report::Replayed;
 use crate::server::{BaseDir, TemporaryServer};
 use crate::stock_proof::Given;
-use crate::unpack::run_worker;
-use crate::worker::Worker;
+use crate::worker::{self, Worker};
 
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -176,7 +175,7 @@ impl Replay<'_> {
             .command(self.host, "replay")
             .args([mode, "--request", "-", "--progress", "json"])
             .secret_stdin(json.into());
-        run_worker(self.host, command, doing, progress).await
+        worker::run(self.host, command, doing, progress).await
     }
 
     /// Replays into the running server and proves where it stands.

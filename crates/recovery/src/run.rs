@@ -267,7 +267,6 @@ impl Recovery<'_> {
             unpacked.push(one);
             work.record("", &step).await?;
         }
-        unpack.clean_store().await?;
         self.sender.remove().await;
         Ok(unpacked)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use remote_exec::{Command, Host, Kind};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 
 use crate::config::{Compression, Config, Toolchain, Transfer};
 use crate::error::{Class, Error};
@@ -14,6 +14,9 @@ use crate::sender;
 
 /// Name of the worker in a work directory that it was put into.
 const PUT_AS: &str = "tmp/dbrecover";
+
+/// Largest report of a worker that is read, in bytes.
+pub(crate) const MAX_REPORT: u64 = 64 << 20;
 
 /// Who unpacks and replays on the job server, and why.
 #[derive(Debug, Clone, Serialize)]
@@ -237,6 +240,43 @@ pub(crate) fn class_of(code: Option<i32>) -> Class {
     }
 }
 
+/// Runs a worker's command, follows the progress on its stderr and returns its stdout.
+pub(crate) async fn run(
+    host: &Host,
+    command: Command,
+    doing: &str,
+    progress: impl FnMut(serde_json::Value),
+) -> Result<Vec<u8>, Error> {
+    if !host.streams() {
+        let output = command.output().await?;
+        let words = watch_stderr(output.stderr.as_slice(), progress).await;
+        return if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(failed(host, doing, Some(output.status.code().into()), words))
+        };
+    }
+    let mut child = command.spawn().await?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let read = async {
+        let mut text = Vec::new();
+        if let Some(stdout) = stdout {
+            // A report is small; a runaway one is cut.
+            let _ = stdout.take(MAX_REPORT).read_to_end(&mut text).await;
+        }
+        text
+    };
+    let listen = async {
+        match stderr {
+            Some(stderr) => watch_stderr(stderr, progress).await,
+            None => String::new(),
+        }
+    };
+    let (text, words, status) = tokio::join!(read, listen, child.wait());
+    let status = status?;
+    if status.success() { Ok(text) } else { Err(failed(host, doing, Some(status.code().into()), words)) }
+}
+
 /// Reads a worker's stderr: JSON lines are progress, the rest is what it has to say at the end.
 pub(crate) async fn watch_stderr(
     stderr: impl AsyncRead + Unpin,
@@ -244,13 +284,14 @@ pub(crate) async fn watch_stderr(
 ) -> String {
     const KEEP: usize = 8 * 1024;
     let mut words = String::new();
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        match serde_json::from_str::<serde_json::Value>(&line) {
+    // Bytes: a line that is no UTF-8, a login's greeting perhaps, must not end the reading.
+    let mut lines = BufReader::new(stderr).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        match serde_json::from_slice::<serde_json::Value>(&line) {
             Ok(value) if value.is_object() => progress(value),
             _ => {
                 if words.len() + line.len() < KEEP {
-                    words.push_str(&line);
+                    words.push_str(&String::from_utf8_lossy(&line));
                     words.push('\n');
                 }
             }
@@ -266,5 +307,19 @@ pub(crate) fn failed(job: &Host, doing: &str, code: Option<i32>, words: String) 
         doing: doing.to_owned(),
         message: if words.is_empty() { format!("exit status {code:?}") } else { words },
         class: class_of(code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn line_that_is_no_utf_8_hides_nothing_after_it() {
+        let stderr = b"Gr\xfc\xdfe\n{\"bytes_read\": 7}\ndbrecover: no room\n";
+        let mut seen = Vec::new();
+        let words = watch_stderr(&stderr[..], |value| seen.push(value["bytes_read"].as_u64())).await;
+        assert_eq!(seen, [Some(7)]);
+        assert!(words.ends_with("no room"), "{words}");
     }
 }

@@ -171,8 +171,9 @@ fn the_stock_tools_prove_the_state_of_mysql() -> Result<()> {
 fn the_stock_tools_decrypt_in_the_store_and_leave_it_encrypted() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let store = Store::encrypted()?.copy_to(&dir.path().join("store"))?;
-    let before = lab::recovery::fingerprint(&store.dir)?;
     let last = store.truth.points.last().context("no backup")?;
+    std::fs::write(store.dir.join(&last.backup).join("a note of somebody's"), "keep")?;
+    let before = lab::recovery::fingerprint(&store.dir)?;
     Job::new(&store)?.with_stock_tools()?.recovers_point(&store.truth, last)?;
     assert_eq!(lab::recovery::fingerprint(&store.dir)?, before, "the store was changed");
     Job::new(&store)?.with_stock_tools()?.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?;

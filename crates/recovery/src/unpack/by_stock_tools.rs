@@ -1,0 +1,142 @@
+//! The steps of the stock tools: tar, pyAesCrypt, xbstream.
+
+use std::path::PathBuf;
+
+use backup_catalog::{Backup, Kind};
+use remote_exec::transfer;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Moving, STREAM, Unit, Unpack};
+use crate::Error;
+use crate::plan::Plan;
+use crate::report::Unpacked;
+
+impl Unpack<'_> {
+    pub(super) async fn by_stock_tools(
+        &self,
+        moving: &Moving<'_>,
+        folders: &[&str],
+    ) -> Result<Unpacked, Error> {
+        let Moving { backup, unit, .. } = *moving;
+        let name = backup.name.as_str();
+        let job = self.job();
+        let root = if backup.encrypted { self.decrypted(backup) } else { self.plan.store_dir.clone() };
+        let tar = self.hosts.store.command("tar").args(Self::tar_of(&root, backup, unit));
+        let untar = job.command("tar").arg("-C").arg(self.work).args(["--no-same-owner", "-xf", "-"]);
+        let mut unpacked = Unpacked::of(name);
+        if self.hosts.shared_store {
+            // The streams are extracted from where they lie; everything else is copied.
+            job.pipeline(vec![tar, untar]).run().await?;
+        } else {
+            unpacked.retries = self.moved(&tar, untar, transfer::Check::Stages, moving).await?.retries;
+        }
+        let one = [unit.server()];
+        let streams = match unit {
+            Unit::All => folders,
+            Unit::Files => &[],
+            Unit::Stream(_) => &one,
+        };
+        for folder in streams {
+            let lies = if self.hosts.shared_store { &root } else { self.work };
+            let stream = lies.join(name).join(folder).join(STREAM);
+            let target = Plan::stream_target(self.work, &backup.name, folder);
+            crate::prepare::extract(self, name, folder, &stream, &target).await?;
+            if !self.hosts.shared_store {
+                job.files().remove_file(&stream).await?;
+            }
+        }
+        if backup.kind() == Kind::Full && !matches!(unit, Unit::Stream(_)) {
+            self.untar_base(name).await?;
+        }
+        if backup.encrypted && !matches!(unit, Unit::Stream(_)) {
+            self.clear_files(backup).await?;
+        }
+        let streams = || backup.servers.iter().filter_map(|server| server.stream_bytes);
+        unpacked.bytes_read = match unit {
+            Unit::All => backup.bytes,
+            Unit::Files => backup.bytes.saturating_sub(streams().sum()),
+            Unit::Stream(folder) => {
+                let server = backup.servers.iter().find(|server| server.folder == folder);
+                server.and_then(|server| server.stream_bytes).unwrap_or(0)
+            }
+        };
+        Ok(unpacked)
+    }
+
+    async fn untar_base(&self, name: &str) -> Result<(), Error> {
+        let dir = self.work.join(name).join("datanode_base");
+        let entries = self.job().files().list(&dir).await?;
+        let tarball =
+            entries.iter().find(|e| e.name.to_string_lossy().ends_with(".tar.gz")).ok_or_else(|| {
+                Error::Incomplete { what: format!("backup {name} has no datanode_base/*.tar.gz") }
+            })?;
+        self.job()
+            .command("tar")
+            .args(["--no-same-owner", "-xzf"])
+            .arg(dir.join(&tarball.name))
+            .arg("-C")
+            .arg(self.work.join("datanode_base"))
+            .run()
+            .await?;
+        Ok(())
+    }
+
+    /// Decrypts a backup inside the store, with `pyAesCrypt`.
+    pub(super) async fn decrypt(&self, backup: &Backup) -> Result<(), Error> {
+        let Some(password) = self.password else {
+            return Err(Error::NeedPassword { backup: backup.name.to_string() });
+        };
+        // What a run that was killed left of it.
+        self.remove_decrypted(backup).await?;
+        let store = &self.hosts.store;
+        let root = self.decrypted(backup);
+        let dir = root.join(backup.name.as_str());
+        let tar = root.join("tar");
+        for dir in [&root, &dir] {
+            store.command("mkdir").args(["-m", "700", "--"]).arg(dir).run().await?;
+        }
+        // Without -p it asks, and reads the answer from its input when there is no terminal.
+        store
+            .command("pyAesCrypt")
+            .arg("-d")
+            .arg(self.plan.store_dir.join(backup.tar_path()))
+            .arg("-o")
+            .arg(&tar)
+            .secret_stdin(with_line_end(password))
+            .run()
+            .await?;
+        store.command("tar").arg("-C").arg(&dir).args(["--no-same-owner", "-xf"]).arg(&tar).run().await?;
+        store.files().remove_file(&tar).await?;
+        Ok(())
+    }
+
+    /// Where this recovery decrypts a backup: a directory of its own in the backup's folder, whose other entries may be
+    /// anybody's. A recovery that is repeated finds it again by its name.
+    fn decrypted(&self, backup: &Backup) -> PathBuf {
+        let owner = format!("{}\0{}", self.job().name(), self.work.display());
+        let owner = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, owner.as_bytes());
+        let name = format!(".dbrecover-decrypted-{owner:016x}");
+        self.plan.store_dir.join(backup.name.as_str()).join(name)
+    }
+
+    pub(super) async fn remove_decrypted(&self, backup: &Backup) -> Result<(), Error> {
+        let store = &self.hosts.store;
+        store.command("rm").args(["-rf", "--"]).arg(self.decrypted(backup)).run().await?;
+        Ok(())
+    }
+
+    /// Removes what is decrypted in the store, however far that came.
+    pub(crate) async fn clean_store(&self) -> Result<(), Error> {
+        if self.plan.tools.worker.is_some() {
+            return Ok(());
+        }
+        for planned in self.plan.backups.iter().filter(|backup| backup.encrypted) {
+            self.remove_decrypted(self.catalog.get(&planned.name)?).await?;
+        }
+        Ok(())
+    }
+}
+
+fn with_line_end(password: &SecretString) -> SecretString {
+    format!("{}\n", password.expose_secret()).into()
+}

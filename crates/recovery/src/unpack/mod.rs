@@ -1,0 +1,250 @@
+//! From the store into the work directory: one pass by the worker, or the stock tools' steps.
+
+mod by_stock_tools;
+mod by_worker;
+mod moved;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Instant;
+
+use backup_catalog::{Backup, Catalog, Kind};
+use secrecy::SecretString;
+use xtra_driver::Tool;
+
+use crate::Error;
+use crate::config::Config;
+use crate::events::{Event, Watch};
+use crate::hosts::Hosts;
+use crate::journal::{Entry, Journal};
+use crate::plan::{Plan, UsedFor};
+use crate::report::Unpacked;
+use crate::sender::Sender;
+use crate::workdir::pass_through;
+
+/// What `encrypted_sample` holds.
+const SAMPLE: &[u8] = b"abc123\n";
+/// Largest sample that is read, in bytes: 7 bytes are about 300 as an AES Crypt stream.
+const MAX_SAMPLE: u64 = 64 * 1024;
+/// The files of an encrypted backup that lie beside its tar and belong to it.
+const CLEAR_FILES: [&str; 4] =
+    ["cluster_consistence_info", "consistent_point_datetime", "backuped_binlogs", "ok"];
+/// Largest file beside an encrypted tar that is read, in bytes.
+const MAX_CLEAR_FILE: u64 = 16 << 20;
+/// The stream of one server. The spelling is what the backup tool writes.
+pub(crate) const STREAM: &str = "backup.xbsteam";
+
+/// Everything that unpacking needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unpack<'a> {
+    pub(crate) hosts: &'a Hosts,
+    pub(crate) config: &'a Config,
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) plan: &'a Plan,
+    /// The xtrabackup or mariabackup program.
+    pub(crate) prepare: &'a Tool,
+    /// `WORK-DIR/.incomplete-NAME`.
+    pub(crate) work: &'a Path,
+    /// Its journal; `None` before there is one.
+    pub(crate) journal: Option<&'a Journal>,
+    pub(crate) password: Option<&'a SecretString>,
+    pub(crate) sender: &'a Sender,
+    pub(crate) watch: &'a Watch,
+}
+
+/// Tries the password on the sample of every encrypted backup of the plan, before anything is moved.
+pub(crate) async fn check_password(unpack: Unpack<'_>) -> Result<(), Error> {
+    for planned in unpack.plan.backups.iter().filter(|backup| backup.encrypted) {
+        let backup = planned.name.to_string();
+        let Some(password) = unpack.password else { return Err(Error::NeedPassword { backup }) };
+        let path = unpack.plan.store_dir.join(&backup).join("encrypted_sample");
+        let sample = unpack.hosts.store.files().read(&path, MAX_SAMPLE).await?;
+        let mut plain = Vec::new();
+        let opened = aescrypt::Decryptor::new(sample.as_slice(), password)
+            .and_then(|mut d| Ok(std::io::copy(&mut d, &mut plain)?))
+            .is_ok();
+        if !opened || plain != SAMPLE {
+            return Err(Error::WrongPassword { backup });
+        }
+    }
+    if unpack.password.is_some() && !unpack.plan.backups.iter().any(|backup| backup.encrypted) {
+        unpack.watch.warning("the backups are not encrypted: the password is not used");
+    }
+    Ok(())
+}
+
+/// What is moved, checked and, where it did not arrive, sent again as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit<'a> {
+    /// Everything in one: an encrypted tar is one stream.
+    All,
+    /// All but the servers' streams.
+    Files,
+    /// The stream of the server with this folder.
+    Stream(&'a str),
+}
+
+impl<'a> Unit<'a> {
+    /// The server's folder; empty for what is no server's.
+    fn server(self) -> &'a str {
+        match self {
+            Self::Stream(folder) => folder,
+            Self::All | Self::Files => "",
+        }
+    }
+
+    /// The step by which the journal knows it.
+    fn step(self, backup: &str) -> String {
+        match self {
+            Self::Files => format!("unpack {backup}: files"),
+            Self::All | Self::Stream(_) => format!("unpack {backup}"),
+        }
+    }
+}
+
+/// How far a backup is: what was moved of it before the unit that is moved now.
+struct Moving<'a> {
+    backup: &'a Backup,
+    unit: Unit<'a>,
+    before: u64,
+}
+
+impl Unpack<'_> {
+    /// Puts one backup into the work directory: every server of `folders` to where its stream belongs.
+    ///
+    /// What an earlier run finished of it is there and stays, unless it is wanted `again`: then only the streams are.
+    pub(crate) async fn backup(
+        &self,
+        index: usize,
+        folders: &[&str],
+        again: bool,
+    ) -> Result<Unpacked, Error> {
+        let planned = &self.plan.backups[index];
+        let backup = self.catalog.get(&planned.name)?;
+        let folders = if planned.used_for == UsedFor::Binlogs { &[] } else { folders };
+        let begun = Instant::now();
+        let whole = self.hosts.shared_store || (backup.encrypted && self.plan.tools.worker.is_some());
+        let units: Vec<_> = match (whole, again) {
+            (true, _) => vec![Unit::All],
+            (false, true) => folders.iter().map(|folder| Unit::Stream(folder)).collect(),
+            (false, false) => std::iter::once(Unit::Files)
+                .chain(folders.iter().map(|folder| Unit::Stream(folder)))
+                .collect(),
+        };
+        let mut decrypted = false;
+        let mut all: Option<Unpacked> = None;
+        for unit in units {
+            let (server, step) = (unit.server(), unit.step(backup.name.as_str()));
+            let earlier = self.journal.filter(|_| !again).and_then(|journal| journal.result(server, &step));
+            let one = match earlier {
+                Some(earlier) => serde_json::from_value(earlier.clone())
+                    .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?,
+                None => {
+                    self.make_room(backup, unit, folders).await?;
+                    let before = all.as_ref().map_or(0, |all| all.bytes_read);
+                    let moving = Moving { backup, unit, before };
+                    let one = match &self.plan.tools.worker {
+                        Some(worker) => self.by_worker(worker, &moving, folders).await?,
+                        None => {
+                            if backup.encrypted && !std::mem::replace(&mut decrypted, true) {
+                                self.decrypt(backup).await?;
+                            }
+                            self.by_stock_tools(&moving, folders).await?
+                        }
+                    };
+                    if let Some(journal) = self.journal.filter(|_| unit != Unit::All) {
+                        let entry = Entry::new(server, &step, serde_json::to_value(&one).ok());
+                        journal.write(self.job(), self.work, entry).await?;
+                    }
+                    one
+                }
+            };
+            match &mut all {
+                Some(all) => all.add(one),
+                None => all = Some(one),
+            }
+        }
+        if decrypted {
+            self.remove_decrypted(backup).await?;
+        }
+        let mut unpacked = all.unwrap_or_else(|| Unpacked::of(backup.name.as_str()));
+        unpacked.seconds = begun.elapsed().as_secs_f64();
+        Ok(unpacked)
+    }
+
+    /// Removes what a run that was cut off left of a unit; the tools overwrite nothing.
+    async fn make_room(&self, backup: &Backup, unit: Unit<'_>, folders: &[&str]) -> Result<(), Error> {
+        let target = |folder: &str| Plan::stream_target(self.work, &backup.name, folder);
+        let mut old = Vec::new();
+        let base = self.work.join("datanode_base");
+        let full = backup.kind() == Kind::Full;
+        let has_base = full && !matches!(unit, Unit::Stream(_));
+        let one = [unit.server()];
+        let streams = match unit {
+            Unit::Stream(_) => &one[..],
+            Unit::Files => &[],
+            Unit::All => folders,
+        };
+        if !matches!(unit, Unit::Stream(_)) {
+            old.push(Plan::backup_dir(self.work, &backup.name));
+        }
+        old.extend(streams.iter().map(|folder| target(folder)));
+        if full {
+            // The driver's notes on how far it had prepared what is unpacked anew.
+            old.extend(streams.iter().map(|folder| crate::prepare::log_dir(self.work, folder)));
+        }
+        if has_base {
+            old.push(base.clone());
+        }
+        self.job().command("rm").args(["-rf", "--"]).args(&old).run().await?;
+        if has_base {
+            self.job().files().create_dir_all(&base).await?;
+            pass_through(self.job(), &[base]).await?;
+        }
+        Ok(())
+    }
+
+    fn job(&self) -> &remote_exec::Host {
+        &self.hosts.job
+    }
+
+    /// The arguments of `tar` for a part of the backup that lies below `root`. The servers' streams are units of their own,
+    /// or lie on the job server already.
+    fn tar_of(root: &Path, backup: &Backup, unit: Unit<'_>) -> Vec<OsString> {
+        let mut tar: Vec<OsString> = vec!["-C".into(), root.into()];
+        let stream = |folder: &str| format!("{}/{folder}/{STREAM}", backup.name);
+        let mut what = OsString::from(backup.name.as_str());
+        match unit {
+            Unit::Stream(folder) => what = stream(folder).into(),
+            Unit::Files | Unit::All => tar.push(format!("--exclude={}", stream("*")).into()),
+        }
+        tar.extend(["-cf".into(), "-".into(), "--".into(), what]);
+        tar
+    }
+
+    /// Writes the files of an encrypted backup that lie beside its tar.
+    async fn clear_files(&self, backup: &Backup) -> Result<(), Error> {
+        let name = backup.name.as_str();
+        for file in CLEAR_FILES {
+            let path = self.plan.store_dir.join(name).join(file);
+            if self.hosts.store.files().exists(&path).await? {
+                let content = self.hosts.store.files().read(&path, MAX_CLEAR_FILE).await?;
+                self.job().files().write(self.work.join(name).join(file), content, 0o644).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The step is the whole backup's, whatever unit is on its way.
+    fn progress(&self, moving: &Moving<'_>, done: u64) {
+        let server = moving.unit.server();
+        self.watch.event(&Event::Progress {
+            server: String::new(),
+            step: Unit::All.step(moving.backup.name.as_str()),
+            done: moving.before + done,
+            total: Some(moving.backup.bytes),
+            unit: "bytes",
+            note: (!server.is_empty()).then(|| server.to_owned()),
+        });
+    }
+}
