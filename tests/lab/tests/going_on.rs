@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use lab::Store;
-use lab::recovery::Job;
+use lab::recovery::{Job, fingerprint};
 use lab::truth::Moment;
 use rustix::process::Signal;
 
@@ -176,6 +176,29 @@ fn resume_in_a_transfer_sends_no_server_a_second_time() -> Result<()> {
         ensure!(text.matches(&same).count() == 1, "{entry} was done twice:\n{text}");
     }
     Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn stock_tools_ended_while_they_decrypt_leave_nothing_in_the_store() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let store = Store::encrypted()?.copy_to(&dir.path().join("store"))?;
+    let last = store.truth.points.last().context("no backup")?;
+    let before = fingerprint(&store.dir)?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup).with_stock_tools()?;
+    let decrypting =
+        || fingerprint(&store.dir).is_ok_and(|now| now.iter().any(|line| line.contains("/tar ")));
+    for (signal, left) in [(Signal::INT, false), (Signal::KILL, true)] {
+        let mut running = job.start()?;
+        running.wait_until("it decrypts", decrypting)?;
+        running.end(signal)?;
+        ensure!((fingerprint(&store.dir)? != before) == left, "{signal:?}");
+    }
+    // Whoever asks for the same again finds what a killed one left.
+    job.succeed()?;
+    ensure!(fingerprint(&store.dir)? == before, "the store was changed");
+    job.verify(&store.truth, &last.groups)
 }
 
 #[test]
