@@ -22,6 +22,7 @@ use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
 use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port};
+use crate::server_options::left_alone;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
@@ -340,7 +341,7 @@ impl Recovery<'_> {
                 folder: &server.folder,
                 datadir: &server.datadir,
                 tmp_dir: &done.join("tmp"),
-                options: again.options.clone(),
+                options: again.options.iter().cloned().chain(left_alone(&base.version)).collect(),
                 user: self.plan.mysqld_user.as_deref(),
                 account: &again.account,
                 zone: self.plan.time_zone.as_deref(),

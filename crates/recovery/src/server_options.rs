@@ -57,6 +57,18 @@ pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVers
     options
 }
 
+/// What keeps a recovered server that is left running at what it was recovered to: it follows nobody, and takes no settings
+/// that were stored with `SET PERSIST`, which would win over all options.
+pub(crate) fn left_alone(version: &ServerVersion) -> Vec<OsString> {
+    let mysql = |major, minor, patch| version.at_least(Flavor::MySql, major, minor, patch);
+    let mut options =
+        vec![if mysql(8, 0, 26) { "--skip-replica-start" } else { "--skip-slave-start" }.into()];
+    if mysql(8, 0, 0) {
+        options.push("--persisted-globals-load=OFF".into());
+    }
+    options
+}
+
 /// Whether a server of this version knows the option. Sources: the removal notes of MySQL 5.7 to 9.x and of
 /// MariaDB 10.5 to 11.x.
 fn knows(version: &ServerVersion, name: &str) -> bool {

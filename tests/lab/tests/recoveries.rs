@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use lab::recovery::Job;
 use lab::truth::Moment;
-use lab::{Store, Truth};
+use lab::{Flavor, Store, Truth};
 
 /// The moment in the middle of those between two backups.
 fn moment(truth: &Truth, from: usize, busy: bool) -> Result<&Moment> {
@@ -279,9 +279,18 @@ fn a_recovery_does_not_fail_over_files_that_it_makes_for_another_tool() -> Resul
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn for_testing_leaves_each_server_running_at_its_own_port() -> Result<()> {
-    let store = Store::masters()?;
+    left_running(&Store::masters()?)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn for_testing_leaves_mysql_alone_with_what_it_was_recovered_to() -> Result<()> {
+    left_running(&Store::mysql()?)
+}
+
+fn left_running(store: &Store) -> Result<()> {
     let point = &store.truth.points[0];
-    let mut job = Job::new(&store)?;
+    let mut job = Job::new(store)?;
     job.to_backup(&point.backup).set("misc", "for-testing", "1");
     job.set("misc", "server-tmp-port", lab::server::free_port()?.to_string());
     let outcome = job.run()?;
@@ -298,6 +307,11 @@ fn for_testing_leaves_each_server_running_at_its_own_port() -> Result<()> {
         let group = server["group"].as_str().context("no group")?;
         let found = lab::truth::state(store.truth.flavor, &mut sql)?;
         assert_eq!(lab::truth::differences(&point.groups[group], &found), Vec::<String>::new());
+        if store.truth.flavor == Flavor::MySql {
+            // Neither a master that the backed-up server followed nor its stored settings come back.
+            assert_eq!(sql.value("SELECT @@skip_replica_start")?, "1");
+            assert_eq!(sql.value("SELECT @@persisted_globals_load")?, "0");
+        }
         sql.run("SHUTDOWN")?;
     }
     ports.dedup();

@@ -43,7 +43,6 @@ pub(super) async fn replay(
 ) -> Result<u64, Error> {
     let began = Instant::now();
     let dialect = Dialect::of(setup.server);
-    state::forget_sources(session, setup).await?;
     let end = lay(&setup.request.datadir, range)?;
     session.run(&dialect.change_source(CHANNEL, &relay_name(1))).await?;
     session.run(&dialect.start_applier(CHANNEL)).await?;

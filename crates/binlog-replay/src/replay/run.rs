@@ -154,6 +154,9 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     let setup =
         Setup { request, server: &decided.server, method: decided.choice.method, gtids: decided.gtids };
     check_settings(&mut session, &setup).await?;
+    // A backup may hold how the server followed another one. It would again from its next start on, and run away from the
+    // target.
+    state::forget_sources(&mut session, &setup).await?;
     let rest = rest(&mut session, &setup, &decided, &start).await?;
     let range = rest.as_ref().map_or(&decided.range, |rest| &rest.range);
     let expected = decided.range.expected.as_ref();

@@ -73,7 +73,6 @@ pub(super) async fn write(session: &mut Session, setup: &Setup<'_>, set: &GtidSe
             }
         }
         Flavor::MariaDb => {
-            forget_sources(session, setup).await?;
             // An empty one is left alone: the statement waits for the engine, up to a second.
             if !session.text("SELECT @@GLOBAL.gtid_binlog_state").await?.is_empty() {
                 session.run(dialect.reset_gtids()).await?;

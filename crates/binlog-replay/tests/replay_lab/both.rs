@@ -48,6 +48,12 @@ macro_rules! tests_of_both {
 
         #[tokio::test]
         #[ignore = $needs]
+        async fn server_follows_nobody_afterwards() {
+            replay_lab::follows_nobody(many().await).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
         async fn stops_are_those_of_the_stock_tool() {
             replay_lab::stops_where_the_stock_tool_stops(source().await);
         }

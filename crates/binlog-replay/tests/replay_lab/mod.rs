@@ -453,6 +453,35 @@ pub async fn every_moment(
     assert!(!left.iter().any(|n| n.to_string_lossy().contains("dbrecover")), "{left:?}");
 }
 
+/// A replica's backup says whom it followed, also where nothing is left to replay.
+pub async fn follows_nobody(source: &source::Source) {
+    let (change, show) = match source.base.flavor {
+        Flavor::MySql => {
+            ("CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1", "SHOW REPLICA STATUS")
+        }
+        Flavor::MariaDb => {
+            ("CHANGE MASTER 'old' TO MASTER_HOST='127.0.0.1', MASTER_PORT=1", "SHOW ALL SLAVES STATUS")
+        }
+    };
+    let first = TargetAt::Position(format!("{}:4", source.first));
+    let next = TargetAt::Position(source.moments[0].position.clone());
+    for (method, target) in
+        [(Method::Auto, &first), (Method::Relay, &next), (Method::Sql, &next), (Method::Pipe, &next)]
+    {
+        let datadir = source.datadir(&format!("follows-{method}"));
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target.clone());
+        request.method = method;
+        let server = start_for(&source.base, &request);
+        let mut root = server.root().await;
+        root.query_drop(change).await.unwrap();
+        assert_eq!(root.query::<Row, _>(show).await.unwrap().len(), 1);
+        replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
+        assert_eq!(root.query::<Row, _>(show).await.unwrap().len(), 0, "{method} to {target:?}");
+        drop(root);
+        server.stop().await;
+    }
+}
+
 /// Names and bytes of the files in a folder.
 fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = std::fs::read_dir(dir).unwrap().flatten().filter(|e| e.path().is_file());
