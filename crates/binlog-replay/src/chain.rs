@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::gtid::GtidSet;
 use crate::reader::FileEnd;
 use crate::scan::{FileInfo, Index, next_name};
+use crate::seen::Seen;
 
 /// The next file of a chain.
 pub(crate) struct Link<'i> {
@@ -40,8 +41,8 @@ impl<'i> Chain<'i> {
         Self { index, first: Some(first), last: None, left: Vec::new() }
     }
 
-    /// The file behind the last one. `seen`: all transactions so far, as the files tell it.
-    pub(crate) fn next(&mut self, seen: Option<&GtidSet>) -> Result<Option<Link<'i>>, Error> {
+    /// The file behind the last one. `seen`: all transactions so far.
+    pub(crate) fn next(&mut self, seen: &Seen) -> Result<Option<Link<'i>>, Error> {
         if let Some(file) = self.first.take() {
             self.last = Some(file);
             return Ok(Some(Link { file, new_server: false }));
@@ -51,9 +52,13 @@ impl<'i> Chain<'i> {
             self.last = Some(file);
             return Ok(Some(Link { file, new_server: false }));
         }
-        let Some(seen) = seen.filter(|s| !s.is_empty()) else { return Ok(None) };
+        let Some(set) = seen.set().filter(|s| !s.is_empty()) else { return Ok(None) };
         self.left.push(server(last));
-        let Some(file) = self.failover(seen)? else { return Ok(None) };
+        let Some(file) = self.failover(set)? else {
+            self.check_nothing_else(seen)?;
+            return Ok(None);
+        };
+        self.check_goes_on(file, set)?;
         self.last = Some(file);
         Ok(Some(Link { file, new_server: true }))
     }
@@ -69,7 +74,15 @@ impl<'i> Chain<'i> {
         let gap = |file: &FileInfo, missing: String| {
             Err(Error::Gap { server: last.server(), file: file.name.clone(), missing })
         };
-        let Some(file) = self.index.files.iter().filter(own).find(|f| f.name == next) else {
+        // A server whose server_id was changed goes on in the same folder.
+        let renumbered = |f: &&FileInfo| {
+            let rotated = matches!(last.ends, Some(FileEnd::Rotate { .. }));
+            f.name == next && f.folder == last.folder && rotated && !f.at_start
+        };
+        let mut files = self.index.files.iter();
+        let Some(file) =
+            files.clone().filter(own).find(|f| f.name == next).or_else(|| files.find(renumbered))
+        else {
             let number = last.number().map(|(_, n)| n);
             let later = self.index.files.iter().filter(own).find(|f| f.number().map(|(_, n)| n) > number);
             return match later {
@@ -86,20 +99,55 @@ impl<'i> Chain<'i> {
                 }
             };
         };
-        match (&file.gtids_before, last.gtids_after()) {
-            (Some(before), Some(after)) if !before.is_empty() || !after.is_empty() => {
-                let lost = before.minus(&after);
-                if !lost.is_empty() {
-                    return gap(file, lost.to_string());
-                }
+        let mut named = false;
+        if let (Some(before), Some(after)) = (&file.gtids_before, last.gtids_after()) {
+            let lost = before.minus(&after);
+            if !lost.is_empty() {
+                return gap(file, lost.to_string());
             }
+            named = !(before.is_empty() && after.is_empty());
+        }
+        if !named || last.anonymous > 0 || file.anonymous > 0 {
             // Nothing but the copy itself can say that it is whole.
-            _ if last.was_open() => {
-                return gap(file, format!("the end of {}: it was open when it was copied", last.name));
+            let end = format!("the end of {}", last.name);
+            match last.ends {
+                Some(FileEnd::Open { .. }) => {
+                    return gap(file, format!("{end}: it was open when it was copied"));
+                }
+                // A crash ends a file like this, but the server is started then.
+                Some(FileEnd::Silent) if !file.at_start => {
+                    return gap(
+                        file,
+                        format!("{end}: the server went on to the next file, and it does not say so"),
+                    );
+                }
+                _ => {}
             }
-            _ => {}
         }
         Ok(Some(file))
+    }
+
+    /// A new master has everything that the old one had; one that lacks some of it makes a state that never was.
+    fn check_goes_on(&self, file: &FileInfo, seen: &GtidSet) -> Result<(), Error> {
+        let own = self.index.files.iter().filter(|f| server(f) == server(file));
+        let lacks = own.filter_map(FileInfo::gtids_after).fold(seen.clone(), |rest, has| rest.minus(&has));
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let what = format!("it lacks {lacks}");
+        Err(Error::Diverged { server: file.server(), file: file.name.clone(), what })
+    }
+
+    /// Numbers say that no other server has more; with MariaDB its last transactions may be others of the same numbers.
+    fn check_nothing_else(&self, seen: &Seen) -> Result<(), Error> {
+        for file in self.index.files.iter().filter(|f| !self.left.contains(&server(f))) {
+            let Some(GtidSet::MariaDb(after)) = file.gtids_after() else { continue };
+            if let Some(gtid) = after.position().find(|gtid| !seen.is_same(gtid)) {
+                let what = format!("its {gtid} has the number of another transaction in them");
+                return Err(Error::Diverged { server: file.server(), file: file.name.clone(), what });
+            }
+        }
+        Ok(())
     }
 
     /// The file of another server that goes on where `seen` ends: the last one that starts with nothing new.

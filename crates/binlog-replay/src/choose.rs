@@ -1,11 +1,16 @@
 //! From an index, a start and a target to the exact range to replay.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::chain::Chain;
 use crate::error::Error;
-use crate::gtid::{Gtid, GtidSet};
+use crate::event::EventKind;
+use crate::gtid::{Gtid, GtidSet, MariaDbGtidSet};
 use crate::range::{Range, RangeFile, TransactionMark};
 use crate::reader::Reader;
 use crate::scan::{FileInfo, Index};
+use crate::seen::Seen;
 use crate::target::{Position, Start, Target};
 use crate::transaction::{Transaction, Walked, Walker};
 use crate::version::Flavor;
@@ -17,7 +22,7 @@ use crate::version::Flavor;
 /// range ends between two transactions, and everything in it was read and checked.
 ///
 /// Where two folders of the index have a file of the name that `start` gives and they are of different
-/// servers, the one in the earlier folder is meant.
+/// servers, the one in the earlier folder is meant; with a target, the one in the later folder.
 ///
 /// ```no_run
 /// use binlog_replay::{Position, Start, Target, choose, scan};
@@ -35,6 +40,18 @@ use crate::version::Flavor;
 /// [`Error::TargetNotReached`], [`Error::Gap`], [`Error::StartsTooLate`], [`Error::WrongFlavor`],
 /// [`Error::NoGtids`], [`Error::Incident`], and what is wrong with a file that is needed.
 pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidSet>) -> Result<Range, Error> {
+    choose_rest(index, start, None, target, skip)
+}
+
+/// As [`choose`], what lies behind `done`: up to there everything was applied. What the backup holds is still told from
+/// `start`.
+pub(crate) fn choose_rest(
+    index: &Index,
+    start: &Start,
+    done: Option<&Position>,
+    target: &Target,
+    skip: Option<&GtidSet>,
+) -> Result<Range, Error> {
     let first = find_file(index, &start.position.file)?;
     let (flavor, version) = match &first.version {
         Some(version) => (version.flavor, version.clone()),
@@ -45,9 +62,17 @@ pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidS
     if let Target::UntilGtid { set, .. } = target {
         check_flavor("the target", Some(set), flavor)?;
     }
+    let target_file = match target {
+        Target::Position(position) => {
+            let named = index.files.iter().filter(|f| f.name == position.file);
+            named.max_by_key(|f| f.folder).map(|f| f.path.as_path())
+        }
+        _ => None,
+    };
     let mut chooser = Chooser {
         start,
         target,
+        target_file,
         skip,
         range: Range {
             flavor,
@@ -57,6 +82,7 @@ pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidS
             skip: None,
             applied: None,
             expected: None,
+            base: None,
             transactions: 0,
             skipped: 0,
             first: None,
@@ -67,15 +93,17 @@ pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidS
             warnings: Vec::new(),
         },
         held: start.executed.clone().filter(|set| !set.is_empty()),
-        seen: None,
+        seen: Seen::default(),
+        ends: BTreeMap::new(),
         at_start: None,
         failed_over: false,
         open_end: None,
+        applied_to: done,
         done: false,
     };
     chooser.check_target_not_behind()?;
     let mut chain = Chain::new(index, first);
-    while let Some(link) = chain.next(chooser.seen.as_ref())? {
+    while let Some(link) = chain.next(&chooser.seen)? {
         chooser.file(link.file, link.new_server)?;
         if chooser.done {
             break;
@@ -119,18 +147,24 @@ pub(crate) fn damage(file: &FileInfo) -> Error {
 struct Chooser<'a> {
     start: &'a Start,
     target: &'a Target,
+    /// The file that a position as target is in.
+    target_file: Option<&'a Path>,
     skip: Option<&'a GtidSet>,
     range: Range,
     /// What the backup holds, then also what was passed: nothing of it is applied (again).
     held: Option<GtidSet>,
-    /// All transactions up to where we are in the chain, as the files tell it.
-    seen: Option<GtidSet>,
-    /// The same where the replay starts.
+    /// All transactions up to where we are in the chain.
+    seen: Seen,
+    /// The last transaction that is applied of each of MariaDB's domains: server and number.
+    ends: BTreeMap<u32, (u32, u64)>,
+    /// All transactions up to where the replay starts.
     at_start: Option<GtidSet>,
     /// The chain has come to another server.
     failed_over: bool,
     /// The file we are in, or were in last, was open when it was copied.
     open_end: Option<OpenEnd>,
+    /// Up to where everything was applied before; `None` behind it.
+    applied_to: Option<&'a Position>,
     done: bool,
 }
 
@@ -180,15 +214,15 @@ impl Chooser<'_> {
         }
         let begin = if is_first { self.start.position.pos } else { Position::FIRST };
         let target_here = match self.target {
-            Target::Position(p) if p.file == file.name => Some(p.pos),
+            Target::Position(p) if self.target_file == Some(&file.path) => Some(p.pos),
             _ => None,
         };
         if target_here.is_some_and(|pos| pos < begin) {
             return Err(self.before_start());
         }
         if is_first {
-            self.seen = file.gtids_before.clone();
-            self.at_start = self.seen.clone();
+            self.seen.start(file.gtids_before.clone());
+            self.at_start = file.gtids_before.clone();
             if begin > file.end {
                 let position = self.start.position.clone();
                 return Err(Error::BehindEnd { position, end: Position::new(&*file.name, file.end) });
@@ -214,7 +248,7 @@ impl Chooser<'_> {
         while !self.done {
             let mut incident = None;
             let next = walker.next_with(|event, _| {
-                if event.header.kind == crate::event::EventKind::INCIDENT {
+                if event.header.kind == EventKind::INCIDENT {
                     incident = Some((event.offset, event.body().to_vec()));
                 }
                 Ok(())
@@ -243,6 +277,7 @@ impl Chooser<'_> {
                         return Err(self.incident(file, offset, &body));
                     }
                     if overlap && self.is_seen(&transaction) {
+                        self.check_same(file, &transaction)?;
                         entry.start = reached;
                     } else {
                         if overlap {
@@ -252,11 +287,17 @@ impl Chooser<'_> {
                         if !self.take(file, &transaction, &mut entry)? {
                             break;
                         }
+                        if let Some(place) = self.applied_to {
+                            entry.start = reached;
+                            if place.file == file.name && place.pos <= reached {
+                                self.applied_to = None;
+                            }
+                        }
                     }
                 }
                 self.note_seen(&transaction);
                 if !started && start_met {
-                    self.at_start = self.seen.clone();
+                    self.at_start = self.seen.set().cloned();
                 }
                 // What the backup holds beyond the set is passed, too: it cannot be undone.
                 if started && self.until_reached() && self.held_was_passed() {
@@ -296,34 +337,53 @@ impl Chooser<'_> {
     }
 
     fn is_seen(&self, transaction: &Transaction) -> bool {
-        match (&transaction.gtid, &self.seen) {
-            (Some(gtid), Some(seen)) => seen.contains(gtid),
-            _ => false,
-        }
+        transaction.gtid.as_ref().is_some_and(|gtid| self.seen.contains(gtid))
     }
 
     fn note_seen(&mut self, transaction: &Transaction) {
-        let Some(gtid) = &transaction.gtid else { return };
-        match self.seen.get_or_insert_with(|| GtidSet::new(gtid.flavor())) {
-            // A position: numbers that were left out do not come any more.
-            GtidSet::MariaDb(seen) => {
-                if let Gtid::MariaDb { domain, server, number } = gtid {
-                    seen.insert_range(*domain, *server, 1, *number);
-                }
-            }
-            seen @ GtidSet::MySql(_) => {
-                seen.insert(gtid);
-            }
+        if let Some(gtid) = &transaction.gtid {
+            self.seen.note(gtid);
         }
     }
 
+    /// What a new master's file begins with must be the old one's transactions, not others with their numbers.
+    fn check_same(&self, file: &FileInfo, t: &Transaction) -> Result<(), Error> {
+        match &t.gtid {
+            Some(gtid) if !self.seen.is_same(gtid) => {
+                let what = format!("its {gtid} has the number of another transaction in them");
+                Err(Error::Diverged { server: file.server(), file: file.name.clone(), what })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A transaction of MariaDB that numbers do not tell apart from another one.
+    fn unclear(file: &FileInfo, t: &Transaction, why: &'static str) -> Error {
+        Error::Order { path: file.path.clone(), offset: t.start, kind: EventKind::MARIADB_GTID, why }
+    }
+
     /// Whether the backup holds it.
-    fn is_held(&self, gtid: &Gtid) -> bool {
+    fn is_held(&self, file: &FileInfo, t: &Transaction) -> Result<bool, Error> {
         // Behind the position of a server's own backup nothing is held; MariaDB's numbers need not ascend.
         let by_position = self.range.flavor == Flavor::MariaDb
             && self.start.position.pos > Position::FIRST
             && !self.failed_over;
-        !by_position && self.held.as_ref().is_some_and(|held| held.contains(gtid))
+        let (Some(gtid), Some(held), false) = (&t.gtid, &self.held, by_position) else { return Ok(false) };
+        if held.contains(gtid) && !self.seen.ascends(gtid) {
+            let why = "behind a higher number of its domain: whether the backup holds it cannot be told";
+            return Err(Self::unclear(file, t, why));
+        }
+        Ok(held.contains(gtid))
+    }
+
+    /// Whether what the user named has this transaction.
+    fn is_named(set: &GtidSet, file: &FileInfo, t: &Transaction) -> Result<bool, Error> {
+        let Some(gtid) = &t.gtid else { return Ok(false) };
+        if set.names_another(gtid) {
+            let why = "with a number that is asked for with another server id: which of the two is meant cannot be told";
+            return Err(Self::unclear(file, t, why));
+        }
+        Ok(set.contains(gtid))
     }
 
     /// Counts a transaction in, applied or skipped; `false` if the target lies before it.
@@ -334,15 +394,20 @@ impl Chooser<'_> {
             start: Position::new(&*file.name, t.start),
             end: Position::new(&*file.name, t.end),
         };
-        let in_backup = t.gtid.as_ref().is_some_and(|gtid| self.is_held(gtid));
+        let in_backup = self.is_held(file, t)?;
+        let named = match self.target {
+            Target::UntilGtid { set, .. } => Self::is_named(set, file, t)?,
+            _ => false,
+        };
         let stops = match self.target {
             Target::Time(time) => t.time >= *time,
-            Target::UntilGtid { set, inclusive: false } => {
-                t.gtid.as_ref().is_some_and(|gtid| set.contains(gtid))
-            }
+            Target::UntilGtid { inclusive: false, .. } => named,
             Target::UntilGtid { inclusive: true, .. } => self.until_reached() && !in_backup,
             Target::Position(_) | Target::End => false,
         };
+        if self.applied_to.is_some() {
+            return if stops { Err(self.before_start()) } else { Ok(true) };
+        }
         if stops {
             if in_backup && !matches!(self.target, Target::UntilGtid { .. }) {
                 return Err(self.before_start());
@@ -367,14 +432,23 @@ impl Chooser<'_> {
             // MySQL passes over it by itself; a MariaDB server would apply it twice.
             if self.range.flavor == Flavor::MariaDb {
                 let why = "again, among new ones: an earlier file of another server had its transaction";
-                let kind = crate::event::EventKind::MARIADB_GTID;
-                return Err(Error::Order { path: file.path.clone(), offset: t.start, kind, why });
+                return Err(Self::unclear(file, t, why));
             }
             self.range.skipped += 1;
             entry.transactions += 1;
             return Ok(true);
         }
-        if in_backup || self.skip.is_some_and(|skip| skip.contains(gtid)) {
+        let skipped = match self.skip {
+            Some(skip) => Self::is_named(skip, file, t)?,
+            None => false,
+        };
+        let left_out = in_backup || skipped;
+        let others = if left_out { &self.range.applied } else { &self.range.skip };
+        if others.as_ref().is_some_and(|others| others.contains(gtid)) {
+            let why = "with the number of another transaction, of which one is left out and one is not";
+            return Err(Self::unclear(file, t, why));
+        }
+        if left_out {
             self.range.skip.get_or_insert_with(|| GtidSet::new(gtid.flavor())).insert(gtid);
             self.range.skipped += 1;
             entry.transactions += 1;
@@ -388,6 +462,9 @@ impl Chooser<'_> {
     fn applied(&mut self, mark: TransactionMark, entry: &mut RangeFile) {
         entry.transactions += 1;
         self.range.transactions += 1;
+        if let Some(Gtid::MariaDb { domain, server, number }) = &mark.gtid {
+            self.ends.insert(*domain, (*server, *number));
+        }
         if self.range.first.is_none() {
             self.range.first = Some(mark.clone());
         }
@@ -397,13 +474,13 @@ impl Chooser<'_> {
     /// Whether an inclusive GTID target is reached: everything in its set was passed or was in the backup.
     fn until_reached(&self) -> bool {
         let Target::UntilGtid { set, inclusive: true } = self.target else { return false };
-        let passed = self.seen.iter().chain(&self.held);
+        let passed = self.seen.set().into_iter().chain(&self.held);
         passed.fold(set.clone(), |left, part| left.minus(part)).is_empty()
     }
 
     /// Whether everything that the backup holds lies behind us.
     fn held_was_passed(&self) -> bool {
-        match (&self.held, &self.seen) {
+        match (&self.held, self.seen.set()) {
             (Some(held), Some(seen)) => held.is_subset(seen),
             (held, _) => held.is_none(),
         }
@@ -425,7 +502,7 @@ impl Chooser<'_> {
 
     /// Whether the backup holds something that the binlogs have behind the target.
     fn check_backup_not_ahead(&self, index: &Index) -> Result<(), Error> {
-        let (Some(held), Some(seen)) = (&self.held, &self.seen) else { return Ok(()) };
+        let (Some(held), Some(seen)) = (&self.held, self.seen.set()) else { return Ok(()) };
         let ahead = held.minus(seen);
         let in_binlogs = |f: &FileInfo| f.gtids_added.as_ref().is_some_and(|a| !a.is_disjoint(&ahead));
         if !ahead.is_empty() && index.files.iter().any(in_binlogs) {
@@ -435,6 +512,9 @@ impl Chooser<'_> {
     }
 
     fn finish(mut self) -> Result<Range, Error> {
+        if let Some(place) = self.applied_to {
+            return Err(Error::TargetBeforeStart { target: self.target.to_string(), start: place.clone() });
+        }
         let end = self.range.files.last().map(|f| Position::new(&*f.name, f.stop));
         let end = end.unwrap_or_else(|| self.start.position.clone());
         if !self.done
@@ -466,13 +546,27 @@ impl Chooser<'_> {
         }
         // Without a stated set the backup holds what the files say is before the start.
         let base = self.held.take().or(self.at_start.take()).filter(|set| !set.is_empty());
-        self.range.expected = match (base, &self.range.applied) {
+        self.range.expected = match (&base, &self.range.applied) {
             (Some(base), Some(applied)) => Some(base.union(applied)),
-            (base, applied) => base.or_else(|| applied.clone()),
+            (base, applied) => base.as_ref().or(applied.as_ref()).cloned(),
         };
-        if let Some(GtidSet::MariaDb(set)) = &self.range.expected {
-            self.range.expected = Some(GtidSet::MariaDb(set.to_position()));
+        if let Some(GtidSet::MariaDb(_)) = &self.range.expected {
+            self.range.expected = Some(GtidSet::MariaDb(self.position(base.as_ref())));
         }
+        self.range.base = base;
         Ok(self.range)
+    }
+
+    /// Where MariaDB stands after the range: the last transaction of each domain, which need not be the one with the
+    /// highest number.
+    fn position(&self, base: Option<&GtidSet>) -> MariaDbGtidSet {
+        let mut ends = MariaDbGtidSet::default();
+        for (domain, (server, number)) in &self.ends {
+            ends.insert_range(*domain, *server, 1, *number);
+        }
+        match base {
+            Some(GtidSet::MariaDb(base)) => base.to_position().moved_to(&ends),
+            _ => ends,
+        }
     }
 }

@@ -118,6 +118,17 @@ pub enum Error {
         /// What is wrong with its place.
         why: &'static str,
     },
+    /// A server whose files come next does not have what the files before them have: it was a master beside the other, or
+    /// became one without its last transactions.
+    #[error("{file} of server {server} does not go on where the files before it end: {what}")]
+    Diverged {
+        /// The server.
+        server: String,
+        /// Its file.
+        file: String,
+        /// What shows it.
+        what: String,
+    },
     /// The server lost events there; replicas stop at such an event, and a replay must, too.
     #[error("{path:?}: at {offset} the server noted an incident ({message}): events are missing there")]
     Incident {

@@ -44,6 +44,7 @@ mod range;
 mod reader;
 pub mod replay;
 mod scan;
+mod seen;
 mod show;
 mod statement;
 mod table_maps;

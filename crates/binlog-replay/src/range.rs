@@ -30,6 +30,9 @@ pub struct Range {
     /// The server's GTID state after the replay: `gtid_executed` of MySQL, the position of MariaDB;
     /// `None` without GTIDs.
     pub expected: Option<GtidSet>,
+    /// The server's GTID state before the replay: what `expected` adds to.
+    #[serde(skip)]
+    pub(crate) base: Option<GtidSet>,
     /// Number of transactions that will be applied.
     pub transactions: u64,
     /// Number of transactions between start and stop that are left out.

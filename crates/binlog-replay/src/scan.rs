@@ -88,6 +88,9 @@ pub struct FileInfo {
     /// Where the transactions start that may make or change events of the event scheduler; all of them.
     #[serde(skip)]
     pub(crate) event_ddl: Vec<u64>,
+    /// The server began it when it was started, and not behind another file.
+    #[serde(skip)]
+    pub(crate) at_start: bool,
     /// Which of the folders it lies in.
     #[serde(skip)]
     pub(crate) folder: usize,
@@ -352,6 +355,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         server_uuid: None,
         domains: BTreeSet::new(),
         created: None,
+        at_start: false,
         first_time: None,
         last_time: None,
         gtids_before: None,
@@ -482,6 +486,7 @@ fn look(
             info.checksum = Some(event.format().checksum);
             info.server_id = event.header.server_id;
             info.created = DateTime::from_timestamp(event.header.timestamp.into(), 0);
+            info.at_start = event.format().created != 0;
         }
         EventKind::PREVIOUS_GTIDS if place == Place::Outside => {
             if let Event::PreviousGtids(set, _) = event.decode().map_err(malformed)? {

@@ -8,12 +8,13 @@ mod program;
 
 use std::os::unix::fs::symlink;
 
-use binlog_replay::replay::{Error, Method, TargetAt};
+use binlog_replay::replay::{self, Error, Method, StartAt, TargetAt};
+use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, contents, crash_and_refuse, crash_and_resume, ddl_is_in_doubt, differences, events_round_trip,
-    every_moment, lose_a_second_and_resume, request, workload,
+    every_moment, everything_by, lose_a_second_and_resume, request, workload,
 };
 
 tests_of_both!(Base::mariadb(), "needs mariadbd; run: ./test");
@@ -26,6 +27,65 @@ async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
         lose_a_second_and_resume(many().await, method).await;
     }
     crash_and_refuse(many().await, Method::Pipe).await;
+}
+
+/// Two writers in one domain give two transactions one number, and a higher one before a lower one.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn two_writers_in_one_domain_are_replayed_to_the_last_transaction() {
+    let source = Source::make(Base::mariadb(), true, workload::two_writers).await;
+    for (moment, gtid) in [("one number", "0-8-5"), ("a lower one", "0-8-4")] {
+        let moment = source.moment(moment);
+        for method in [Method::Relay, Method::Sql] {
+            let datadir = source.datadir(&format!("{method}-{gtid}"));
+            let stop = TargetAt::Position(moment.position.clone());
+            let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+            request.method = method;
+            let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+            let outcome = outcome.unwrap_or_else(|e| panic!("{method} to {gtid}: {e}"));
+            assert_eq!(outcome.proof.found, gtid, "{method}");
+            let found = contents(&mut server.root().await).await;
+            assert_eq!(differences(&moment.contents, &found), Vec::<String>::new(), "{method} to {gtid}");
+            server.stop().await;
+        }
+    }
+}
+
+/// A transaction that rolled back is in the binlog when it changed a table that does not.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn a_rollback_at_the_end_is_replayed_like_any_other() {
+    let source = Source::make(Base::mariadb(), true, workload::rolled_back).await;
+    everything_by(&source, &[Method::Relay, Method::Sql, Method::Pipe]).await;
+}
+
+/// The place is the table's, what the backup holds is still told from where the backup is.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn sql_goes_on_behind_a_backup_that_holds_gtids() {
+    let source = many().await;
+    let datadir = source.datadir("goes-on");
+    let until = TargetAt::UntilGtid("0-7-103".into());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, until);
+    request.method = Method::Sql;
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap();
+    request.start = StartAt { position: outcome.range.stop, executed: Some(outcome.proof.found) };
+    request.target = TargetAt::End;
+    let mut root = server.root().await;
+    root.query_drop("SET sql_log_bin=0").await.unwrap();
+    root.query_drop("INSERT INTO shop.t (id) VALUES (1000)").await.unwrap();
+    let error = replay::run(&request, &mut |_| {}).await.expect_err("the row is there already");
+    assert!(matches!(error, Error::Refused { .. }), "{error}");
+    root.query_drop("DELETE FROM shop.t WHERE id = 1000").await.unwrap();
+    request.resume = true;
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    let moment = source.moments.last().unwrap();
+    assert_eq!(outcome.proof.found, moment.gtids);
+    assert!((100..4800).contains(&outcome.transactions), "{}", outcome.transactions);
+    assert_eq!(differences(&moment.contents, &contents(&mut root).await), Vec::<String>::new());
+    drop(root);
+    server.stop().await;
 }
 
 /// The last transaction of the source drops what the one before it made, so leaving it out shows.

@@ -17,8 +17,8 @@ const SET: &str = "MariaDB GTID position";
 /// A set of MariaDB GTIDs.
 ///
 /// Members are told apart by domain and number: within a domain the number is unique as long as only one
-/// server writes at a time, which is what MariaDB asks for. Server ids are kept for printing and compared
-/// nowhere.
+/// server writes at a time, which is what MariaDB asks for. Server ids are kept for printing; comparing sets does not
+/// look at them.
 #[derive(Debug, Clone, Default)]
 pub struct MariaDbGtidSet(BTreeMap<u32, Domain>);
 
@@ -112,6 +112,12 @@ impl MariaDbGtidSet {
         self.0.get(&domain).is_some_and(|d| d.numbers.contains(number) && d.server_of(number) == server)
     }
 
+    /// Whether it states number `number` of `domain` as a transaction of another server than `server`.
+    pub(crate) fn names_another(&self, domain: u32, server: u32, number: u64) -> bool {
+        let stated = self.0.get(&domain).and_then(|d| d.servers.get(&number));
+        stated.is_some_and(|stated| *stated != server)
+    }
+
     /// The text that [`MariaDbGtidSet::parse_exact`] reads back as this set.
     pub(super) fn exact_text(&self) -> String {
         let intervals = self.0.iter().flat_map(|(domain, d)| {
@@ -144,6 +150,15 @@ impl MariaDbGtidSet {
                 all.insert_range(*domain, d.server_of(i.end), i.start, i.end);
             }
         }
+        all
+    }
+
+    /// Where a server is that was at this position and then at `later`, which has only the domains that went on: numbers
+    /// need not ascend.
+    #[must_use]
+    pub(crate) fn moved_to(&self, later: &Self) -> Self {
+        let mut all = self.clone();
+        all.0.extend(later.0.clone());
         all
     }
 

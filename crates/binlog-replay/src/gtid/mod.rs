@@ -183,6 +183,17 @@ impl GtidSet {
         }
     }
 
+    /// Whether it states another transaction with this one's number: of MariaDB, where two servers wrote to one domain
+    /// at a time.
+    pub(crate) fn names_another(&self, gtid: &Gtid) -> bool {
+        match (self, gtid) {
+            (Self::MariaDb(set), Gtid::MariaDb { domain, server, number }) => {
+                set.names_another(*domain, *server, *number)
+            }
+            _ => false,
+        }
+    }
+
     /// Adds one transaction; a GTID of the other flavour is refused with `false`.
     pub fn insert(&mut self, gtid: &Gtid) -> bool {
         match (self, gtid) {

@@ -30,7 +30,7 @@ use super::runs;
 use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
-use crate::range::Range;
+use crate::range::{Range, RangeFile};
 use crate::target::Position;
 use crate::version::Flavor;
 
@@ -77,7 +77,7 @@ pub(super) async fn replay(
         }
         Exclusion::Copies => {
             let folder = cut_copies(setup, range)?;
-            read.args(range.files.iter().map(|f| folder.path().join(&f.name)));
+            read.args(range.files.iter().enumerate().map(|(i, f)| folder.path().join(copy_name(i, f))));
             copies = Some(folder);
         }
     }
@@ -155,11 +155,16 @@ fn cut_copies(setup: &Setup<'_>, range: &Range) -> Result<TempDir, Error> {
     let dir = tempfile::Builder::new().prefix(".dbrecover-binlogs-").tempdir_in(beside);
     let dir = dir.map_err(Error::file("creating a folder in", beside))?;
     let folder = Folder::open(dir.path())?;
-    for file in &range.files {
+    for (i, file) in range.files.iter().enumerate() {
         let keep = runs::kept(range, file)?;
-        folder.lay(&Piece { file, keep, named: false }, &file.name)?;
+        folder.lay(&Piece { file, keep, named: false }, &copy_name(i, file))?;
     }
     Ok(dir)
+}
+
+/// Two servers' files may have one name.
+fn copy_name(number: usize, file: &RangeFile) -> String {
+    format!("{number:06}-{}", file.name)
 }
 
 /// Starts a program; our copies of its pipe ends go with `command`, so that each side sees the other's end.

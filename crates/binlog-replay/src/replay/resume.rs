@@ -20,6 +20,14 @@ use crate::reader::Reader;
 use crate::target::{Position, Start};
 use crate::version::Flavor;
 
+/// What a replay that goes on has still to apply.
+pub(super) struct Rest {
+    /// Where it starts.
+    pub(super) start: Start,
+    /// The place behind the start up to which everything was applied.
+    pub(super) done: Option<Position>,
+}
+
 /// Where a replay that goes on has to start; `None` if nothing of it was applied yet. `before` is what the
 /// server held before `range`.
 pub(super) async fn where_it_stands(
@@ -28,9 +36,10 @@ pub(super) async fn where_it_stands(
     range: &Range,
     before: Option<GtidSet>,
     start: &Start,
-) -> Result<Option<Start>, Error> {
+) -> Result<Option<Rest>, Error> {
     if let Some((position, _)) = journal::read(session).await? {
-        return Ok(Some(Start { position, executed: start.executed.clone() }));
+        let done = Some(position).filter(|position| *position != start.position);
+        return Ok(Some(Rest { start: start.clone(), done }));
     }
     let (Some(expected), Some(before)) = (&range.expected, before) else {
         return Err(Error::NoTrace);
@@ -47,7 +56,7 @@ pub(super) async fn where_it_stands(
         // Behind a position nothing counts as held; from the head of the file the GTIDs decide.
         position.pos = Position::FIRST;
     }
-    Ok(Some(Start { position, executed: Some(held) }))
+    Ok(Some(Rest { start: Start { position, executed: Some(held) }, done: None }))
 }
 
 /// Refuses to go on where what the server holds and what it says that it holds may differ. `rest` is what it

@@ -12,13 +12,13 @@ use super::options::{GtidUse, OWN_BINLOG, ServerNeeds, default_workers, server_o
 use super::outcome::{LeftOut, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 use super::relay::{CHANNEL, RELAY_LOG};
 use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
-use super::resume::{check_crashed, where_it_stands};
+use super::resume::{Rest, check_crashed, where_it_stands};
 use super::session::Session;
 use super::split::position_of_client;
 use super::sql::{self, journal};
 use super::state::{self, Setup};
 use super::{pipe, relay::replay as by_relay};
-use crate::choose::choose;
+use crate::choose::choose_rest;
 use crate::gtid::GtidSet;
 use crate::range::Range;
 use crate::scan::{Index, scan};
@@ -44,7 +44,7 @@ struct Decided {
 /// outside of them or inside a transaction, a method that cannot do it.
 pub fn plan(request: &Request) -> Result<Plan, Error> {
     let (start, _, _) = request.places()?;
-    Ok(decide(request, &start)?.plan())
+    Ok(decide(request, &Rest { start, done: None })?.plan())
 }
 
 /// As [`plan`], with the options that the temporary server needs.
@@ -54,7 +54,7 @@ pub fn plan(request: &Request) -> Result<Plan, Error> {
 /// As [`plan`].
 pub fn prepare(request: &Request) -> Result<Prepared, Error> {
     let (start, _, _) = request.places()?;
-    let decided = decide(request, &start)?;
+    let decided = decide(request, &Rest { start, done: None })?;
     if let (Some(held), Some(expected)) = (request.held()?, &decided.range.expected)
         && !held.is_subset(&state::position(expected))
     {
@@ -82,20 +82,18 @@ impl Decided {
     }
 
     /// What the server holds before the first transaction of the range is applied.
+    /// What the server holds before the range; `None` without GTIDs.
     fn held_before(&self) -> Option<GtidSet> {
         let expected = self.range.expected.as_ref()?;
-        Some(match &self.range.applied {
-            Some(applied) => expected.minus(applied),
-            None => expected.clone(),
-        })
+        Some(self.range.base.clone().unwrap_or_else(|| GtidSet::new(expected.flavor())))
     }
 }
 
-fn decide(request: &Request, start: &Start) -> Result<Decided, Error> {
+fn decide(request: &Request, rest: &Rest) -> Result<Decided, Error> {
     let server = request.version()?;
     let (_, target, skip) = request.places()?;
     let index = scan(&request.binlogs)?;
-    let range = choose(&index, start, &target, skip.as_ref())?;
+    let range = choose_rest(&index, &rest.start, rest.done.as_ref(), &target, skip.as_ref())?;
     if range.flavor != server.flavor {
         return Err(Error::OtherFlavor { found: range.version.to_string(), server: server.to_string() });
     }
@@ -147,7 +145,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     let began = Instant::now();
     let account = request.server.as_ref().ok_or(Error::NoAccount)?;
     let (start, _, _) = request.places()?;
-    let decided = decide_aside(request, start.clone()).await?;
+    let decided = decide_aside(request, Rest { start: start.clone(), done: None }).await?;
     let mut session = Session::open(account).await?;
     // What this session does is no part of the replay.
     session.run("SET @@session.sql_log_bin=0").await?;
@@ -180,9 +178,9 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
 }
 
 /// [`decide`] on a thread that may block: it reads every binlog.
-async fn decide_aside(request: &Request, start: Start) -> Result<Decided, Error> {
+async fn decide_aside(request: &Request, rest: Rest) -> Result<Decided, Error> {
     let request = request.clone();
-    aside(move || decide(&request, &start)).await
+    aside(move || decide(&request, &rest)).await
 }
 
 async fn apply(
@@ -233,10 +231,10 @@ async fn rest(
         same(state::source(setup), expected, found)?;
     }
     if setup.request.resume
-        && let Some(start) =
+        && let Some(rest) =
             where_it_stands(session, setup, &decided.range, decided.held_before(), start).await?
     {
-        let rest = decide_aside(setup.request, start).await?;
+        let rest = decide_aside(setup.request, rest).await?;
         if setup.request.may_have_crashed() {
             check_crashed(session, setup, &rest.range).await?;
         }

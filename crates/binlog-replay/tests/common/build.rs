@@ -18,6 +18,15 @@ pub(crate) struct Log {
 impl Log {
     /// A file with a format description and, with `before`, what was before it.
     pub(crate) fn new(flavor: Flavor, server_id: u32, before: Option<&str>) -> Self {
+        Self::begun(flavor, server_id, before, 0)
+    }
+
+    /// The file that a server without GTIDs begins when it is started.
+    pub(crate) fn at_start(flavor: Flavor, server_id: u32) -> Self {
+        Self::begun(flavor, server_id, None, 1_700_000_000)
+    }
+
+    fn begun(flavor: Flavor, server_id: u32, before: Option<&str>, created: u32) -> Self {
         let mut log = Self { bytes: b"\xfebin".to_vec(), flavor, server_id, ends: Vec::new() };
         let mut body = vec![4, 0];
         let version: &[u8] = match flavor {
@@ -26,7 +35,7 @@ impl Log {
         };
         body.extend(version);
         body.resize(52, 0);
-        body.extend(0u32.to_le_bytes());
+        body.extend(created.to_le_bytes());
         body.push(19);
         let mut lengths = vec![0; 171];
         (lengths[1], lengths[14], lengths[18]) = (13, 57, 8);

@@ -41,6 +41,48 @@ pub fn many(_: Flavor, _: &str) -> Vec<Phase> {
     vec![all]
 }
 
+/// A transaction over tables with and without transactions, rolled back.
+pub fn rolled_back(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![phase(
+        "rolled back",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=InnoDB",
+            "CREATE TABLE plain (id INT PRIMARY KEY) ENGINE=MyISAM",
+            "SET SESSION binlog_format='STATEMENT'",
+            "BEGIN",
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO plain VALUES (1)",
+            "ROLLBACK",
+        ],
+    )]
+}
+
+/// A small transaction and a large one of two servers with one number, then a lower number.
+pub fn two_writers(_: Flavor, _: &str) -> Vec<Phase> {
+    let large = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) \
+                 SELECT i, i FROM n";
+    vec![
+        phase(
+            "one number",
+            &[
+                "CREATE DATABASE shop",
+                "USE shop",
+                "CREATE TABLE t (id INT PRIMARY KEY, n INT)",
+                "SET SESSION binlog_format='ROW'",
+                "SET SESSION max_recursive_iterations=100000",
+                "SET SESSION gtid_seq_no=5",
+                "INSERT INTO t VALUES (1, 1)",
+                "SET SESSION server_id=8",
+                "SET SESSION gtid_seq_no=5",
+                large,
+            ],
+        ),
+        phase("a lower one", &["SET SESSION gtid_seq_no=4", "DELETE FROM t WHERE id = 1"]),
+    ]
+}
+
 /// A transaction of 100 MB in many rows events, one row of 40 MB, and the same compressed.
 pub fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
     let mut all = phase(

@@ -305,14 +305,16 @@ impl<'a> Compiler<'a> {
 
     /// Ends the transaction with `sql`, and its place with it.
     fn commit(&mut self, sql: &str) -> Result<(), Stop> {
-        let journal = self.target.journal && !self.unjournalled;
-        if journal {
+        // What is rolled back takes the place along: it is written behind it. A crash between the two is no harm, as
+        // nothing goes on after one where there are tables that do not roll back.
+        let rolls_back = sql == "ROLLBACK";
+        if self.target.journal && !self.unjournalled && !rolls_back {
             let place = self.journal_row(journal::State::Done);
             self.step(place.as_bytes(), Kind::Data, None)?;
         }
         self.inside = false;
         self.step(format!("{sql};").as_bytes(), Kind::Data, Some(self.end))?;
-        if self.unjournalled {
+        if self.unjournalled || rolls_back {
             self.after_unjournalled()?;
         }
         self.transaction = None;

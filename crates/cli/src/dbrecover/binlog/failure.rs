@@ -21,6 +21,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
         | Error::TargetBeforeStart { .. }
         | Error::TargetNotReached { .. }
         | Error::Gap { .. }
+        | Error::Diverged { .. }
         | Error::StartsTooLate { .. }
         | Error::MixedFlavors { .. }
         | Error::SkipHeld { .. }
@@ -41,6 +42,10 @@ pub(crate) fn failure(error: Error) -> Failure {
         Error::InsideTransaction { before, after, .. } => {
             Some(format!("use {before} to stop before the transaction, {after} to stop after it"))
         }
+        Error::Diverged { .. } => Some(
+            "both servers had transactions that the other one had not: choose which one to follow, and a target in its files"
+                .to_owned(),
+        ),
         Error::Encrypted { .. } => Some(
             "let a server with the keys write plain ones, or have `mysqlbinlog --read-from-remote-server` fetch them"
                 .to_owned(),
