@@ -10,7 +10,6 @@ use crate::reader::Reader;
 use crate::scan::{FileInfo, Index};
 use crate::statement::{StatementKind, excerpt, without_passwords};
 use crate::table_maps::{Tables, malformed};
-use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
 
 /// Bytes of a statement that [`Found`] keeps.
@@ -99,7 +98,7 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
         })?;
         let transaction = match next {
             None => return Ok(true),
-            Some(Walked::Other) => continue,
+            Some(Walked::Other { .. }) => continue,
             Some(Walked::Transaction(transaction)) => transaction,
         };
         let in_time = filter.since.is_none_or(|t| transaction.time >= t)
@@ -108,12 +107,7 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
             continue;
         }
         let Search { changes, statements, .. } = std::mem::replace(&mut search, Search::new(filter));
-        let mark = TransactionMark {
-            gtid: transaction.gtid,
-            time: transaction.time,
-            start: Position::new(&*file.name, transaction.start),
-            end: Position::new(&*file.name, transaction.end),
-        };
+        let mark = transaction.mark(&file.name);
         if !found(Found { mark, changes, statements }) {
             return Ok(false);
         }
