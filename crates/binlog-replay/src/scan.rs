@@ -382,8 +382,7 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
     info.end = Position::FIRST;
     // The DDL statement of the transaction that is being read.
     let mut ddl: Option<Noted> = None;
-    loop {
-        let Some(next) = walker.next_with(|event, place| look(info, &mut ddl, event, place))? else { break };
+    while let Some(next) = walker.next_with(|event, place| look(info, &mut ddl, event, place))? {
         info.end = next.end();
         let Walked::Transaction(transaction) = next else { continue };
         info.transactions += 1;
