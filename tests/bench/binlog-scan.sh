@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Compares `dbrecover binlog list` with `mysqlbinlog > /dev/null` on one real binlog in one run; both read it from
-# memory. Prints seconds, rates and the ratio. Needs hyperfine and what tests/setup.sh installs.
+# Compares `dbrecover binlog list` and `binlog find` with `mysqlbinlog > /dev/null` on one real binlog in one run; all read
+# it from memory. Prints seconds, rates and the ratio; then the same of four such files, on one processor and on all.
+# Needs hyperfine and what tests/setup.sh installs.
 #
 # usage: tests/bench/binlog-scan.sh [MEBIBYTES]     (default 256)
+#   DBRECOVER   the program to measure; else it is built
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 size=${1:-256}
@@ -10,8 +12,8 @@ tools=${DBRECOVER_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/dbrecover-test-too
 base=$(echo "$tools"/mysql/mysql-*/)
 [ -x "$base/bin/mysqld" ] || { echo "no MySQL in $tools/mysql; run tests/setup.sh" >&2; exit 1; }
 command -v hyperfine >/dev/null || { echo "hyperfine is missing" >&2; exit 1; }
-cargo build --release --quiet --bin dbrecover
-dbrecover=${CARGO_TARGET_DIR:-target}/release/dbrecover
+dbrecover=${DBRECOVER:-}
+[ -n "$dbrecover" ] || { cargo build --release --quiet --bin dbrecover; dbrecover=${CARGO_TARGET_DIR:-target}/release/dbrecover; }
 dir=$(mktemp -d /dev/shm/binlog-scan.XXXXXX)
 server=
 trap '[ -z "$server" ] || { kill "$server" 2>/dev/null || true; wait "$server" || true; }; rm -rf "$dir"' EXIT
@@ -33,11 +35,16 @@ until [ "$(stat -c %s "$dir/data/binlog.000001")" -ge $((size << 19)) ]; do "${c
 large="SET cte_max_recursion_depth=100000; INSERT INTO b.large (v) WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n WHERE i < 1000) SELECT REPEAT(UUID(), 20) FROM n;"
 until [ "$(stat -c %s "$dir/data/binlog.000001")" -ge $((size << 20)) ]; do "${client[@]}" <<<"$large"; done
 kill "$server"; wait "$server" || true; server=
-mkdir "$dir/logs"; mv "$dir/data/binlog.000001" "$dir/logs/"; rm -rf "$dir/data"
+mkdir "$dir/logs" "$dir/four"; mv "$dir/data/binlog.000001" "$dir/logs/"; rm -rf "$dir/data"
+for i in 1 2 3 4; do ln "$dir/logs/binlog.000001" "$dir/four/binlog.00000$i"; done
 
 bytes=$(stat -c %s "$dir/logs/binlog.000001")
 hyperfine --warmup 1 --runs 5 --export-json "$dir/result.json" --style none \
+    -n 'cat'                       "cat $dir/logs/binlog.000001" \
     -n 'dbrecover binlog list'     "$dbrecover binlog list $dir/logs" \
+    -n 'find --where-text'         "$dbrecover binlog find --where-text no-such-text $dir/logs" \
+    -n 'list, 4 files, 1 CPU'      "taskset -c 0 $dbrecover binlog list $dir/four" \
+    -n 'list, 4 files'             "$dbrecover binlog list $dir/four" \
     -n 'mysqlbinlog'               "$base/bin/mysqlbinlog --no-defaults $dir/logs/binlog.000001" \
     -n 'mysqlbinlog with checksum' "$base/bin/mysqlbinlog --no-defaults --verify-binlog-checksum $dir/logs/binlog.000001" >/dev/null
 python3 - "$dir/result.json" "$bytes" <<'PYTHON'
@@ -45,6 +52,7 @@ import json, sys
 best = {r["command"]: min(r["times"]) for r in json.load(open(sys.argv[1]))["results"]}
 size = int(sys.argv[2])
 for name, seconds in best.items():
-    print(f"{name:26} {seconds:7.3f} s {size / seconds / 1e9:6.2f} GB/s")
+    read = size * (4 if "4 files" in name else 1)
+    print(f"{name:26} {seconds:7.3f} s {read / seconds / 1e9:6.2f} GB/s")
 print(f"{size >> 20} MiB; dbrecover is {best['mysqlbinlog'] / best['dbrecover binlog list']:.1f} times mysqlbinlog > /dev/null")
 PYTHON

@@ -254,7 +254,7 @@ impl Chooser<'_> {
                 Ok(())
             })?;
             let Some(next) = next else { break };
-            let reached = walker.boundary();
+            let reached = next.end();
             let inside = |position: &Position| Error::InsideTransaction {
                 position: position.clone(),
                 before: Position::new(&*file.name, boundary),
@@ -276,15 +276,15 @@ impl Chooser<'_> {
                     if let Some((offset, body)) = incident {
                         return Err(self.incident(file, offset, &body));
                     }
-                    if overlap && self.is_seen(&transaction) {
-                        self.check_same(file, &transaction)?;
+                    if overlap && self.is_seen(transaction) {
+                        self.check_same(file, transaction)?;
                         entry.start = reached;
                     } else {
                         if overlap {
                             overlap = false;
                             entry.start = transaction.start;
                         }
-                        if !self.take(file, &transaction, &mut entry)? {
+                        if !self.take(file, transaction, &mut entry)? {
                             break;
                         }
                         if let Some(place) = self.applied_to {
@@ -295,7 +295,7 @@ impl Chooser<'_> {
                         }
                     }
                 }
-                self.note_seen(&transaction);
+                self.note_seen(transaction);
                 if !started && start_met {
                     self.at_start = self.seen.set().cloned();
                 }
@@ -388,12 +388,7 @@ impl Chooser<'_> {
 
     /// Counts a transaction in, applied or skipped; `false` if the target lies before it.
     fn take(&mut self, file: &FileInfo, t: &Transaction, entry: &mut RangeFile) -> Result<bool, Error> {
-        let mark = || TransactionMark {
-            gtid: t.gtid.clone(),
-            time: t.time,
-            start: Position::new(&*file.name, t.start),
-            end: Position::new(&*file.name, t.end),
-        };
+        let mark = || t.mark(&file.name);
         let in_backup = self.is_held(file, t)?;
         let named = match self.target {
             Target::UntilGtid { set, .. } => Self::is_named(set, file, t)?,

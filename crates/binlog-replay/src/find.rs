@@ -1,16 +1,18 @@
 //! Finding transactions by what they do.
 
+use std::mem;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::event::{Event, EventKind, Malformed, RawEvent, Rows, RowsKind};
+use crate::needle::Needle;
 use crate::range::TransactionMark;
 use crate::reader::Reader;
 use crate::scan::{FileInfo, Index};
 use crate::statement::{StatementKind, excerpt, without_passwords};
 use crate::table_maps::{Tables, malformed};
-use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
 
 /// Bytes of a statement that [`Found`] keeps.
@@ -93,13 +95,13 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
     loop {
         let next = walker.next_with(|event, place| {
             if matches!(place, Place::First | Place::Whole) {
-                search = Search::new(filter);
+                search.clear();
             }
             search.event(event).map_err(|source| malformed(file, event, source))
         })?;
         let transaction = match next {
             None => return Ok(true),
-            Some(Walked::Other) => continue,
+            Some(Walked::Other { .. }) => continue,
             Some(Walked::Transaction(transaction)) => transaction,
         };
         let in_time = filter.since.is_none_or(|t| transaction.time >= t)
@@ -107,13 +109,8 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
         if !search.fits || !in_time {
             continue;
         }
-        let Search { changes, statements, .. } = std::mem::replace(&mut search, Search::new(filter));
-        let mark = TransactionMark {
-            gtid: transaction.gtid,
-            time: transaction.time,
-            start: Position::new(&*file.name, transaction.start),
-            end: Position::new(&*file.name, transaction.end),
-        };
+        let (changes, statements) = (mem::take(&mut search.changes), mem::take(&mut search.statements));
+        let mark = transaction.mark(&file.name);
         if !found(Found { mark, changes, statements }) {
             return Ok(false);
         }
@@ -123,6 +120,9 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
 /// What the events of a transaction add up to.
 struct Search<'f> {
     filter: &'f Filter,
+    schema: Option<Needle>,
+    table: Option<Needle>,
+    text: Option<Needle>,
     fits: bool,
     changes: Vec<Change>,
     statements: Vec<String>,
@@ -133,8 +133,12 @@ struct Search<'f> {
 
 impl<'f> Search<'f> {
     fn new(filter: &'f Filter) -> Self {
+        let needle = |part: &Option<String>| part.as_deref().map(Needle::new);
         Self {
             filter,
+            schema: needle(&filter.schema),
+            table: needle(&filter.table),
+            text: needle(&filter.text),
             // Who asks for nothing gets everything.
             fits: filter.is_anything(),
             changes: Vec::new(),
@@ -142,6 +146,15 @@ impl<'f> Search<'f> {
             tables: Tables::default(),
             rows_query: Vec::new(),
         }
+    }
+
+    /// Begins with another transaction.
+    fn clear(&mut self) {
+        self.fits = self.filter.is_anything();
+        self.changes.clear();
+        self.statements.clear();
+        self.tables.clear();
+        self.rows_query.clear();
     }
 
     fn event(&mut self, event: &RawEvent<'_>) -> Result<(), Malformed> {
@@ -161,7 +174,8 @@ impl<'f> Search<'f> {
             Event::ExecuteLoadQuery(load) => self.statement(load.query.database, &load.query.text),
             Event::RowsQuery(text) => {
                 self.keep(text);
-                self.rows_query = text.to_vec();
+                self.rows_query.clear();
+                self.rows_query.extend_from_slice(text);
             }
             Event::TableMap(map) => self.tables.add(&map, event),
             Event::Rows(rows) => self.rows(&rows)?,
@@ -188,23 +202,21 @@ impl<'f> Search<'f> {
         }
         self.keep(text);
         let f = self.filter;
-        let kind = StatementKind::of(text);
-        let in_schema = f.schema.as_ref().is_none_or(|schema| {
-            database.eq_ignore_ascii_case(schema.as_bytes()) || has_word(text, schema.as_bytes())
-        });
-        self.fits |= (f.kinds.is_empty() || f.kinds.contains(&kind))
-            && in_schema
-            && f.table.as_ref().is_none_or(|table| has_word(text, table.as_bytes()))
-            && f.text.as_ref().is_none_or(|part| contains(text, part.as_bytes()));
+        let in_schema = || {
+            let is_default = |s: &String| database.eq_ignore_ascii_case(s.as_bytes());
+            f.schema.as_ref().is_none_or(is_default)
+                || self.schema.as_ref().is_some_and(|s| s.is_word_in(text))
+        };
+        self.fits = self.fits
+            || (f.kinds.is_empty() || f.kinds.contains(&StatementKind::of(text)))
+                && in_schema()
+                && self.table.as_ref().is_none_or(|table| table.is_word_in(text))
+                && self.text.as_ref().is_none_or(|part| part.is_in(text));
     }
 
     fn rows(&mut self, rows: &Rows<'_>) -> Result<(), Malformed> {
         let map = self.tables.get(rows)?;
-        let mut count = 0;
-        for row in rows.rows(&map)? {
-            row?;
-            count += 1;
-        }
+        let count = rows.count(&map)?;
         let (schema, table) = (String::from_utf8_lossy(map.schema), String::from_utf8_lossy(map.table));
         let f = self.filter;
         let kind = match rows.kind {
@@ -212,12 +224,14 @@ impl<'f> Search<'f> {
             RowsKind::Update => StatementKind::Update,
             RowsKind::Delete => StatementKind::Delete,
         };
-        self.fits |= (f.kinds.is_empty() || f.kinds.contains(&kind))
-            && f.schema.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&schema))
-            && f.table.as_ref().is_none_or(|t| t.eq_ignore_ascii_case(&table))
-            && f.text.as_ref().is_none_or(|part| {
-                contains(&self.rows_query, part.as_bytes()) || contains(&rows.data, part.as_bytes())
-            });
+        self.fits = self.fits
+            || (f.kinds.is_empty() || f.kinds.contains(&kind))
+                && f.schema.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&schema))
+                && f.table.as_ref().is_none_or(|t| t.eq_ignore_ascii_case(&table))
+                && self
+                    .text
+                    .as_ref()
+                    .is_none_or(|part| part.is_in(&self.rows_query) || part.is_in(&rows.data));
         let same = |c: &&mut Change| c.kind == rows.kind && c.schema == schema && c.table == table;
         match self.changes.iter_mut().find(same) {
             Some(change) => change.rows += count,
@@ -227,34 +241,5 @@ impl<'f> Search<'f> {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether `text` holds `part`, upper and lower case being one.
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|w| w.eq_ignore_ascii_case(part))
-}
-
-/// Whether `text` holds `word` with no letter, digit or underscore around it.
-fn has_word(text: &[u8], word: &[u8]) -> bool {
-    let is_letter = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_' || *b >= 0x80);
-    !word.is_empty()
-        && text.windows(word.len()).enumerate().any(|(at, w)| {
-            w.eq_ignore_ascii_case(word)
-                && !is_letter(at.checked_sub(1).and_then(|i| text.get(i)))
-                && !is_letter(text.get(at + word.len()))
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_whole() {
-        assert!(has_word(b"DROP TABLE `shop`.`orders`", b"Orders"));
-        assert!(has_word(b"orders", b"orders"));
-        assert!(!has_word(b"DROP TABLE orders_old", b"orders"));
-        assert!(!has_word(b"DROP TABLE reorders", b"orders"));
     }
 }

@@ -40,13 +40,34 @@ pub(crate) struct Frames<R> {
     /// Offset of `buffer[start]` in the file.
     offset: u64,
     skim: bool,
+    /// Bytes of the last event, which end at `start`.
+    last_size: usize,
+    /// Bytes of checksum at its end.
+    last_checksum: usize,
+    /// It was skimmed: its beginning is in `kept`.
+    last_skimmed: bool,
     /// The beginning of the last large event.
     kept: Vec<u8>,
+    /// Made once: a new one asks what the processor can do.
+    crc: crc32fast::Hasher,
 }
 
 impl<R: Read> Frames<R> {
     pub(crate) fn new(input: R, path: PathBuf, offset: u64, skim: bool) -> Self {
-        Self { input, path, buffer: vec![0; BUFFER], start: 0, end: 0, offset, skim, kept: Vec::new() }
+        Self {
+            input,
+            path,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            offset,
+            skim,
+            last_size: 0,
+            last_checksum: 0,
+            last_skimmed: false,
+            kept: Vec::new(),
+            crc: crc32fast::Hasher::new(),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -58,9 +79,15 @@ impl<R: Read> Frames<R> {
         self.offset
     }
 
-    /// Reads until `need` bytes are there or the stream ends, and says how many are there. The buffer
-    /// grows with what arrives, not with what is asked for.
+    /// Reads until `need` bytes are there or the stream ends, and says how many are there.
+    #[inline]
     fn fill(&mut self, need: usize) -> Result<usize, Error> {
+        if self.end - self.start >= need { Ok(need) } else { self.read(need) }
+    }
+
+    /// As [`Self::fill`], where they are not all there. The buffer grows with what arrives, not with what is asked for.
+    #[cold]
+    fn read(&mut self, need: usize) -> Result<usize, Error> {
         while self.end - self.start < need {
             if self.end == self.buffer.len() {
                 if self.start > 0 {
@@ -98,6 +125,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// The next event, its checksum compared, or `None` where the stream ends between two events.
+    #[inline]
     pub(crate) fn next_frame(
         &mut self,
         format: Option<&FormatDescription>,
@@ -136,7 +164,11 @@ impl<R: Read> Frames<R> {
             };
             let computed = match header.kind {
                 EventKind::FORMAT_DESCRIPTION => closed_crc(covered),
-                _ => crc32fast::hash(covered),
+                _ => {
+                    self.crc.reset();
+                    self.crc.update(covered);
+                    self.crc.clone().finalize()
+                }
             };
             if stored != computed {
                 return Err(self.mismatch(header, stored, computed));
@@ -144,7 +176,20 @@ impl<R: Read> Frames<R> {
         }
         self.start += size;
         self.offset += size as u64;
+        (self.last_size, self.last_checksum, self.last_skimmed) = (size, checksum, false);
         Ok(Some(Frame { header, offset, bytes: &self.buffer[start..start + size], checksum }))
+    }
+
+    /// The event that the last call of [`Self::next_frame`] gave.
+    #[inline]
+    pub(crate) fn last_frame(&self) -> Option<Frame<'_>> {
+        let bytes = match self.last_skimmed {
+            true => &self.kept,
+            false => self.buffer.get(self.start.checked_sub(self.last_size)?..self.start)?,
+        };
+        let header = Header::parse(bytes)?;
+        let offset = self.offset - u64::from(header.size);
+        Some(Frame { header, offset, bytes, checksum: self.last_checksum })
     }
 
     /// As [`Self::next_frame`] for an event that is larger than the buffer: the checksum is computed piece
@@ -180,6 +225,7 @@ impl<R: Read> Frames<R> {
         }
         let offset = self.offset;
         self.offset += size;
+        (self.last_checksum, self.last_skimmed) = (0, true);
         Ok(Some(Frame { header, offset, bytes: &self.kept, checksum: 0 }))
     }
 

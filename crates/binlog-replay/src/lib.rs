@@ -40,6 +40,7 @@ mod find;
 mod frames;
 pub mod gtid;
 mod locate;
+mod needle;
 mod range;
 mod reader;
 pub mod replay;

@@ -72,14 +72,14 @@ fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Lo
             false => transaction.time < at.time,
         });
         if better {
-            at = Some(mark(file, &transaction));
+            at = Some(transaction.mark(&file.name));
         }
     })?;
     Ok((!part.is_empty()).then_some(Located { part: Some(part), transaction: at }))
 }
 
 /// Calls `look` for every transaction that `set` names.
-fn each_of(index: &Index, set: &GtidSet, mut look: impl FnMut(&FileInfo, Transaction)) -> Result<(), Error> {
+fn each_of(index: &Index, set: &GtidSet, mut look: impl FnMut(&FileInfo, &Transaction)) -> Result<(), Error> {
     for file in &index.files {
         if let Some(version) = &file.version {
             check_flavor("the set", Some(set), version.flavor)?;
@@ -124,7 +124,7 @@ fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>
         let mut walker = Walker::new(Reader::skim(&file.path)?);
         let mut boundary = Position::FIRST;
         while let Some(next) = walker.next_with(|_, _| Ok(()))? {
-            let reached = walker.boundary();
+            let reached = next.end();
             if boundary < pos && pos < reached {
                 return Err(Error::InsideTransaction {
                     position: position.clone(),
@@ -134,7 +134,7 @@ fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>
             }
             boundary = reached;
             let Walked::Transaction(transaction) = next else { continue };
-            let mark = mark(file, &transaction);
+            let mark = transaction.mark(&file.name);
             if transaction.start >= pos {
                 return Ok(Some(Located { part: None, transaction: Some(mark) }));
             }
@@ -142,13 +142,4 @@ fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>
         }
     }
     Ok(Some(Located { part: None, transaction: before }))
-}
-
-fn mark(file: &FileInfo, transaction: &Transaction) -> TransactionMark {
-    TransactionMark {
-        gtid: transaction.gtid.clone(),
-        time: transaction.time,
-        start: Position::new(&*file.name, transaction.start),
-        end: Position::new(&*file.name, transaction.end),
-    }
 }

@@ -386,15 +386,9 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
     info.end = Position::FIRST;
     // The DDL statement of the transaction that is being read.
     let mut ddl: Option<Noted> = None;
-    loop {
-        let next = walker.next_with(|event, place| look(info, &mut ddl, event, place));
-        let next = next?;
-        info.end = walker.boundary();
-        let transaction = match next {
-            None => break,
-            Some(Walked::Other) => continue,
-            Some(Walked::Transaction(transaction)) => transaction,
-        };
+    while let Some(next) = walker.next_with(|event, place| look(info, &mut ddl, event, place))? {
+        info.end = next.end();
+        let Walked::Transaction(transaction) = next else { continue };
         info.transactions += 1;
         let time = transaction.time;
         info.first_time = Some(info.first_time.map_or(time, |t| t.min(time)));
@@ -424,7 +418,7 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
                 info.event_ddl.push(transaction.start);
             }
             if info.ddl.len() < MAX_DDL {
-                let (gtid, start) = (transaction.gtid, transaction.start);
+                let (gtid, start) = (transaction.gtid.clone(), transaction.start);
                 info.ddl.push(Ddl { gtid, time, start, database, text });
             }
         }

@@ -130,7 +130,7 @@ pub fn show(index: &Index, which: &Which, limits: ShowLimits) -> Result<Option<S
             })?;
             let transaction = match next {
                 None => break,
-                Some(Walked::Other) => continue,
+                Some(Walked::Other { .. }) => continue,
                 Some(Walked::Transaction(transaction)) => transaction,
             };
             let meant = match which {
@@ -138,13 +138,7 @@ pub fn show(index: &Index, which: &Which, limits: ShowLimits) -> Result<Option<S
                 Which::Gtid(gtid) => transaction.gtid.as_ref() == Some(gtid),
             };
             if meant {
-                let mark = TransactionMark {
-                    gtid: transaction.gtid,
-                    time: transaction.time,
-                    start: Position::new(&*file.name, transaction.start),
-                    end: Position::new(&*file.name, transaction.end),
-                };
-                return Ok(Some(Shown { mark, steps: shower.steps }));
+                return Ok(Some(Shown { mark: transaction.mark(&file.name), steps: shower.steps }));
             }
         }
     }

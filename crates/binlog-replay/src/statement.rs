@@ -22,6 +22,10 @@ impl StatementKind {
     /// Looks at the first word behind comments.
     pub fn of(text: &[u8]) -> Self {
         let word = first_word(text);
+        // Most statements in a binlog are this one.
+        if word == b"BEGIN" {
+            return Self::Other;
+        }
         let is = |words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
         if is(&["CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "GRANT", "REVOKE"]) {
             Self::Ddl

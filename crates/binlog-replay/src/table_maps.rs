@@ -17,6 +17,11 @@ pub(crate) fn malformed(file: &FileInfo, event: &RawEvent<'_>, source: Malformed
 pub(crate) struct Tables(HashMap<u64, (Vec<u8>, Option<usize>)>);
 
 impl Tables {
+    /// Begins with another transaction.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
     pub(crate) fn add(&mut self, map: &TableMap<'_>, event: &RawEvent<'_>) {
         let post_header = event.format().post_header(EventKind::TABLE_MAP);
         self.0.insert(map.table_id, (event.body().to_vec(), post_header));

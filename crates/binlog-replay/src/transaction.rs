@@ -7,9 +7,11 @@
 use chrono::{DateTime, Utc};
 
 use crate::error::Error;
-use crate::event::{Event, EventKind, MariaDbGtid, Query, RawEvent};
+use crate::event::{EventKind, MariaDbGtid, Query, RawEvent};
 use crate::gtid::Gtid;
+use crate::range::TransactionMark;
 use crate::reader::{FileEnd, Reader};
+use crate::target::Position;
 
 /// The place of an event in its transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,13 +164,38 @@ pub(crate) struct Transaction {
     pub(crate) server_id: u32,
 }
 
+impl Transaction {
+    /// The transaction as plans and reports name it; `file` is the name of its file.
+    pub(crate) fn mark(&self, file: &str) -> TransactionMark {
+        TransactionMark {
+            gtid: self.gtid.clone(),
+            time: self.time,
+            start: Position::new(file, self.start),
+            end: Position::new(file, self.end),
+        }
+    }
+}
+
 /// What comes next in a file.
 #[derive(Debug)]
-pub(crate) enum Walked {
+pub(crate) enum Walked<'w> {
     /// A whole transaction.
-    Transaction(Transaction),
+    Transaction(&'w Transaction),
     /// An event between transactions.
-    Other,
+    Other {
+        /// Offset behind it.
+        end: u64,
+    },
+}
+
+impl Walked<'_> {
+    /// Offset behind it: a boundary.
+    pub(crate) fn end(&self) -> u64 {
+        match self {
+            Self::Transaction(transaction) => transaction.end,
+            Self::Other { end } => *end,
+        }
+    }
 }
 
 /// Reads a file transaction by transaction.
@@ -176,21 +203,20 @@ pub(crate) enum Walked {
 pub(crate) struct Walker<R> {
     reader: Reader<R>,
     tracker: Tracker,
-    open: Option<Transaction>,
+    /// The transaction that is being read, or was read last.
+    transaction: Transaction,
     /// Commit time that the GTID event states.
     committed: Option<DateTime<Utc>>,
+    /// Offset behind the last whole transaction or event between transactions.
     boundary: u64,
 }
 
 impl<R: std::io::Read> Walker<R> {
     pub(crate) fn new(reader: Reader<R>) -> Self {
         let boundary = reader.offset();
-        Self { reader, tracker: Tracker::default(), open: None, committed: None, boundary }
-    }
-
-    /// Offset behind the last whole transaction or event between transactions.
-    pub(crate) fn boundary(&self) -> u64 {
-        self.boundary
+        let transaction =
+            Transaction { gtid: None, start: 0, end: 0, time: DateTime::UNIX_EPOCH, server_id: 0 };
+        Self { reader, tracker: Tracker::default(), transaction, committed: None, boundary }
     }
 
     pub(crate) fn reader(&self) -> &Reader<R> {
@@ -201,7 +227,7 @@ impl<R: std::io::Read> Walker<R> {
     pub(crate) fn next_with(
         &mut self,
         mut look: impl FnMut(&RawEvent<'_>, Place) -> Result<(), Error>,
-    ) -> Result<Option<Walked>, Error> {
+    ) -> Result<Option<Walked<'_>>, Error> {
         while let Some(event) = self.reader.next_event()? {
             let place = match self.tracker.feed(&event) {
                 Ok(place) => place,
@@ -211,54 +237,35 @@ impl<R: std::io::Read> Walker<R> {
                 }
             };
             if matches!(place, Place::First | Place::Whole) {
-                self.open = Some(Transaction {
-                    gtid: None,
-                    start: event.offset,
-                    end: event.offset,
-                    time: DateTime::UNIX_EPOCH,
-                    server_id: event.header.server_id,
-                });
-                self.committed = None;
-                if event.header.kind.is_gtid() {
-                    let (gtid, committed) = match event.decode() {
-                        Ok(Event::MySqlGtid(e)) => (e.gtid.clone(), e.committed()),
-                        Ok(Event::MariaDbGtid(e)) => (Some(e.gtid), None),
-                        Ok(_) => (None, None),
-                        Err(source) => {
-                            let (offset, kind) = (event.offset, event.header.kind);
-                            return Err(Error::Malformed {
-                                path: self.reader.path().into(),
-                                offset,
-                                kind,
-                                source,
-                            });
-                        }
-                    };
-                    self.committed = committed;
-                    if let Some(open) = &mut self.open {
-                        open.gtid = gtid;
+                self.transaction.start = event.offset;
+                self.transaction.server_id = event.header.server_id;
+                (self.transaction.gtid, self.committed) = match event.gtid() {
+                    Ok(stated) => stated,
+                    Err(source) => {
+                        let (offset, kind) = (event.offset, event.header.kind);
+                        return Err(Error::Malformed {
+                            path: self.reader.path().into(),
+                            offset,
+                            kind,
+                            source,
+                        });
                     }
-                }
+                };
             }
             look(&event, place)?;
             match place {
                 Place::Outside => {
                     self.boundary = event.end();
-                    return Ok(Some(Walked::Other));
+                    return Ok(Some(Walked::Other { end: self.boundary }));
                 }
                 Place::First | Place::Inside => {}
                 Place::Last | Place::Whole => {
                     self.boundary = event.end();
-                    let seconds =
-                        DateTime::from_timestamp(event.header.timestamp.into(), 0).unwrap_or_default();
-                    let time = self.committed.take().unwrap_or(seconds);
-                    if let Some(open) = self.open.take() {
-                        return Ok(Some(Walked::Transaction(Transaction {
-                            end: self.boundary,
-                            time,
-                            ..open
-                        })));
-                    }
+                    self.transaction.end = self.boundary;
+                    self.transaction.time = self.committed.unwrap_or_else(|| {
+                        DateTime::from_timestamp(event.header.timestamp.into(), 0).unwrap_or_default()
+                    });
+                    return Ok(Some(Walked::Transaction(&self.transaction)));
                 }
             }
         }

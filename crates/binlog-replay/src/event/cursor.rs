@@ -14,6 +14,11 @@ impl Malformed {
     pub(crate) fn new(part: &'static str, why: impl Into<String>) -> Self {
         Self { part, why: why.into() }
     }
+
+    #[cold]
+    fn short(part: &'static str, needed: usize, left: usize) -> Self {
+        Self::new(part, format!("needs {needed} bytes, {left} are left"))
+    }
 }
 
 /// Reads an event body from front to back; every read states the field it is for.
@@ -25,69 +30,82 @@ pub(crate) struct Cursor<'a> {
 type Result<T> = std::result::Result<T, Malformed>;
 
 impl<'a> Cursor<'a> {
+    #[inline]
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.rest.len()
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Everything not read yet.
+    #[inline]
     pub(crate) fn rest(self) -> &'a [u8] {
         self.rest
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self, n: usize, part: &'static str) -> Result<&'a [u8]> {
         match self.rest.split_at_checked(n) {
             Some((head, tail)) => {
                 self.rest = tail;
                 Ok(head)
             }
-            None => Err(Malformed::new(part, format!("needs {n} bytes, {} are left", self.rest.len()))),
+            None => Err(Malformed::short(part, n, self.rest.len())),
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self, part: &'static str) -> Result<[u8; N]> {
         match self.rest.split_first_chunk::<N>() {
             Some((head, tail)) => {
                 self.rest = tail;
                 Ok(*head)
             }
-            None => Err(Malformed::new(part, format!("needs {N} bytes, {} are left", self.rest.len()))),
+            None => Err(Malformed::short(part, N, self.rest.len())),
         }
     }
 
+    #[inline]
     pub(crate) fn u8(&mut self, part: &'static str) -> Result<u8> {
         Ok(self.array::<1>(part)?[0])
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self, part: &'static str) -> Result<u16> {
         Ok(u16::from_le_bytes(self.array(part)?))
     }
 
+    #[inline]
     pub(crate) fn u24(&mut self, part: &'static str) -> Result<u32> {
         let [a, b, c] = self.array(part)?;
         Ok(u32::from_le_bytes([a, b, c, 0]))
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self, part: &'static str) -> Result<u32> {
         Ok(u32::from_le_bytes(self.array(part)?))
     }
 
+    #[inline]
     pub(crate) fn u56(&mut self, part: &'static str) -> Result<u64> {
         self.uint(7, part)
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self, part: &'static str) -> Result<u64> {
         Ok(u64::from_le_bytes(self.array(part)?))
     }
 
     /// A little-endian number of `width` bytes, at most 8.
+    #[inline]
     pub(crate) fn uint(&mut self, width: usize, part: &'static str) -> Result<u64> {
         let mut wide = [0; 8];
         wide.get_mut(..width)
@@ -98,6 +116,7 @@ impl<'a> Cursor<'a> {
 
     /// A length-encoded number of the client protocol: one byte below 251, else 252, 253 or 254 and 2, 3
     /// or 8 bytes.
+    #[inline]
     pub(crate) fn lenenc(&mut self, part: &'static str) -> Result<u64> {
         match self.u8(part)? {
             small @ 0..=250 => Ok(small.into()),

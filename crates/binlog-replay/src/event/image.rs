@@ -43,6 +43,17 @@ impl Rows<'_> {
             present_after: self.present_after.unwrap_or(self.present),
         })
     }
+
+    /// How many rows there are: all are decoded, none is kept.
+    pub(crate) fn count(&self, table: &TableMap<'_>) -> Result<u64, Malformed> {
+        let mut rows = self.rows(table)?;
+        let mut count = 0;
+        while let Some(row) = rows.advance(RowIter::pass) {
+            row?;
+            count += 1;
+        }
+        Ok(count)
+    }
 }
 
 /// Iterates over the rows of an event.
@@ -62,20 +73,37 @@ impl<'r> Iterator for RowIter<'r> {
     type Item = Result<Row<'r>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        self.advance(Self::row)
+    }
+}
+
+impl<'r> RowIter<'r> {
+    /// Reads the next row with `read`; nothing comes behind an error.
+    fn advance<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Option<Result<T, Malformed>> {
         if self.rest.is_empty() {
             return None;
         }
         let before_rest = self.rest.len();
-        let row = self.row();
+        let row = read(self);
         // Rows of no columns take no bytes: there can be only one.
         if row.is_err() || self.rest.len() == before_rest {
             self.rest = Cursor::new(&[]);
         }
         Some(row)
     }
-}
 
-impl<'r> RowIter<'r> {
+    /// Reads a row and forgets it.
+    fn pass(&mut self) -> Result<(), Malformed> {
+        self.values(self.present, false, |_, _| {})?;
+        match self.kind {
+            RowsKind::Update => self.values(self.present_after, self.partial, |_, _| {}),
+            RowsKind::Insert | RowsKind::Delete => Ok(()),
+        }
+    }
+
     fn row(&mut self) -> Result<Row<'r>, Malformed> {
         let first = self.image(self.present, false)?;
         Ok(match self.kind {
@@ -88,6 +116,18 @@ impl<'r> RowIter<'r> {
     }
 
     fn image(&mut self, present: &[u8], partial: bool) -> Result<Image<'r>, Malformed> {
+        let mut image = Vec::with_capacity(self.columns.len());
+        self.values(present, partial, |at, value| image.push((at, value)))?;
+        Ok(image)
+    }
+
+    /// Reads an image, value by value.
+    fn values(
+        &mut self,
+        present: &[u8],
+        partial: bool,
+        mut take: impl FnMut(usize, Value<'r>),
+    ) -> Result<(), Malformed> {
         let c = &mut self.rest;
         // Partial updates: options, bit 0 says that a bit per JSON column follows.
         let mut partial_bits: &[u8] = &[];
@@ -97,8 +137,7 @@ impl<'r> RowIter<'r> {
         let bit = |bits: &[u8], at: usize| bits.get(at / 8).is_some_and(|b| b >> (at % 8) & 1 != 0);
         let count = (0..self.columns.len()).filter(|at| bit(present, *at)).count();
         let nulls = c.bytes(count.div_ceil(8), "NULL bits")?;
-        let mut image = Vec::with_capacity(count);
-        let mut json = 0;
+        let (mut seen, mut json) = (0, 0);
         for (at, column) in self.columns.iter().enumerate() {
             let is_json = matches!(column.kind, ColumnType::Json(_));
             let changes = is_json && bit(partial_bits, json);
@@ -106,7 +145,7 @@ impl<'r> RowIter<'r> {
             if !bit(present, at) {
                 continue;
             }
-            let value = if bit(nulls, image.len()) {
+            let value = if bit(nulls, seen) {
                 Value::Null
             } else if changes {
                 let n = c.u32("JSON changes")?;
@@ -114,8 +153,9 @@ impl<'r> RowIter<'r> {
             } else {
                 read(c, column)?
             };
-            image.push((at, value));
+            take(at, value);
+            seen += 1;
         }
-        Ok(image)
+        Ok(())
     }
 }

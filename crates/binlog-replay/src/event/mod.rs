@@ -47,7 +47,9 @@ pub use value::Value;
 pub use vars::{Intvar, Rand, UserValue, UserValueKind, UserVar};
 pub use xa::{XaPrepare, Xid};
 
-use crate::gtid::MySqlGtidSet;
+use chrono::{DateTime, Utc};
+
+use crate::gtid::{Gtid, MySqlGtidSet};
 
 pub(crate) use cursor::Cursor;
 
@@ -97,6 +99,21 @@ impl<'a> RawEvent<'a> {
     /// The format description that holds for it.
     pub fn format(&self) -> &'a FormatDescription {
         self.format
+    }
+
+    /// The GTID and the commit time that a GTID event states; of other events neither.
+    pub(crate) fn gtid(&self) -> Result<(Option<Gtid>, Option<DateTime<Utc>>), Malformed> {
+        let event = match self.header.kind {
+            EventKind::GTID => MySqlGtid::parse(self.body(), false)?,
+            EventKind::ANONYMOUS_GTID => MySqlGtid::parse(self.body(), true)?,
+            EventKind::GTID_TAGGED => MySqlGtid::parse_tagged(self.body())?,
+            EventKind::MARIADB_GTID => {
+                return Ok((Some(MariaDbGtid::parse(self.body(), self.header.server_id)?.gtid), None));
+            }
+            _ => return Ok((None, None)),
+        };
+        let committed = event.committed();
+        Ok((event.gtid, committed))
     }
 
     /// Decodes the body.

@@ -78,42 +78,55 @@ impl MySqlGtid {
             return Err(Malformed::new("number", format!("{number} is no sequence number")));
         }
         let gtid = (!anonymous).then(|| Gtid::MySql { source: Source { uuid, tag: Tag::default() }, number });
-        let mut event = Self { flags, gtid, ..Self::blank(Layout::Tagged(Vec::new())) };
+        let mut logical_clock = None;
+        let (mut immediate_commit, mut original_commit, mut length) = (None, None, None);
+        let (mut immediate_version, mut original_version, mut ticket) = (None, None, None);
         let (mut own_commit, mut own_version) = (false, false);
         if c.rest().first() == Some(&2) {
             c.u8("clock type")?;
-            event.logical_clock = Some((c.u64("last committed")?, c.u64("sequence number")?));
+            logical_clock = Some((c.u64("last committed")?, c.u64("sequence number")?));
             if !c.is_empty() {
                 let immediate = c.u56("immediate commit time")?;
                 own_commit = immediate & TOP_56 != 0;
-                event.immediate_commit = Some(immediate & !TOP_56);
-                event.original_commit = event.immediate_commit;
+                immediate_commit = Some(immediate & !TOP_56);
+                original_commit = immediate_commit;
                 if own_commit {
-                    event.original_commit = Some(c.u56("original commit time")?);
+                    original_commit = Some(c.u56("original commit time")?);
                 }
-                event.length = Some(c.lenenc("transaction length")?);
+                length = Some(c.lenenc("transaction length")?);
             }
             if !c.is_empty() {
                 let immediate = c.u32("immediate server version")?;
                 own_version = immediate & TOP_32 != 0;
-                event.immediate_version = Some(immediate & !TOP_32);
-                event.original_version = event.immediate_version;
+                immediate_version = Some(immediate & !TOP_32);
+                original_version = immediate_version;
                 if own_version {
-                    event.original_version = Some(c.u32("original server version")?);
+                    original_version = Some(c.u32("original server version")?);
                 }
             }
             if c.len() >= 8 {
-                event.ticket = Some(c.u64("ticket")?);
+                ticket = Some(c.u64("ticket")?);
             }
         }
-        event.layout = Layout::Plain {
+        let layout = Layout::Plain {
             uuid,
             number,
             original_commit: own_commit,
             original_version: own_version,
             tail: c.rest().to_vec(),
         };
-        Ok(event)
+        Ok(Self {
+            flags,
+            gtid,
+            logical_clock,
+            immediate_commit,
+            original_commit,
+            length,
+            immediate_version,
+            original_version,
+            ticket,
+            layout,
+        })
     }
 
     pub(crate) fn parse_tagged(body: &[u8]) -> Result<Self, Malformed> {
