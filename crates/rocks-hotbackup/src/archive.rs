@@ -1,5 +1,6 @@
 //! Reading a backup again: archives of all kinds, member by member.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -19,6 +20,12 @@ const BUFFER: usize = 256 * 1024;
 
 /// Bytes that tell the kind of a stream.
 const HEAD: usize = 512;
+
+/// Most bytes between the contents of two members of a tar archive: long names and extended headers are shorter.
+const BETWEEN: u64 = 4 * 1024 * 1024;
+
+/// Bytes of zeros at the end of a tar archive: two blocks.
+const END: u64 = 1024;
 
 /// Most encodings around an archive; more is no backup.
 const LAYERS: usize = 4;
@@ -43,13 +50,17 @@ pub(crate) trait Visit {
     fn end(&mut self, open: u64) -> Result<(), Error>;
 }
 
-/// Reads the archive in a file, or in the standard input for `-`, to its very end.
+/// What is said of a tar archive without its end mark.
+pub(crate) const NO_END: &str = "the archive has no end mark";
+
+/// Reads the archive in a file, or in the standard input for `-`, to its very end. `false` if that is no end of an archive:
+/// tar has a mark there, xbstream has none that could be missing.
 pub(crate) fn read(
     path: &Path,
     password: Option<&SecretString>,
     stop: &Stop,
     visit: &mut dyn Visit,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let input: Box<dyn Read> = match path == Path::new("-") {
         true => Box::new(std::io::stdin().lock()),
         false => Box::new(File::open(path).map_err(Error::io("open", path))?),
@@ -64,7 +75,7 @@ pub(crate) fn read_from<'a>(
     password: Option<&SecretString>,
     stop: &Stop,
     visit: &mut dyn Visit,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut input = input;
     for _ in 0..LAYERS {
         let mut head = Vec::with_capacity(HEAD);
@@ -81,7 +92,7 @@ pub(crate) fn read_from<'a>(
         } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             input = Box::new(zstd::stream::read::Decoder::new(whole).map_err(|e| failed(path, e))?);
         } else if start.starts_with(xbstream::MAGIC) {
-            return read_xbstream(whole, path, stop, visit);
+            return read_xbstream(whole, path, stop, visit).map(|()| true);
         } else if start.get(257..262) == Some(b"ustar") {
             return read_tar(whole, path, stop, visit);
         } else {
@@ -108,19 +119,57 @@ fn failed(path: &Path, error: std::io::Error) -> Error {
     }
 }
 
-fn read_tar(input: impl Read, path: &Path, stop: &Stop, visit: &mut dyn Visit) -> Result<(), Error> {
+/// A tar archive's input. Between the contents of two members there are headers, long names and blocks of zeros, which the
+/// tar reader takes into memory whatever their length; here it has an end.
+struct Bounded<'a, R> {
+    input: R,
+    state: &'a State,
+}
+
+/// What the reader of members and its input share.
+#[derive(Default)]
+struct State {
+    /// Bytes between members that may still come; `None` inside a member's content.
+    left: Cell<Option<u64>>,
+    /// Bytes of zeros that came last between members.
+    zeros: Cell<u64>,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        let Some(left) = self.state.left.get() else { return Ok(n) };
+        let Some(left) = left.checked_sub(n as u64) else {
+            let text = format!("there are more than {BETWEEN} bytes between two members");
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+        };
+        self.state.left.set(Some(left));
+        let zeros = buffer[..n].iter().rev().take_while(|byte| **byte == 0).count();
+        self.state.zeros.set(if zeros == n { self.state.zeros.get() + n as u64 } else { zeros as u64 });
+        Ok(n)
+    }
+}
+
+/// Gives `false` if the two blocks of zeros are missing at the end.
+fn read_tar(input: impl Read, path: &Path, stop: &Stop, visit: &mut dyn Visit) -> Result<bool, Error> {
     let bad = |e| failed(path, e);
-    let mut archive = tar::Archive::new(BufReader::with_capacity(BUFFER, input));
+    let state = State::default();
+    let input = Bounded { input: BufReader::with_capacity(BUFFER, input), state: &state };
+    let mut archive = tar::Archive::new(input);
     // The original writes one archive after another, one for each file.
     archive.set_ignore_zeros(true);
     let mut buffer = vec![0; BUFFER];
-    for (open, entry) in archive.entries().map_err(bad)?.enumerate() {
+    let mut entries = archive.entries().map_err(bad)?;
+    for open in 0.. {
         stop.check()?;
+        state.left.set(Some(BETWEEN));
+        state.zeros.set(0);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(bad)?;
         let item = tar_item(&mut entry, path)?;
-        let open = open as u64;
         visit.begin(open, &item)?;
         if !item.directory {
+            state.left.set(None);
             let mut left = entry.size();
             while left > 0 {
                 stop.check()?;
@@ -136,9 +185,9 @@ fn read_tar(input: impl Read, path: &Path, stop: &Stop, visit: &mut dyn Visit) -
         visit.end(open)?;
     }
     // Only the end of an encrypted or compressed stream says that all of it was sound.
-    let mut input = archive.into_inner();
+    let mut input = archive.into_inner().input;
     std::io::copy(&mut input, &mut std::io::sink()).map_err(bad)?;
-    Ok(())
+    Ok(state.zeros.get() >= END)
 }
 
 fn tar_item<R: Read>(entry: &mut tar::Entry<'_, R>, path: &Path) -> Result<Item, Error> {
@@ -225,5 +274,74 @@ fn read_xbstream(input: impl Read, path: &Path, stop: &Stop, visit: &mut dyn Vis
             Err(Error::Archive { path: path.to_owned(), reason })
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    impl Visit for Nothing {
+        fn begin(&mut self, _: u64, _: &Item) -> Result<(), Error> {
+            Ok(())
+        }
+        fn bytes(&mut self, _: u64, _: &[u8]) -> Result<(), Error> {
+            Ok(())
+        }
+        fn end(&mut self, _: u64) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn header(kind: EntryType, size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("x").unwrap();
+        header.set_entry_type(kind);
+        header.set_mode(0o640);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn read_all(bytes: impl Read + 'static) -> Result<bool, Error> {
+        read_from(Box::new(bytes), Path::new("a.tar"), None, &Stop::new(), &mut Nothing)
+    }
+
+    #[test]
+    fn names_and_extensions_without_end_are_refused_before_they_fill_the_memory() {
+        const SIZE: u64 = 64 * 1024 * 1024;
+        for kind in
+            [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader]
+        {
+            for byte in [b'a', 0] {
+                let archive =
+                    std::io::Cursor::new(header(kind, SIZE)).chain(std::io::repeat(byte).take(SIZE));
+                let error = read_all(archive).unwrap_err();
+                assert!(error.to_string().contains("between two members"), "{kind:?}: {error}");
+            }
+        }
+        // A member of that size is none of these.
+        let archive =
+            std::io::Cursor::new(header(EntryType::Regular, SIZE)).chain(std::io::repeat(0).take(SIZE));
+        assert!(!read_all(archive).unwrap(), "its zeros are no end mark");
+    }
+
+    #[test]
+    fn the_end_mark_is_two_blocks_of_zeros_behind_the_last_member() {
+        let mut archive = header(EntryType::Regular, 600);
+        archive.extend([0; 1024]);
+        for (zeros, ended) in [(0, false), (512, false), (1024, true), (10240, true)] {
+            let mut archive = archive.clone();
+            archive.resize(archive.len() + zeros, 0);
+            assert_eq!(read_all(std::io::Cursor::new(archive.clone())).unwrap(), ended, "{zeros}");
+            // Another one in a row without its mark.
+            archive.extend(header(EntryType::Regular, 0));
+            assert!(!read_all(std::io::Cursor::new(archive)).unwrap());
+        }
     }
 }

@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::Error;
 use crate::checksum::hex;
+use crate::marked::same_file;
 
 const PREFIX: &str = "myrocks-hotbackup-";
 const LOCK: &str = ".lock";
@@ -136,11 +137,6 @@ fn lock_path(stem: &Path) -> PathBuf {
     let mut path = stem.as_os_str().to_owned();
     path.push(LOCK);
     path.into()
-}
-
-fn same_file(file: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };
-    (ours.dev(), ours.ino()) == (named.dev(), named.ino())
 }
 
 /// Removes the places of backups whose process is gone, and nothing else.

@@ -1,7 +1,7 @@
 //! The bytes of one file on their way into a sink.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -46,6 +46,18 @@ impl<'a> Reading<'a> {
         self.content(path, len, Source::Unchanging(file))
     }
 
+    /// `head`, and what follows those bytes in an opened file up to `len` bytes.
+    pub(crate) fn headed<'b>(
+        &'b mut self,
+        path: &Path,
+        head: &'b [u8],
+        mut file: File,
+        len: u64,
+    ) -> Result<Content<'b>, Error> {
+        file.seek(SeekFrom::Start(head.len() as u64)).map_err(Error::io("read", path))?;
+        Ok(self.content(path, len, Source::Headed(head, file)))
+    }
+
     /// The same, read around the page cache where the file system allows it.
     pub(crate) fn direct(&mut self, path: &Path, len: u64) -> Result<Option<Content<'_>>, Error> {
         match DirectReader::open(path, len, self.readers) {
@@ -80,24 +92,27 @@ enum Source<'a> {
     Unchanging(File),
     Direct(DirectReader),
     Bytes(&'a [u8]),
+    /// These bytes, then the file.
+    Headed(&'a [u8], File),
 }
 
 impl Source<'_> {
     /// The next bytes, as many as the source gives at once; empty at its end.
     fn read<'b>(&'b mut self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        if let Source::Bytes(bytes) | Source::Headed(bytes @ [_, ..], _) = self {
+            let (now, later) = bytes.split_at(buffer.len().min(bytes.len()));
+            *bytes = later;
+            return Ok(now);
+        }
         match self {
-            Source::File(file) | Source::Unchanging(file) => loop {
+            Source::File(file) | Source::Unchanging(file) | Source::Headed(_, file) => loop {
                 match file.read(buffer) {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     read => return read.map(|n| &buffer[..n]),
                 }
             },
             Source::Direct(reader) => reader.next(),
-            Source::Bytes(bytes) => {
-                let (now, later) = bytes.split_at(buffer.len().min(bytes.len()));
-                *bytes = later;
-                Ok(now)
-            }
+            Source::Bytes(_) => Ok(&[]),
         }
     }
 }

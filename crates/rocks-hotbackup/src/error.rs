@@ -37,6 +37,14 @@ pub enum Error {
     /// The server has no MyRocks engine.
     #[error("the server has no MyRocks: it does not know rocksdb_create_checkpoint")]
     NoMyRocks,
+    /// What a restored server needs first is in InnoDB, whose data no MyRocks backup holds.
+    #[error(
+        "the server is {version}: from 8.0 on its data dictionary is in InnoDB (mysql.ibd), which a MyRocks backup does not hold, so that nothing would start from it"
+    )]
+    DataDictionary {
+        /// The server's version.
+        version: String,
+    },
     /// A statement failed.
     #[error("the server failed to {action}")]
     Statement {
@@ -153,6 +161,38 @@ pub enum Error {
         /// The data directory of the move-back that was begun.
         data: PathBuf,
     },
+    /// Somebody else works in a directory.
+    #[error("another restore, move-back or backup works in {dir:?}")]
+    Busy {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A restore was begun and not ended, and it was not this one.
+    #[error("an unfinished restore is in {staging:?}, and it is another: {what} is {is}, was {was}")]
+    OtherRestore {
+        /// Where it is.
+        staging: PathBuf,
+        /// What is not the same.
+        what: String,
+        /// What it was then.
+        was: String,
+        /// What it is now.
+        is: String,
+    },
+    /// The backup has no manifest: it was cut off, or the program before this one made it.
+    #[error("the backup {path:?} has no manifest: it was cut off, or another program made it")]
+    NoManifest {
+        /// The backup.
+        path: PathBuf,
+    },
+    /// The backup was cut off, whoever made it.
+    #[error("the backup {path:?} was cut off: {reason}")]
+    CutOff {
+        /// The backup.
+        path: PathBuf,
+        /// How that is seen.
+        reason: &'static str,
+    },
     /// The directory has no backup in it.
     #[error("{path:?} holds no MyRocks backup: {missing} is missing")]
     NoBackup {
@@ -224,6 +264,18 @@ pub enum Error {
         id: String,
         /// Why.
         reason: String,
+    },
+    /// The base of an incremental backup is another server's.
+    #[error(
+        "the base {id} is of the server {theirs}, this one is {ours}: if one is a copy of the other, file numbers mean other files there"
+    )]
+    BaseOfAnotherServer {
+        /// The id of the base.
+        id: String,
+        /// The identity of the server that was backed up.
+        theirs: String,
+        /// The identity of this one.
+        ours: String,
     },
     /// A RocksDB file cannot be read.
     #[error("the RocksDB file {path:?} is damaged at byte {offset}: {reason}")]

@@ -78,6 +78,7 @@
 mod accounts;
 mod archive;
 mod backup;
+mod begun;
 mod checkpoint;
 mod checksum;
 mod clock;
@@ -88,6 +89,7 @@ mod error;
 mod event;
 mod limit;
 pub mod manifest;
+mod marked;
 mod move_back;
 mod mysql_server;
 mod names;

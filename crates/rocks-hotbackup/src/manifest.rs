@@ -1,6 +1,6 @@
 //! The manifest: what a backup holds, where it comes from, and what it builds on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ impl Manifest {
     ///
     /// # Errors
     ///
-    /// [`Error::Manifest`] if it is damaged or of a later form, or if it names paths outside the backup.
+    /// [`Error::Manifest`] if it is damaged or of a later form, or names a path twice or outside the backup.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Error> {
         let bad = |reason: String| Error::Manifest { path: path.to_owned(), reason };
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
@@ -126,7 +126,10 @@ impl Manifest {
         for path in manifest.files.iter().map(|f| &f.path).chain(&manifest.directories) {
             names::safe(path)?;
         }
-        Ok(manifest)
+        match manifest.twice() {
+            Some(path) => Err(bad(format!("{path:?} is in it twice"))),
+            None => Ok(manifest),
+        }
     }
 
     /// Reads the manifest of the backup in a directory, or a manifest file itself.
@@ -137,9 +140,7 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self, Error> {
         let path = if path.is_dir() { path.join(NAME) } else { path.to_owned() };
         let size = path.metadata().map_err(Error::io("read", &path))?.len();
-        if size > MAX {
-            return Err(Error::Manifest { path, reason: format!("it has {size} bytes, more than {MAX}") });
-        }
+        check_length(size, &path)?;
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
         Self::parse(&bytes, &path)
     }
@@ -151,9 +152,26 @@ impl Manifest {
         bytes
     }
 
+    /// A path that two of its files have.
+    pub(crate) fn twice(&self) -> Option<&Path> {
+        let mut seen = HashSet::with_capacity(self.files.len());
+        self.files.iter().map(|f| f.path.as_path()).find(|path| !seen.insert(*path))
+    }
+
     /// Its files by path.
     pub fn by_path(&self) -> BTreeMap<&Path, &Entry> {
         self.files.iter().map(|f| (f.path.as_path(), f)).collect()
+    }
+}
+
+/// Refuses a manifest that is too long to be one.
+pub(crate) fn check_length(size: u64, path: &Path) -> Result<(), Error> {
+    match size > MAX {
+        true => {
+            let reason = format!("it has {size} bytes or more, and at most {MAX} are read");
+            Err(Error::Manifest { path: path.to_owned(), reason })
+        }
+        false => Ok(()),
     }
 }
 
@@ -176,5 +194,28 @@ mod paths {
         let texts = Vec::<String>::deserialize(deserializer)?;
         let bad = |t: &String| serde::de::Error::custom(format!("not a path: {t:?}"));
         texts.iter().map(|t| text::read(t).ok_or_else(|| bad(t))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_comes_twice_is_refused() {
+        let file =
+            |path: &str| serde_json::json!({ "path": path, "size": 1, "sum": "none", "kind": "server" });
+        let parse = |files: &[serde_json::Value]| {
+            let json = serde_json::json!({
+                "schema_version": SCHEMA, "program": "", "id": "a".repeat(32), "base": null, "started": "",
+                "finished": "", "server": { "version": "", "uid": null, "rocksdb_identity": null },
+                "consistent": false, "lock": null, "binlog": null, "sequence": null, "left_out": [],
+                "checksum": "none", "directories": [], "files": files,
+            });
+            Manifest::parse(json.to_string().as_bytes(), Path::new(NAME))
+        };
+        parse(&[file("a"), file("b")]).unwrap();
+        let error = parse(&[file("a"), file("b"), file("a")]).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
     }
 }

@@ -4,16 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD};
 use serde::Serialize;
 
+use crate::manifest::{self, Entry, Manifest};
 use crate::names::{self, Kind};
 use crate::owner::Owner;
-use crate::sink::partial::{suffixed, sync_parent};
+use crate::sink::UNFINISHED;
+use crate::sink::partial::{suffixed, sync_filesystem, sync_parent};
 use crate::targets::Targets;
-use crate::{Error, Stop};
+use crate::{Error, Stop, marked};
 
 /// The note in a backup whose move-back was begun. It goes when the move-back is done.
 pub const NOTE: &str = ".myrocks-hotbackup-move-back";
@@ -28,17 +30,21 @@ pub struct Moved {
     pub copied_bytes: u64,
     /// If an earlier move-back of this backup was taken up.
     pub resumed: bool,
+    /// If the backup has a manifest, and so all of its files were known and are there. Without one nobody knows.
+    pub complete: bool,
 }
 
 /// Moves the backup in the directory `backup` to `targets`, which must be empty or absent.
 ///
 /// Every file is in the backup or in its target at every moment, on disk; a move-back that was cut off goes on when it
-/// is run again with the same targets. Copies across file systems are brought to the disk before their original goes.
+/// is run again with the same targets. The backup is brought to the disk before the first file is moved, copies across
+/// file systems before their original goes. If the backup has a manifest, its files must all be there with their sizes.
 ///
 /// # Errors
 ///
-/// [`Error::NoBackup`] if `backup` has no `CURRENT` file, [`Error::NotEmpty`], [`Error::OtherMoveBack`],
-/// [`Error::Io`], [`Error::Stopped`].
+/// [`Error::NoBackup`] if `backup` has no `CURRENT` file, [`Error::CutOff`], [`Error::Damaged`] and
+/// [`Error::BaseMissing`] if files of the manifest are missing, [`Error::NotEmpty`], [`Error::OtherMoveBack`],
+/// [`Error::Busy`], [`Error::Io`], [`Error::Stopped`].
 pub fn move_back(
     backup: &Path,
     targets: &Targets,
@@ -47,10 +53,22 @@ pub fn move_back(
 ) -> Result<Moved, Error> {
     let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
     let targets = targets.absolute()?;
-    let resumed = begin(&backup, &targets)?;
-    let mut moved = Moved { resumed, ..Moved::default() };
+    let here = File::open(&backup).map_err(Error::io("open", &backup))?;
+    marked::lock(&here, &backup)?;
+    let manifest = manifest(&backup, &targets)?;
+    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    let mut moved = Moved { resumed, complete: manifest.is_some(), ..Moved::default() };
+    let mut locked = Vec::new();
     for dir in targets.all() {
         make(dir, owner)?;
+        let file = File::open(dir).map_err(Error::io("open", dir))?;
+        marked::lock(&file, dir)?;
+        locked.push(file);
+    }
+    if !resumed {
+        // Another may have moved there before the lock.
+        targets.check_empty()?;
+        note(&backup, &targets)?;
     }
     let mut entries = list(&backup)?;
     // CURRENT last: without it RocksDB would make a new, empty database rather than refuse half of an old one, but
@@ -64,7 +82,10 @@ pub fn move_back(
         moved.entries += 1;
     }
     for dir in targets.all() {
-        File::open(dir).and_then(|d| d.sync_all()).map_err(Error::io("bring to the disk", dir))?;
+        sync_filesystem(dir).map_err(Error::io("bring to the disk", dir))?;
+    }
+    if let Some(manifest) = &manifest {
+        check(&backup, manifest, |entry| vec![place(entry, &targets)])?;
     }
     let note = backup.join(NOTE);
     std::fs::remove_file(&note).map_err(Error::io("remove", &note))?;
@@ -72,8 +93,47 @@ pub fn move_back(
     Ok(moved)
 }
 
-/// Checks that the move can be made and notes that it has begun; `true` if it had before.
-fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
+/// The manifest of the backup, which a move-back that was cut off may have moved.
+fn manifest(backup: &Path, targets: &Targets) -> Result<Option<Manifest>, Error> {
+    let places = [backup, &targets.datadir].map(|dir| dir.join(manifest::NAME));
+    let places = if backup.join(NOTE).exists() { &places[..] } else { &places[..1] };
+    places.iter().find(|path| path.is_file()).map(|path| Manifest::read(path)).transpose()
+}
+
+/// All files of the manifest must be in one of their places, whole.
+fn check(backup: &Path, manifest: &Manifest, places: impl Fn(&Entry) -> Vec<PathBuf>) -> Result<(), Error> {
+    let is_there = |entry: &Entry, path: &Path| path.metadata().is_ok_and(|meta| meta.len() == entry.size);
+    let is_moved = |entry: &Entry| !entry.obsolete && !stays(&entry.path);
+    let missing = |entry: &&Entry| is_moved(entry) && !places(entry).iter().any(|path| is_there(entry, path));
+    let mut missing = manifest.files.iter().filter(missing);
+    let Some(first) = missing.next() else { return Ok(()) };
+    match &first.from {
+        Some(needed) => Err(Error::BaseMissing {
+            needed: needed.clone(),
+            found: format!("{:?} is not in {backup:?}: a restore puts the two together", first.path),
+        }),
+        None => Err(Error::Damaged {
+            path: backup.to_owned(),
+            count: 1 + missing.count(),
+            first: format!("{:?} is missing or has not {} bytes", first.path, first.size),
+        }),
+    }
+}
+
+/// If a file is left behind; see [`target`].
+fn stays(path: &Path) -> bool {
+    let mut parts = path.components().map(|part| part.as_os_str().as_encoded_bytes());
+    let first = parts.next().unwrap_or_default();
+    first.starts_with(NOTE.as_bytes()) || (first.ends_with(b".rocksdb") && parts.next().is_some())
+}
+
+/// Where a file of the backup belongs.
+fn place(entry: &Entry, targets: &Targets) -> PathBuf {
+    directory(&entry.path, targets).join(&entry.path)
+}
+
+/// Checks that the move can be made; `true` if it was begun before.
+fn begin(backup: &Path, targets: &Targets, manifest: Option<&Manifest>) -> Result<bool, Error> {
     let note = backup.join(NOTE);
     if let Ok(bytes) = std::fs::read(&note) {
         let begun: Targets = serde_json::from_slice(&bytes).map_err(|_| Error::NoBackup {
@@ -83,10 +143,19 @@ fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
         if begun != *targets {
             return Err(Error::OtherMoveBack { backup: backup.to_owned(), data: begun.datadir });
         }
+        if let Some(manifest) = manifest {
+            check(backup, manifest, |entry| vec![backup.join(&entry.path), place(entry, targets)])?;
+        }
         return Ok(true);
+    }
+    if backup.join(UNFINISHED).exists() {
+        return Err(Error::CutOff { path: backup.to_owned(), reason: "it is marked as unfinished" });
     }
     if !backup.join("CURRENT").is_file() {
         return Err(Error::NoBackup { path: backup.to_owned(), missing: "RocksDB's CURRENT file" });
+    }
+    if let Some(manifest) = manifest {
+        check(backup, manifest, |entry| vec![backup.join(&entry.path)])?;
     }
     for dir in targets.all() {
         if dir.starts_with(backup) || backup.starts_with(dir) {
@@ -96,6 +165,13 @@ fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
         }
     }
     targets.check_empty()?;
+    Ok(false)
+}
+
+/// Notes that the move has begun. Before that the backup is brought to the disk, as its files are the only ones.
+fn note(backup: &Path, targets: &Targets) -> Result<(), Error> {
+    sync_filesystem(backup).map_err(Error::io("bring to the disk", backup))?;
+    let note = backup.join(NOTE);
     let partial = suffixed(&note, ".partial");
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&partial)?;
@@ -104,8 +180,7 @@ fn begin(backup: &Path, targets: &Targets) -> Result<bool, Error> {
         std::fs::rename(&partial, &note)?;
         sync_parent(&note)
     };
-    write().map_err(Error::io("write", &note))?;
-    Ok(false)
+    write().map_err(Error::io("write", &note))
 }
 
 /// Makes a directory with its parents, as a server wants it: its own.
@@ -142,11 +217,16 @@ fn target<'a>(source: &Path, name: &OsStr, targets: &'a Targets) -> Result<Optio
         let reason = "it is neither a file nor a directory";
         return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
     }
-    Ok(Some(match names::kind(Path::new(name)) {
+    Ok(Some(directory(Path::new(name), targets)))
+}
+
+/// The target of a file.
+fn directory<'a>(name: &Path, targets: &'a Targets) -> &'a Path {
+    match names::kind(name) {
         Kind::Wal => &targets.rocksdb_waldir,
         Kind::Data | Kind::Meta => &targets.rocksdb_datadir,
         Kind::Server => &targets.datadir,
-    }))
+    }
 }
 
 fn list(dir: &Path) -> Result<Vec<OsString>, Error> {
@@ -241,7 +321,6 @@ fn give_all(path: &Path, meta: &std::fs::Metadata, owner: Option<Owner>) -> Resu
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::path::PathBuf;
 
     fn backup(dir: &Path) {
         std::fs::create_dir_all(dir.join("db")).unwrap();
@@ -340,7 +419,7 @@ mod tests {
         let all: Vec<_> = tree(&source).into_values().collect();
         let wanted = targets(other.path());
         // What a cut leaves: the note, one file whole in both places, one half copied, a directory half moved.
-        begin(&source, &wanted).unwrap();
+        note(&source, &wanted).unwrap();
         std::fs::create_dir_all(wanted.rocksdb_datadir.as_path()).unwrap();
         std::fs::create_dir_all(wanted.datadir.join("db")).unwrap();
         std::fs::copy(source.join("000013.sst"), wanted.rocksdb_datadir.join("000013.sst")).unwrap();
@@ -355,12 +434,75 @@ mod tests {
         assert_eq!(now, all);
     }
 
+    /// The manifest of the files that [`backup`] makes.
+    fn with_manifest(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+        let files = tree(dir).into_iter().filter(|(path, _)| path != Path::new(manifest::NAME));
+        let files: Vec<_> = files
+            .map(|(path, bytes)| {
+                let kind = names::kind(&path);
+                serde_json::json!({ "path": path, "size": bytes.len(), "sum": "none", "kind": kind })
+            })
+            .collect();
+        let mut json = serde_json::json!({
+            "schema_version": manifest::SCHEMA, "program": "", "id": "a".repeat(32), "base": null, "started": "",
+            "finished": "", "server": { "version": "", "uid": null, "rocksdb_identity": null }, "consistent": false,
+            "lock": null, "binlog": null, "sequence": null, "left_out": [], "checksum": "none", "directories": ["db"],
+            "files": files,
+        });
+        change(&mut json);
+        std::fs::write(dir.join(manifest::NAME), json.to_string()).unwrap();
+    }
+
+    #[test]
+    fn a_backup_that_is_not_what_its_manifest_says_is_refused_and_nothing_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        let refused = || {
+            let error = move_back(&source, &targets(dir.path()), None, &Stop::new()).unwrap_err();
+            assert!(!dir.path().join("data").exists());
+            error
+        };
+        let mut more = serde_json::json!({ "path": "000099.sst", "size": 1, "sum": "none", "kind": "data" });
+        with_manifest(&source, |m| m["files"].as_array_mut().unwrap().push(more.clone()));
+        assert!(matches!(refused(), Error::Damaged { count: 1, .. }));
+        more["from"] = "b".repeat(32).into();
+        with_manifest(&source, |m| m["files"].as_array_mut().unwrap().push(more.clone()));
+        assert!(matches!(refused(), Error::BaseMissing { .. }), "the half of a chain");
+        with_manifest(&source, |m| m["files"][0]["size"] = 1.into());
+        assert!(matches!(refused(), Error::Damaged { count: 1, .. }));
+        std::fs::write(source.join(UNFINISHED), "").unwrap();
+        with_manifest(&source, |_| {});
+        assert!(matches!(refused(), Error::CutOff { .. }));
+        std::fs::remove_file(source.join(UNFINISHED)).unwrap();
+        // What a move-back leaves behind is missed nowhere.
+        std::fs::write(source.join("old.rocksdb/t.frm"), "").unwrap();
+        with_manifest(&source, |_| {});
+        assert!(move_back(&source, &targets(dir.path()), None, &Stop::new()).unwrap().complete);
+    }
+
+    #[test]
+    fn two_at_a_time_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        for busy in ["b", "data"] {
+            let held = File::open(dir.path().join(busy)).unwrap();
+            marked::lock(&held, &source).unwrap();
+            let result = move_back(&source, &targets(dir.path()), None, &Stop::new());
+            assert!(matches!(result, Err(Error::Busy { .. })), "{busy}: {result:?}");
+            assert!(source.join("CURRENT").exists());
+        }
+        assert!(!move_back(&source, &targets(dir.path()), None, &Stop::new()).unwrap().complete);
+    }
+
     #[test]
     fn other_targets_than_those_begun_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let source = dir.path().join("b");
         backup(&source);
-        begin(&source, &targets(&dir.path().join("one"))).unwrap();
+        note(&source, &targets(&dir.path().join("one"))).unwrap();
         let result = move_back(&source, &targets(&dir.path().join("two")), None, &Stop::new());
         assert!(matches!(result, Err(Error::OtherMoveBack { .. })));
     }

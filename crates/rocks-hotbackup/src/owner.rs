@@ -1,9 +1,11 @@
 //! To whom restored files are given.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Error, accounts};
 
 /// Who owns the files afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// The user's number.
     pub uid: u32,

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Serialize;
 
+use crate::begun::Begun;
 use crate::manifest::{self, BinlogAt, Manifest};
+use crate::marked::Marked;
 use crate::move_back::{self, Moved};
 use crate::owner::Owner;
+use crate::sink::UNFINISHED;
 use crate::sink::partial::suffixed;
 use crate::targets::Targets;
 use crate::verify::{self, Verified};
-use crate::{Error, LeftOut, Stop, encoded, unpack};
+use crate::{Error, LeftOut, Stop, archive, encoded, unpack};
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Restore {
     pub targets: Targets,
     /// Who owns the files afterwards.
     pub owner: Option<Owner>,
+    /// Restore a backup without a manifest, as the program before this one made them. Whether it is whole nobody knows.
+    pub without_manifest: bool,
     /// Do not compare the files with the manifest before they are moved.
     pub skip_verify: bool,
     /// Where the backup is unpacked; on the file system of the data directory, and the default is beside it.
@@ -57,28 +62,35 @@ const MARK: &str = ".myrocks-hotbackup-staging";
 /// Unpacks a chain of backups, verifies the result and moves it to where a server wants it.
 ///
 /// Nothing is moved unless all of it was found sound; the backups themselves stay as they are. When it fails, what was
-/// unpacked is removed.
+/// unpacked is removed. A restore that was cut off while it moved is taken up by the same request.
 ///
 /// # Errors
 ///
-/// [`Error::NotEmpty`] for the targets, [`Error::BaseMissing`] if the backups are no chain, [`Error::Damaged`], and the
-/// errors of unpacking and moving.
+/// [`Error::NotEmpty`] for the targets, [`Error::BaseMissing`] if the backups are no chain, [`Error::NoManifest`],
+/// [`Error::CutOff`], [`Error::Damaged`], [`Error::OtherRestore`] if another one was cut off there, [`Error::Busy`], and
+/// the errors of unpacking and moving.
 pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
-    if let Some(moved) = resume(request, stop)? {
-        return Ok(moved);
+    // Before anything is made beside a data directory that is in use.
+    let path = Staging::path(request)?;
+    if !path.join(MARK).exists() {
+        request.targets.check_empty()?;
     }
+    let staging = Staging::take(&path)?;
+    if let Some(whole) = staging.moving() {
+        return resume(request, staging, &whole, stop);
+    }
+    staging.0.clear().map_err(Error::io("remove", &path))?;
     request.targets.check_empty()?;
-    let staging = Staging::make(request)?;
     let mut parts = Vec::new();
     for (number, from) in request.from.iter().enumerate() {
-        parts.push(Part::open(from, &staging.0.join(number.to_string()), request.password.as_ref(), stop)?);
+        parts.push(Part::open(from, &path.join(number.to_string()), request, stop)?);
     }
     check_chain(&parts)?;
     let Some(last) = parts.last() else { return Err(Error::Usage("there is no backup to restore".into())) };
     let manifest = last.manifest.clone();
     let whole = match &manifest {
         Some(manifest) => {
-            let whole = staging.0.join("whole");
+            let whole = path.join("whole");
             lay(&parts, manifest, &whole, request.password.as_ref(), stop)?;
             whole
         }
@@ -92,6 +104,8 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
             Some(result.into_result(request.from.last().map_or(Path::new(""), PathBuf::as_path))?)
         }
     };
+    let ids = parts.iter().map(|part| part.manifest.as_ref().map(|manifest| manifest.id.clone()));
+    Begun::of(request, ids.collect())?.write(&staging.0)?;
     let moved = move_back::move_back(&whole, &request.targets, request.owner, stop);
     if moved.is_err() && whole.join(move_back::NOTE).exists() {
         // Half of the files are moved: the other half must stay for the next run.
@@ -117,22 +131,23 @@ fn restored(
 }
 
 /// Goes on with a restore that was cut off while it moved.
-fn resume(request: &Restore, stop: &Stop) -> Result<Option<Restored>, Error> {
-    let path = Staging::path(request)?;
-    for whole in [path.join("whole"), path.join("0")] {
-        if path.join(MARK).exists() && whole.join(move_back::NOTE).exists() {
-            let manifest = [&whole, &request.targets.datadir].map(|dir| Manifest::read(dir).ok());
-            let moved = move_back::move_back(&whole, &request.targets, request.owner, stop)?;
-            std::fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-            let manifest = manifest.into_iter().flatten().next();
-            return Ok(Some(restored(manifest.as_ref(), request.from.len(), None, moved)));
+fn resume(request: &Restore, staging: Staging, whole: &Path, stop: &Stop) -> Result<Restored, Error> {
+    let moved = Begun::check(&staging.0, request, stop).and_then(|()| {
+        let manifest = [whole, &request.targets.datadir].map(|dir| Manifest::read(dir).ok());
+        let moved = move_back::move_back(whole, &request.targets, request.owner, stop)?;
+        Ok((manifest.into_iter().flatten().next(), moved))
+    });
+    match moved {
+        Ok((manifest, moved)) => Ok(restored(manifest.as_ref(), request.from.len(), None, moved)),
+        Err(error) => {
+            staging.keep();
+            Err(error)
         }
     }
-    Ok(None)
 }
 
 /// A directory for work that goes when its owner goes.
-struct Staging(PathBuf);
+struct Staging(Marked);
 
 impl Staging {
     fn path(request: &Restore) -> Result<PathBuf, Error> {
@@ -146,30 +161,30 @@ impl Staging {
         }
     }
 
+    /// Leaves everything as it is, and unlocks it.
     fn keep(self) {
+        let _ = rustix::fs::flock(&self.0.mark, rustix::fs::FlockOperation::Unlock);
         std::mem::forget(self);
     }
 
-    fn make(request: &Restore) -> Result<Self, Error> {
-        let path = Self::path(request)?;
-        if path.join(MARK).exists() {
-            std::fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;
-        }
+    /// Takes the directory, with what an earlier restore left.
+    fn take(path: &Path) -> Result<Self, Error> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        std::fs::create_dir(&path).map_err(Error::io("create", &path))?;
-        let this = Self(path);
-        std::fs::set_permissions(&this.0, Permissions::from_mode(0o700))
-            .map_err(Error::io("create", &this.0))?;
-        File::create(this.0.join(MARK)).map_err(Error::io("create", &this.0))?;
-        Ok(this)
+        Marked::take(path, MARK).map(Self)
+    }
+
+    /// The backup of a restore that was cut off while it moved.
+    fn moving(&self) -> Option<PathBuf> {
+        let places = ["whole", "0"].map(|name| self.0.path().join(name));
+        places.into_iter().find(|whole| whole.join(move_back::NOTE).exists())
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = self.0.remove();
     }
 }
 
@@ -184,19 +199,23 @@ struct Part {
 }
 
 impl Part {
-    fn open(
-        from: &Path,
-        unpacked: &Path,
-        password: Option<&SecretString>,
-        stop: &Stop,
-    ) -> Result<Self, Error> {
+    fn open(from: &Path, unpacked: &Path, request: &Restore, stop: &Stop) -> Result<Self, Error> {
         let borrowed = from.is_dir();
         let dir = if borrowed { from.to_owned() } else { unpacked.to_owned() };
-        if !borrowed {
-            unpack::unpack(from, &dir, password, stop)?;
-        }
+        let ended = match borrowed {
+            true => true,
+            false => unpack::unpack_to(from, &dir, request.password.as_ref(), stop)?.1,
+        };
         let manifest = dir.join(manifest::NAME);
         let manifest = if manifest.is_file() { Some(Manifest::read(&manifest)?) } else { None };
+        let cut = |reason| Err(Error::CutOff { path: from.to_owned(), reason });
+        match manifest {
+            Some(_) => {}
+            None if !request.without_manifest => return Err(Error::NoManifest { path: from.to_owned() }),
+            None if !ended => return cut(archive::NO_END),
+            None if dir.join(UNFINISHED).exists() => return cut("it is marked as unfinished"),
+            None => {}
+        }
         if manifest.is_none() && borrowed {
             // Without a manifest nobody knows which files are the backup's: take all.
             copy_all(&dir, unpacked, stop)?;
@@ -347,4 +366,180 @@ fn copy_all(from: &Path, to: &Path, stop: &Stop) -> Result<(), Error> {
     }
     let dir = File::open(to).map_err(Error::io("open", to))?;
     like(&dir, &from.metadata().map_err(Error::io("read", from))?).map_err(Error::io("finish", to))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::manifest::{Entry, Origin};
+    use crate::names;
+    use crate::{Checksum, Sum};
+
+    const FILES: [&str; 4] = ["000013.sst", "MANIFEST-000004", "CURRENT", "db/t.frm"];
+
+    /// A directory with a backup; with `id` also with a manifest.
+    fn backup(dir: &Path, id: Option<char>) {
+        std::fs::create_dir_all(dir.join("db")).unwrap();
+        let mut files = Vec::new();
+        for name in FILES {
+            std::fs::write(dir.join(name), name).unwrap();
+            let (path, size) = (PathBuf::from(name), name.len() as u64);
+            let kind = names::kind(&path);
+            files.push(Entry { path, size, sum: Sum::none(), kind, from: None, obsolete: false });
+        }
+        let Some(id) = id else { return };
+        let manifest = Manifest {
+            schema_version: manifest::SCHEMA,
+            program: "test".into(),
+            id: id.to_string().repeat(32),
+            base: None,
+            started: String::new(),
+            finished: String::new(),
+            server: Origin { version: String::new(), uid: None, rocksdb_identity: None },
+            consistent: false,
+            lock: None,
+            binlog: None,
+            sequence: None,
+            left_out: Vec::new(),
+            checksum: Checksum::None,
+            directories: vec!["db".into()],
+            files,
+        };
+        std::fs::write(dir.join(manifest::NAME), manifest.to_bytes()).unwrap();
+    }
+
+    fn request(root: &Path, from: &str) -> Restore {
+        let datadir = root.join("data");
+        let rocksdb_datadir = datadir.join("#rocksdb");
+        Restore {
+            from: vec![root.join(from)],
+            password: None,
+            targets: Targets { rocksdb_waldir: rocksdb_datadir.clone(), rocksdb_datadir, datadir },
+            owner: None,
+            without_manifest: false,
+            skip_verify: true,
+            staging: Some(root.join("staging")),
+        }
+    }
+
+    /// What a restore leaves that is cut off when it has moved nothing yet but has noted that it will.
+    fn cut(request: &Restore, id: char) {
+        let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
+        let whole = staging.0.path().join("whole");
+        copy_all(&request.from[0], &whole, &Stop::new()).unwrap();
+        Begun::of(request, vec![Some(id.to_string().repeat(32))]).unwrap().write(&staging.0).unwrap();
+        let note = serde_json::to_vec(&request.targets.absolute().unwrap()).unwrap();
+        std::fs::write(whole.join(move_back::NOTE), note).unwrap();
+        staging.keep();
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_off_is_taken_up_by_the_same_request_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        backup(&root.join("b"), Some('b'));
+        let same = request(root, "a");
+        cut(&same, 'a');
+        let refused = |request: &Restore, name: &str| {
+            let error = restore(request, &Stop::new()).unwrap_err();
+            assert!(
+                matches!(&error, Error::OtherRestore { what, .. } if what.starts_with(name)),
+                "{name}: {error:?}"
+            );
+            assert!(root.join("staging/whole/CURRENT").exists(), "{name}: nothing has gone");
+            assert!(!root.join("data").exists(), "{name}: nothing has come");
+        };
+        refused(&request(root, "b"), "--from");
+        let targets = Targets { datadir: root.join("other"), ..same.targets.clone() };
+        refused(&Restore { targets, ..same.clone() }, "the target");
+        refused(&Restore { owner: Some(Owner { uid: 1, gid: 2 }), ..same.clone() }, "the owner");
+        // Another backup under the name of the one that was begun.
+        backup(&root.join("a"), Some('c'));
+        refused(&same, "the content of");
+        backup(&root.join("a"), Some('a'));
+        let moved = restore(&same, &Stop::new()).unwrap();
+        assert!(moved.moved.resumed && moved.moved.complete);
+        assert_eq!(moved.id, Some("a".repeat(32)));
+        assert!(root.join("data/db/t.frm").exists() && !root.join("staging").exists());
+    }
+
+    #[test]
+    fn an_archive_that_was_replaced_is_not_the_one_whose_restore_was_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let as_directory = request(root, "a");
+        cut(&as_directory, 'a');
+        let staging = Staging::take(&root.join("staging")).unwrap();
+        std::fs::write(root.join("a.tar"), "an archive").unwrap();
+        let same = request(root, "a.tar");
+        Begun::of(&same, vec![Some("a".repeat(32))]).unwrap().write(&staging.0).unwrap();
+        staging.keep();
+        std::fs::write(root.join("a.tar"), "another archive").unwrap();
+        let error = restore(&same, &Stop::new()).unwrap_err();
+        assert!(matches!(&error, Error::OtherRestore { what, .. } if what.contains("a.tar")), "{error:?}");
+        // One that has gone is the one of its name, and not needed any more.
+        std::fs::remove_file(root.join("a.tar")).unwrap();
+        assert!(restore(&same, &Stop::new()).unwrap().moved.resumed);
+    }
+
+    #[test]
+    fn a_mark_that_does_not_say_what_was_begun_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let same = request(root, "a");
+        cut(&same, 'a');
+        File::create(root.join("staging").join(MARK)).unwrap();
+        assert!(matches!(restore(&same, &Stop::new()), Err(Error::OtherRestore { .. })));
+        assert!(root.join("staging/whole/CURRENT").exists());
+        // Nothing of it was moved: a restore begins anew.
+        std::fs::remove_file(root.join("staging/whole").join(move_back::NOTE)).unwrap();
+        assert!(!restore(&same, &Stop::new()).unwrap().moved.resumed);
+    }
+
+    #[test]
+    fn a_backup_without_a_manifest_is_restored_only_if_that_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), None);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.append_dir_all("", root.join("a")).unwrap();
+        let archive = archive.into_inner().unwrap();
+        std::fs::write(root.join("a.tar"), &archive).unwrap();
+        std::fs::write(root.join("cut.tar"), &archive[..archive.len() - 1024]).unwrap();
+        for from in ["a", "a.tar", "cut.tar"] {
+            let result = restore(&request(root, from), &Stop::new());
+            assert!(matches!(result, Err(Error::NoManifest { .. })), "{from}: {result:?}");
+        }
+        let accepted = |from| Restore { without_manifest: true, ..request(root, from) };
+        let result = restore(&accepted("cut.tar"), &Stop::new());
+        assert!(matches!(result, Err(Error::CutOff { .. })), "{result:?}");
+        std::fs::write(root.join("a").join(UNFINISHED), "").unwrap();
+        let result = restore(&accepted("a"), &Stop::new());
+        assert!(matches!(result, Err(Error::CutOff { .. })), "{result:?}");
+        std::fs::remove_file(root.join("a").join(UNFINISHED)).unwrap();
+        for from in ["a", "a.tar"] {
+            assert!(!restore(&accepted(from), &Stop::new()).unwrap().moved.complete);
+            std::fs::remove_dir_all(root.join("data")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restore_beside_another_one_is_refused_and_harms_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let living = Staging::take(&root.join("staging")).unwrap();
+        std::fs::write(root.join("staging/work"), "").unwrap();
+        living.0.mark.write_all_at(b"x", 0).unwrap();
+        let result = restore(&request(root, "a"), &Stop::new());
+        assert!(matches!(result, Err(Error::Busy { .. })), "{result:?}");
+        assert!(root.join("staging/work").exists());
+        drop(living);
+        restore(&request(root, "a"), &Stop::new()).unwrap();
+    }
 }

@@ -30,17 +30,27 @@ pub fn unpack(
     password: Option<&SecretString>,
     stop: &Stop,
 ) -> Result<Unpacked, Error> {
+    unpack_to(archive, target, password, stop).map(|(unpacked, _)| unpacked)
+}
+
+/// The same; tells also if the archive has its end mark.
+pub(crate) fn unpack_to(
+    archive: &Path,
+    target: &Path,
+    password: Option<&SecretString>,
+    stop: &Stop,
+) -> Result<(Unpacked, bool), Error> {
     std::fs::create_dir_all(target).map_err(Error::io("create", target))?;
     let root = Dir::open_ambient_dir(target, ambient_authority()).map_err(Error::io("open", target))?;
     let mut writer =
         Unpacker { root, target, open: HashMap::new(), done: Unpacked::default(), directories: Vec::new() };
-    archive::read(archive, password, stop, &mut writer)?;
+    let ended = archive::read(archive, password, stop, &mut writer)?;
     // Directories last: one may forbid to write into it.
     for item in std::mem::take(&mut writer.directories).iter().rev() {
         let dir = writer.root.open(&item.path).map_err(Error::io("open", target.join(&item.path)))?;
         finish(&dir.into_std(), item).map_err(Error::io("finish", target.join(&item.path)))?;
     }
-    Ok(writer.done)
+    Ok((writer.done, ended))
 }
 
 /// What was unpacked.

@@ -211,6 +211,12 @@ pub(crate) struct Backup {
     /// Accept checkpoints on another file system: the server copies all its data there
     #[arg(long, alias = "allow_copied_checkpoint")]
     pub(crate) allow_copied_checkpoint: bool,
+    /// Accept a server whose data dictionary is in InnoDB (MySQL 8): no server starts from such a backup alone
+    #[arg(long, alias = "allow_no_dictionary")]
+    pub(crate) allow_no_dictionary: bool,
+    /// Accept a base of another server, if it is the same data directory whose machine or port changed
+    #[arg(long, alias = "allow_other_server")]
+    pub(crate) allow_other_server: bool,
     /// Show what a backup would send, and touch nothing
     #[arg(long, alias = "dry_run")]
     pub(crate) dry_run: bool,
@@ -271,6 +277,9 @@ pub(crate) struct Restore {
     /// Where the backup is unpacked [default: beside --datadir]
     #[arg(long, value_name = "DIR")]
     pub(crate) staging: Option<PathBuf>,
+    /// Restore a backup without a manifest, as the program before this one made them; nobody knows if it is whole
+    #[arg(long, alias = "without_manifest")]
+    pub(crate) without_manifest: bool,
     /// Do not compare the files with the manifest before they are moved
     #[arg(long, alias = "skip_verify")]
     pub(crate) skip_verify: bool,

@@ -37,6 +37,32 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
         Error::OtherMoveBack { .. } => {
             (Exit::Usage, Some("give the same directories as before, and the move-back goes on where it was"))
         }
+        Error::OtherRestore { .. } => (
+            Exit::Usage,
+            Some(
+                "give the same --from, directories and --owner, and it goes on where it was; or remove its directory and what was \
+                 moved to the targets",
+            ),
+        ),
+        Error::Busy { .. } => (Exit::Unusable, Some("wait until it has ended")),
+        Error::NoManifest { .. } => (
+            Exit::Damaged,
+            Some(
+                "if the program before this one made it, --without-manifest restores it; if this one did, it was cut off: take \
+                 another",
+            ),
+        ),
+        Error::DataDictionary { .. } => (
+            Exit::Unusable,
+            Some(
+                "take the backup with a tool for InnoDB and MyRocks together; --allow-no-dictionary takes the MyRocks part all \
+                 the same",
+            ),
+        ),
+        Error::BaseOfAnotherServer { .. } => (
+            Exit::Nothing,
+            Some("take a full backup; or --allow-other-server, if only the server's machine or port changed"),
+        ),
         Error::Connect { .. } => {
             (Exit::Unusable, Some("the server runs on this machine? --socket or --port say where it listens"))
         }
@@ -70,6 +96,7 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
         }
         Error::UnsafeMember { .. }
         | Error::Archive { .. }
+        | Error::CutOff { .. }
         | Error::Decrypt { .. }
         | Error::Manifest { .. }
         | Error::Damaged { .. }

@@ -72,6 +72,8 @@ fn options(args: &Backup) -> Result<Options, Failure> {
         binlogs: !args.no_binlogs,
         wait_for: args.debug_signal_file.clone(),
         copied_checkpoint: args.allow_copied_checkpoint,
+        without_dictionary: args.allow_no_dictionary,
+        base_of_another_server: args.allow_other_server,
     })
 }
 
@@ -225,6 +227,13 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
     let targets = targets(datadir, Some(rocksdb), Some(wal));
     let moved =
         rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
+    if !moved.complete {
+        eprintln!(
+            "myrocks-hotbackup: warning: {} has no manifest: another program made it, or it was cut off; if all files were \
+             there nobody knows",
+            backup.display()
+        );
+    }
     match args.json {
         true => print_json("move-back", &moved, false),
         false => {
@@ -248,6 +257,7 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
         password: output::key(args.key_file)?,
         targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
         owner: owner(args.owner.as_deref())?,
+        without_manifest: args.without_manifest,
         skip_verify: args.skip_verify,
         staging: args.staging,
         from: args.from,
@@ -261,6 +271,12 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
             "verified {} files, {} bytes, {} live data files",
             verified.files, verified.bytes, verified.live_files
         );
+        for text in &verified.unchecked {
+            println!("  not checked: {text}");
+        }
+    }
+    if restored.verified.is_none() && !restored.moved.complete {
+        println!("  not checked: if all files are there, and what is in them");
     }
     println!("restored {} backups to {}", restored.backups, request.targets.datadir.display());
     if let Some(binlog) = &restored.binlog {

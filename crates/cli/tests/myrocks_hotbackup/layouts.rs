@@ -156,6 +156,24 @@ fn what_is_in_innodb_is_told_at_both_ends_and_its_tables_can_be_made_anew() {
 }
 
 #[test]
+fn a_backup_without_a_manifest_is_refused_or_warned_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let (b, datadir) = (dir.path().join("b"), dir.path().join("data"));
+    std::fs::create_dir(&b).unwrap();
+    std::fs::write(b.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+    let stderr = fail(&mut restore(&[&b], &datadir), 5);
+    assert!(stderr.contains("cut off") && stderr.contains("--without-manifest"), "{stderr}");
+    run(restore(&[&b], &datadir).args(["--without-manifest", "--skip-verify"]));
+    std::fs::remove_dir_all(&datadir).unwrap();
+    let mut command = program();
+    command.arg("--move_back").arg("--backup_dir").arg(&b).arg("--datadir").arg(&datadir);
+    let rocksdb = datadir.join("#rocksdb");
+    let output = run(command.arg("--rocksdb_datadir").arg(&rocksdb).arg("--rocksdb_waldir").arg(&rocksdb));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("warning") && said.contains("no manifest"), "{said}");
+}
+
+#[test]
 fn a_backup_that_is_none_is_said_to_be_none() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("b")).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::program::write_program;
-use crate::server::{Server, moved_back, restored, run, run_to, shell, start_restored};
+use crate::server::{Server, fail, moved_back, restore, run, run_to, shell, start_restored};
 
 const ORIGINAL: &str = "/usr/bin/myrocks_hotbackup";
 
@@ -42,7 +42,14 @@ fn backups_of_the_original_restore_with_this_program() {
     drop(writers);
     for backup in [&tar, &xbs] {
         run(crate::server::program().arg("verify").arg(backup));
-        restored(&[backup]).assert_bank();
+        let place = tempfile::tempdir().unwrap();
+        let datadir = place.path().join("restored");
+        let stderr = fail(&mut restore(&[backup], &datadir), 5);
+        assert!(stderr.contains("--without-manifest"), "{stderr}");
+        let output = run(restore(&[backup], &datadir).arg("--without-manifest"));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("not checked"), "{said}");
+        start_restored(place, datadir).assert_bank();
     }
     let unpacked = dir.join("unpacked");
     shell("mkdir \"$2\"; tar -xi -C \"$2\" -f \"$1\"", &[&tar, &unpacked]);

@@ -36,6 +36,11 @@ pub struct Options {
     pub binlogs: bool,
     /// Wait between data and server files until this file is there; for tests.
     pub wait_for: Option<PathBuf>,
+    /// Accept a server whose data dictionary is in InnoDB (MySQL 8 and later): it is not in the backup, and a restored server
+    /// does not start without one.
+    pub without_dictionary: bool,
+    /// Accept a base of another server, if its RocksDB database is the same: a server whose address changed.
+    pub base_of_another_server: bool,
     /// Accept a checkpoint that is a copy, on another file system.
     pub copied_checkpoint: bool,
 }
@@ -56,6 +61,8 @@ impl Default for Options {
             direct: None,
             binlogs: true,
             wait_for: None,
+            without_dictionary: false,
+            base_of_another_server: false,
             copied_checkpoint: false,
         }
     }

@@ -127,6 +127,10 @@ pub(crate) fn outcome(
         directories: server_part.directories,
         files,
     };
+    if let Some(path) = manifest.twice() {
+        let reason = format!("{path:?} would be in it twice");
+        return Err(Error::Manifest { path: manifest::NAME.into(), reason });
+    }
     Ok((manifest, report))
 }
 

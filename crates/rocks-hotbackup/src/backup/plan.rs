@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Options;
-use super::source::{Locking, base_files, check_filesystem, identity, scope, warning};
+use super::source::{Locking, base_files, check_filesystem, identity, left_out, scope, warning};
 use crate::Error;
 use crate::names::{self, Kind};
 use crate::server::{LeftOut, Server};
@@ -54,7 +54,8 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
     let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
     check_filesystem(options, &facts)?;
     let identity = identity(&facts);
-    let known = base_files(options, identity.as_deref())?;
+    let known = base_files(options, &facts, identity.as_deref())?;
+    let left_out = left_out(server, options, &facts)?;
     let listing = scope(&facts, &datadir, options).list()?;
     let mut plan = Plan {
         version: facts.version.clone(),
@@ -65,7 +66,7 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
         server_files: listing.files.len(),
         server_bytes: listing.files.iter().filter_map(|f| f.source.metadata().ok()).map(|m| m.len()).sum(),
         skipped: listing.skipped,
-        left_out: server.left_out()?,
+        left_out,
         direct: options.direct.unwrap_or(facts.direct_reads),
         rocksdb_datadir: facts.rocksdb_datadir.clone(),
         lock: Locking::of(options, &facts, &datadir),

@@ -59,6 +59,15 @@ impl Run<'_, '_> {
                     std::fs::remove_file(path).map_err(Error::io("remove", path))?;
                     sum
                 }
+                At::Link { path, at, head } => {
+                    let file = File::open(path).map_err(Error::io("open", path))?;
+                    let head = window.bytes(*at, *head).map_err(Error::io("read", &member.path))?;
+                    let mut content = self.reading.headed(path, head, file, member.size)?;
+                    self.sink.file(member, &mut content)?;
+                    let sum = content.sum()?;
+                    std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+                    sum
+                }
             };
             part.files.push(entry(member, sum, Kind::Server));
         }

@@ -72,8 +72,8 @@ impl<'a> Source<'a> {
         let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
         check_filesystem(options, &facts)?;
         let identity = identity(&facts);
-        let base = base_files(options, identity.as_deref())?;
-        let left_out = server.left_out()?;
+        let base = base_files(options, &facts, identity.as_deref())?;
+        let left_out = left_out(server, options, &facts)?;
         let (workspace, orphans) = Workspace::open(&options.checkpoint_dir, &facts.rocksdb_datadir)?;
         let direct = options.direct.unwrap_or(facts.direct_reads);
         tell(&Event::Reading { direct, datadir: datadir.clone() });
@@ -358,9 +358,34 @@ pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), E
     Ok(())
 }
 
+/// What is not in the backup. That is too much if nothing starts without it.
+pub(super) fn left_out(
+    server: &mut dyn Server,
+    options: &Options,
+    facts: &Facts,
+) -> Result<Vec<LeftOut>, Error> {
+    let is_needed = has_dictionary_in_innodb(&facts.version);
+    if is_needed && !options.without_dictionary {
+        return Err(Error::DataDictionary { version: facts.version.clone() });
+    }
+    let mut left_out = server.left_out()?;
+    if is_needed {
+        let engine = "InnoDB's data dictionary (mysql.ibd), without which no server starts".into();
+        left_out.insert(0, LeftOut { engine, tables: 1, bytes: 0 });
+    }
+    Ok(left_out)
+}
+
+/// MySQL and Percona Server keep their dictionary there since 8.0, MariaDB does not.
+fn has_dictionary_in_innodb(version: &str) -> bool {
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    major.is_some_and(|major| major >= 8) && !version.contains("MariaDB")
+}
+
 /// The data files of the base by name, if it is of the same database.
 pub(super) fn base_files<'a>(
     options: &'a Options,
+    facts: &Facts,
     identity: Option<&str>,
 ) -> Result<BTreeMap<String, &'a Entry>, Error> {
     let Some(base) = &options.base else { return Ok(BTreeMap::new()) };
@@ -376,6 +401,94 @@ pub(super) fn base_files<'a>(
             return Err(unusable(reason));
         }
     }
+    // The data directory may have been copied with its identity; from then on a number is another file on each server.
+    if let (Some(theirs), Some(ours)) = (&base.server.uid, &facts.server_uid)
+        && theirs != ours
+        && !options.base_of_another_server
+    {
+        return Err(Error::BaseOfAnotherServer {
+            id: base.id.clone(),
+            theirs: theirs.clone(),
+            ours: ours.clone(),
+        });
+    }
     let data = base.files.iter().filter(|f| f.kind == Kind::Data);
     Ok(data.filter_map(|f| Some((f.path.to_str()?.to_owned(), f))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Lock;
+    use crate::{Manifest, manifest};
+
+    struct Still(Facts);
+
+    impl Server for Still {
+        fn facts(&mut self) -> Result<Facts, Error> {
+            Ok(self.0.clone())
+        }
+        fn create_checkpoint(&mut self, _: &Path) -> Result<(), Error> {
+            Ok(())
+        }
+        fn position(&mut self) -> Result<Option<Position>, Error> {
+            Ok(None)
+        }
+        fn lock(&mut self) -> Result<Lock, Error> {
+            Ok(Lock::GlobalRead)
+        }
+        fn unlock(&mut self) -> Result<(), Error> {
+            Ok(())
+        }
+        fn left_out(&mut self) -> Result<Vec<LeftOut>, Error> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_server_whose_dictionary_is_in_innodb_is_refused_unless_that_is_accepted() {
+        for (version, is_there) in [
+            ("8.0.35-27", true),
+            ("9.4.0", true),
+            ("5.7.44-48", false),
+            ("10.11.19-MariaDB", false),
+            ("11.8.2-MariaDB-log", false),
+            ("", false),
+        ] {
+            let facts = Facts { version: version.into(), ..Facts::default() };
+            let mut server = Still(facts.clone());
+            let mut options = Options::default();
+            let result = left_out(&mut server, &options, &facts);
+            assert_eq!(
+                matches!(result, Err(Error::DataDictionary { .. })),
+                is_there,
+                "{version}: {result:?}"
+            );
+            options.without_dictionary = true;
+            assert_eq!(left_out(&mut server, &options, &facts).unwrap().len(), usize::from(is_there));
+        }
+    }
+
+    #[test]
+    fn a_base_of_another_server_is_refused_unless_that_is_accepted() {
+        let json = serde_json::json!({
+            "schema_version": manifest::SCHEMA, "program": "", "id": "a".repeat(32), "base": null, "started": "",
+            "finished": "", "server": { "version": "", "uid": "one", "rocksdb_identity": "same" }, "consistent": false,
+            "lock": null, "binlog": null, "sequence": null, "left_out": [], "checksum": "none", "directories": [],
+            "files": [],
+        });
+        let base = Manifest::parse(json.to_string().as_bytes(), Path::new("m")).unwrap();
+        let mut options = Options { base: Some(base), ..Options::default() };
+        for (uid, accepted, good) in [
+            (Some("one"), false, true),
+            (None, false, true),
+            (Some("two"), false, false),
+            (Some("two"), true, true),
+        ] {
+            let facts = Facts { server_uid: uid.map(str::to_owned), ..Facts::default() };
+            options.base_of_another_server = accepted;
+            let result = base_files(&options, &facts, Some("same"));
+            assert_eq!(result.is_ok(), good, "{uid:?}: {result:?}");
+        }
+    }
 }

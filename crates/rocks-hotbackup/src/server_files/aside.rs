@@ -14,6 +14,9 @@ use crate::{Error, Stop};
 /// Files up to this size, in bytes, share one file: one for each would cost more than their bytes.
 const SMALL: u64 = 64 * 1024;
 
+/// First bytes of a linked file that are kept as they are now: a binlog's header with its flags.
+const HEAD: u64 = 4096;
+
 /// Bytes of small files that are written, and read again, at once.
 const BUFFER: usize = 256 * 1024;
 
@@ -45,14 +48,18 @@ pub(crate) struct Kept {
 pub(crate) enum At {
     /// At this byte of the spool.
     Spool(u64),
-    /// In a file of their own: a copy, or a hard link.
+    /// In a copy.
     File(PathBuf),
+    /// In a hard link, but for the first `head` bytes: they are at the byte `at` of the spool.
+    Link { path: PathBuf, at: u64, head: u64 },
 }
 
 /// Puts the listed files aside in `place`. Small ones are read by several threads: each costs a look-up, and on a disk
 /// a seek.
 ///
-/// Binlogs become hard links where that is possible: what they hold up to now does not change.
+/// Binlogs become hard links where that is possible: they grow at their end. Only their header changes: when a server
+/// rotates or closes a binlog, it clears `LOG_EVENT_BINLOG_IN_USE_F` in place, and a server that finds the flag cleared
+/// does no recovery from that binlog. So the header is kept as it is now.
 pub(crate) fn put_aside(listing: Listing, place: Place, threads: usize, stop: &Stop) -> Result<Aside, Error> {
     let dir = place.path();
     std::fs::create_dir(dir).map_err(Error::io("create", dir))?;
@@ -177,7 +184,8 @@ impl Share<'_> {
         let Some((mut member, file)) = open(found)? else { return Ok(()) };
         let path = self.work.dir.join(number.to_string());
         let at = if found.grows && std::fs::hard_link(&found.source, &path).is_ok() {
-            At::File(path)
+            let (at, head) = self.read(&file, member.size.min(HEAD), found)?;
+            At::Link { path, at, head }
         } else if member.size > SMALL {
             let copy = File::options().write(true).create_new(true).open(&path);
             let mut copy = copy.map_err(Error::io("create", &path))?;
@@ -194,12 +202,9 @@ impl Share<'_> {
             member.size -= left;
             At::File(path)
         } else {
-            let start = self.bytes.len();
-            self.bytes.resize(start + member.size as usize, 0);
-            let n = fill(&file, &mut self.bytes[start..], 0).map_err(Error::io("read", &found.source))?;
-            self.bytes.truncate(start + n);
-            member.size = n as u64;
-            At::Spool(start as u64)
+            let (at, size) = self.read(&file, member.size, found)?;
+            member.size = size;
+            At::Spool(at)
         };
         self.kept.push((number, Kept { member, at }));
         if self.bytes.len() > BUFFER - SMALL as usize {
@@ -208,13 +213,23 @@ impl Share<'_> {
         Ok(())
     }
 
+    /// Reads the first bytes of a file, at most [`SMALL`] of them, on their way to the spool; gives where they are there,
+    /// counted from what was not flushed, and how many.
+    fn read(&mut self, file: &File, len: u64, found: &Found) -> Result<(u64, u64), Error> {
+        let start = self.bytes.len();
+        self.bytes.resize(start + len as usize, 0);
+        let n = fill(file, &mut self.bytes[start..], 0).map_err(Error::io("read", &found.source))?;
+        self.bytes.truncate(start + n);
+        Ok((start as u64, n as u64))
+    }
+
     /// Takes a place in the spool and writes the small files there.
     fn flush(&mut self) -> Result<(), Error> {
         let start = self.work.end.fetch_add(self.bytes.len() as u64, Ordering::Relaxed);
         let written = self.work.spool.write_all_at(&self.bytes, start);
         written.map_err(Error::io("write", self.work.dir))?;
         for (_, kept) in &mut self.kept[self.flushed..] {
-            if let At::Spool(at) = &mut kept.at {
+            if let At::Spool(at) | At::Link { at, .. } = &mut kept.at {
                 *at += start;
             }
         }
@@ -266,10 +281,48 @@ mod tests {
                 let bytes = match &kept.at {
                     At::Spool(at) => window.bytes(*at, kept.member.size).unwrap().to_vec(),
                     At::File(path) => std::fs::read(path).unwrap(),
+                    At::Link { path, at, head } => {
+                        let mut bytes = std::fs::read(path).unwrap();
+                        bytes[..*head as usize].copy_from_slice(window.bytes(*at, *head).unwrap());
+                        bytes
+                    }
                 };
                 assert_eq!(bytes.len() as u64, sizes[number % sizes.len()]);
                 assert!(bytes.iter().all(|b| *b == number as u8), "{:?}", found.path);
             }
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_linked_binlog_stays_what_it_was_when_the_server_rotates_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (workspace, _) = Workspace::open(&dir.path().join("snap"), dir.path()).unwrap();
+        for (number, len) in [22, 4096, 4097, 300_000].into_iter().enumerate() {
+            let source = dir.path().join(format!("binlog.{number}"));
+            let mut before = vec![b'e'; len];
+            // LOG_EVENT_BINLOG_IN_USE_F of the format description event.
+            before[21] = 1;
+            std::fs::write(&source, &before).unwrap();
+            let path: PathBuf = source.file_name().unwrap().into();
+            let found = Found { path, source: source.clone(), grows: true };
+            let listing = Listing { files: vec![found], ..Listing::default() };
+            let place = workspace.place(&number.to_string());
+            let aside = put_aside(listing, place, 1, &Stop::new()).unwrap();
+            // What a rotation does: the flag is cleared in place, a rotate event follows.
+            let binlog = File::options().write(true).open(&source).unwrap();
+            binlog.write_all_at(&[0], 21).unwrap();
+            binlog.write_all_at(b"rotate", len as u64).unwrap();
+            let Kept { member, at: At::Link { path, at, head } } = &aside.kept[0] else {
+                panic!("it is no link: {:?}", aside.kept)
+            };
+            let mut window = aside.window();
+            let (clock, stop) = (crate::SystemClock::default(), Stop::new());
+            let limiter = crate::limit::Limiter::new(&clock, None);
+            let mut reading = crate::content::Reading::new(crate::Checksum::None, 1, &limiter, &stop);
+            let (head, file) = (window.bytes(*at, *head).unwrap(), File::open(path).unwrap());
+            let mut sent = Vec::new();
+            reading.headed(path, head, file, member.size).unwrap().copy_to(&mut sent).unwrap();
+            assert!(sent == before, "{len} bytes");
         }
     }
 

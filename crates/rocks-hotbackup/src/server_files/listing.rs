@@ -39,6 +39,9 @@ pub const EXCLUDED: [&str; 8] = [
 /// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
 pub const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
 
+/// The beginning of the names of Aria's logs.
+const ARIA_LOG: &[u8] = b"aria_log";
+
 /// A file of the server that goes into the backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -46,7 +49,7 @@ pub(crate) struct Found {
     pub(crate) path: PathBuf,
     /// Where it is read.
     pub(crate) source: PathBuf,
-    /// A file that grows at its end only: its first bytes stay what they are.
+    /// A file that grows at its end, and changes in its header only: a binlog.
     pub(crate) grows: bool,
 }
 
@@ -62,7 +65,6 @@ pub(crate) struct Listing {
 
 /// Where to look, and where not.
 pub(crate) struct Scope<'a> {
-    facts: &'a Facts,
     datadir: &'a Path,
     binlogs: bool,
     /// What is not the server's files: RocksDB's directories, the checkpoints, and what is no data.
@@ -71,6 +73,8 @@ pub(crate) struct Scope<'a> {
     index: Option<FileId>,
     /// The beginning of the binlogs' names, if they are in the data directory.
     binlog: Option<OsString>,
+    /// Where Aria keeps its logs, if that is not the data directory.
+    aria: Option<&'a Path>,
 }
 
 /// Device and inode: one file, whatever path leads to it.
@@ -100,7 +104,8 @@ impl<'a> Scope<'a> {
         let index = facts.log_bin_index.as_deref().and_then(id_of);
         let binlog = facts.log_bin_basename.as_deref().filter(|base| base.parent().and_then(id_of) == root);
         let binlog = binlog.and_then(Path::file_name).map(OsStr::to_owned);
-        Self { facts, datadir, binlogs, apart, index, binlog }
+        let aria = facts.aria_log_dir.as_deref().filter(|dir| id_of(dir) != root);
+        Self { datadir, binlogs, apart, index, binlog, aria }
     }
 
     pub(super) fn datadir(&self) -> &Path {
@@ -142,10 +147,9 @@ impl<'a> Scope<'a> {
                 }
             }
         }
-        if let Some(dir) = self.facts.aria_log_dir.as_deref().filter(|dir| id_of(dir) != id_of(self.datadir))
-        {
+        if let Some(dir) = self.aria {
             for file in entries(dir)? {
-                if file.name.as_bytes().starts_with(b"aria_log") && file.is_file() {
+                if file.name.as_bytes().starts_with(ARIA_LOG) && file.is_file() {
                     top.push(Found { path: file.name.into(), source: file.path, grows: false });
                 }
             }
@@ -163,6 +167,8 @@ impl<'a> Scope<'a> {
             // RocksDB's own, where it lives in the data directory itself.
             || names::kind(Path::new(name)) != Kind::Server
             || self.apart.contains(&id(meta))
+            // Left there from before the logs went elsewhere.
+            || self.aria.is_some() && bytes.starts_with(ARIA_LOG)
     }
 
     /// The table definitions that there are now.
@@ -304,6 +310,21 @@ pub(super) mod tests {
         );
         assert_eq!(directories(&listing), ["db", "empty", "mysql"]);
         assert!(listing.files.iter().all(|f| f.grows == (f.path == Path::new("bl.000001"))));
+    }
+
+    #[test]
+    fn logs_of_aria_are_taken_from_where_they_are_and_old_ones_are_left_out() {
+        let (dir, mut facts) = datadir();
+        let logs = tempfile::tempdir().unwrap();
+        for name in ["aria_log_control", "aria_log.00000001"] {
+            std::fs::write(logs.path().join(name), "in use").unwrap();
+        }
+        facts.aria_log_dir = Some(logs.path().to_owned());
+        let listing = Scope::new(&facts, dir.path(), Path::new("/nowhere"), true).list().unwrap();
+        let aria = listing.files.iter().filter(|f| f.path.to_str().unwrap().starts_with("aria_log"));
+        let sources: Vec<_> = aria.map(|f| f.source.clone()).collect();
+        assert_eq!(sources, ["aria_log.00000001", "aria_log_control"].map(|name| logs.path().join(name)));
+        assert!(listing.skipped.contains(&"aria_log_control".into()));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::descriptor::Descriptor;
-use super::partial::{suffixed, sync_parent};
+use super::partial::{suffixed, sync_filesystem, sync_parent};
 use super::{Encoding, Member, Output, Sink};
 use crate::Error;
 use crate::content::Content;
 use crate::manifest;
+use crate::marked::Marked;
 
 /// Writes a backup as a directory of files, which gets its name when the backup is whole.
 ///
@@ -17,6 +18,7 @@ use crate::manifest;
 #[derive(Debug)]
 pub struct DirSink {
     partial: PathBuf,
+    work: Marked,
     path: PathBuf,
     encoding: Encoding,
     done: bool,
@@ -28,7 +30,7 @@ impl DirSink {
     ///
     /// # Errors
     ///
-    /// [`Error::NotEmpty`] or [`Error::Io`].
+    /// [`Error::NotEmpty`], [`Error::Busy`] if another backup is being written there, or [`Error::Io`].
     pub fn create(path: &Path, encoding: Encoding) -> Result<Self, Error> {
         if let Ok(mut entries) = std::fs::read_dir(path)
             && let Some(Ok(entry)) = entries.next()
@@ -37,18 +39,14 @@ impl DirSink {
             return Err(Error::NotEmpty { dir: path.to_owned(), entry });
         }
         let partial = suffixed(path, ".partial");
-        if partial.join(UNFINISHED).exists() {
-            std::fs::remove_dir_all(&partial).map_err(Error::io("remove", &partial))?;
-        }
-        DirBuilder::new().mode(0o700).create(&partial).map_err(Error::io("create", &partial))?;
-        let this = Self { partial, path: path.to_owned(), encoding, done: false };
-        File::create(this.partial.join(UNFINISHED)).map_err(Error::io("create", &this.partial))?;
-        Ok(this)
+        let work = Marked::take(&partial, UNFINISHED)?;
+        work.clear().map_err(Error::io("remove", &partial))?;
+        Ok(Self { partial, work, path: path.to_owned(), encoding, done: false })
     }
 }
 
 /// Marks a directory that is ours and not whole, so that nothing else is ever removed.
-const UNFINISHED: &str = ".myrocks-hotbackup-unfinished";
+pub(crate) const UNFINISHED: &str = ".myrocks-hotbackup-unfinished";
 
 impl Sink for DirSink {
     fn file(&mut self, member: &Member, content: &mut Content<'_>) -> Result<(), Error> {
@@ -82,8 +80,8 @@ impl Sink for DirSink {
     fn finish(&mut self) -> Result<(), Error> {
         let failed = |e| Error::Io { action: "finish", path: self.partial.clone(), source: e };
         let marker = self.partial.join(UNFINISHED);
+        sync_filesystem(&self.partial).map_err(failed)?;
         let dir = File::open(&self.partial).map_err(failed)?;
-        rustix::fs::syncfs(&dir).map_err(|e| failed(e.into()))?;
         std::fs::remove_file(&marker).map_err(failed)?;
         dir.sync_all().map_err(failed)?;
         // Replaces an empty directory of that name.
@@ -104,7 +102,30 @@ fn own(file: &File, member: &Member) -> std::io::Result<()> {
 impl Drop for DirSink {
     fn drop(&mut self) {
         if !self.done {
-            let _ = std::fs::remove_dir_all(&self.partial);
+            let _ = self.work.remove();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_living_backup_writes_is_left_alone_and_what_a_dead_one_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b");
+        let living = DirSink::create(&path, Encoding::default()).unwrap();
+        std::fs::write(living.partial.join("000001.sst"), "").unwrap();
+        let second = DirSink::create(&path, Encoding::default());
+        assert!(matches!(second, Err(Error::Busy { .. })), "{second:?}");
+        assert!(living.partial.join("000001.sst").exists());
+        // As when it is killed: its lock is gone, its files are there.
+        rustix::fs::flock(&living.work.mark, rustix::fs::FlockOperation::Unlock).unwrap();
+        std::mem::forget(living);
+        let mut next = DirSink::create(&path, Encoding::default()).unwrap();
+        assert!(!next.partial.join("000001.sst").exists());
+        next.finish().unwrap();
+        assert_eq!(std::fs::read_dir(&path).unwrap().count(), 0, "the mark is gone");
     }
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 pub use dir::DirSink;
+pub(crate) use dir::UNFINISHED;
 pub use output::{Encoding, Output, Target};
 pub use partial::Partial;
 pub use tar::TarSink;

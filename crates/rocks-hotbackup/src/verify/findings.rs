@@ -77,6 +77,12 @@ pub enum Problem {
         #[serde(with = "text")]
         path: PathBuf,
     },
+    /// There is no manifest, and something else says that the backup is not whole.
+    #[error("it was cut off: {reason}")]
+    CutOff {
+        /// How that is seen.
+        reason: &'static str,
+    },
     /// A file of RocksDB is damaged inside.
     #[error("{path:?}: {text}")]
     Rocks {

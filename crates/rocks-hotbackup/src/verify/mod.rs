@@ -15,10 +15,17 @@ use crate::encoded::decoded;
 use crate::manifest::{self, Manifest};
 use crate::names::{self, Kind};
 use crate::rocksdb::{Blocks, LiveFiles, check_sst};
+use crate::sink::UNFINISHED;
 use crate::{Checksum, Error, Stop};
 
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
+
+/// Bytes of CURRENT that are read; it holds one name.
+const CURRENT: usize = 4096;
+
+/// Most MANIFESTs of RocksDB that are read.
+const MANIFESTS: usize = 16;
 
 /// How closely a backup is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,7 +39,7 @@ pub struct Depth {
 /// Verifies the backup in a directory or an archive: all files against the manifest, the data files against RocksDB's
 /// MANIFEST.
 ///
-/// A backup without a manifest (another program made it) is compared with RocksDB's MANIFEST only. The files that an
+/// A backup without a manifest (another program made it, or it was cut off) is compared with RocksDB's MANIFEST only. The files that an
 /// incremental backup has in its base are not looked at.
 ///
 /// # Errors
@@ -56,15 +63,15 @@ pub fn verify(
         false => {
             // The manifest comes last, and says then which checksum counts.
             let mut look = Look::new(Checksum::Crc32, depth);
-            archive::read(backup, password, stop, &mut look)?;
+            look.ended = archive::read(backup, password, stop, &mut look)?;
             if look.manifest.as_ref().is_some_and(|m| m.checksum == Checksum::Sha256) && !depth.quick {
                 look = Look::new(Checksum::Sha256, depth);
-                archive::read(backup, password, stop, &mut look)?;
+                look.ended = archive::read(backup, password, stop, &mut look)?;
             }
             look
         }
     };
-    let mut verified = seen.compare()?;
+    let mut verified = seen.compare();
     if depth.blocks {
         match backup.is_dir() {
             true => blocks(backup, &mut verified, stop)?,
@@ -81,7 +88,7 @@ pub(crate) fn verify_whole(dir: &Path, manifest: Option<&Manifest>, stop: &Stop)
     look.directory(dir, Path::new(""), None, stop)?;
     look.manifest = manifest.cloned();
     look.whole = true;
-    look.compare()
+    Ok(look.compare())
 }
 
 /// Checks the blocks of all data files.
@@ -89,7 +96,12 @@ fn blocks(dir: &Path, verified: &mut Verified, stop: &Stop) -> Result<(), Error>
     let mut unknown: BTreeMap<&'static str, u64> = BTreeMap::new();
     for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let path = entry.map_err(Error::io("list", dir))?.path();
-        if path.extension().is_none_or(|e| e != "sst") {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if [&b".sst.zst"[..], b".sst.aes", b".sst.zst.aes"].iter().any(|ending| name.ends_with(ending)) {
+            *unknown.entry("they are compressed or encrypted").or_default() += 1;
+            continue;
+        }
+        if !name.ends_with(b".sst") {
             continue;
         }
         match check_sst(&path, stop) {
@@ -123,9 +135,15 @@ struct Look {
     depth: Depth,
     files: BTreeMap<PathBuf, (u64, Sum)>,
     manifest: Option<Manifest>,
-    /// Files whose bytes are needed: CURRENT, the MANIFEST of RocksDB, the manifest.
-    small: BTreeMap<PathBuf, Vec<u8>>,
+    /// What CURRENT says.
+    current: Option<Vec<u8>>,
+    /// What the MANIFESTs of RocksDB say, or how they are damaged.
+    live: BTreeMap<PathBuf, Result<LiveFiles, String>>,
     open: HashMap<u64, Open>,
+    /// Bytes that the open files keep.
+    kept: u64,
+    /// The archive ends as one must.
+    ended: bool,
     /// The files of the base must be there too.
     whole: bool,
 }
@@ -138,8 +156,11 @@ impl Look {
             depth,
             files: BTreeMap::new(),
             manifest: None,
-            small: BTreeMap::new(),
+            current: None,
+            live: BTreeMap::new(),
             open: HashMap::new(),
+            kept: 0,
+            ended: true,
             whole: false,
         }
     }
@@ -181,7 +202,7 @@ impl Look {
         Ok(())
     }
 
-    fn compare(self) -> Result<Verified, Error> {
+    fn compare(self) -> Verified {
         let mut verified = Verified {
             files: self.files.len() as u64,
             bytes: self.files.values().map(|(size, _)| size).sum(),
@@ -189,7 +210,17 @@ impl Look {
         };
         let mut in_base = BTreeSet::new();
         match &self.manifest {
-            None => verified.unchecked.push("the content of the files: the backup has no manifest".into()),
+            None => {
+                let text = "the content of the files, and if all are there: the backup has no manifest; another program \
+                            made it, or it was cut off";
+                verified.unchecked.push(text.into());
+                if !self.ended {
+                    verified.add(Problem::CutOff { reason: archive::NO_END });
+                }
+                if self.files.contains_key(Path::new(UNFINISHED)) {
+                    verified.add(Problem::CutOff { reason: "it is marked as unfinished" });
+                }
+            }
             Some(manifest) => {
                 verified.id = Some(manifest.id.clone());
                 verified.base = manifest.base.clone();
@@ -201,8 +232,8 @@ impl Look {
                 self.against_manifest(manifest, &mut verified, &mut in_base);
             }
         }
-        self.against_rocksdb(&mut verified, &in_base)?;
-        Ok(verified)
+        self.against_rocksdb(&mut verified, &in_base);
+        verified
     }
 
     fn against_manifest(
@@ -244,24 +275,23 @@ impl Look {
     }
 
     /// All live data files must be there, with the sizes that RocksDB knows.
-    fn against_rocksdb(&self, verified: &mut Verified, in_base: &BTreeSet<PathBuf>) -> Result<(), Error> {
+    fn against_rocksdb(&self, verified: &mut Verified, in_base: &BTreeSet<PathBuf>) {
         let current = Path::new("CURRENT");
-        let Some(text) = self.small.get(current) else {
+        let Some(text) = &self.current else {
             verified.add(Problem::Missing { path: current.into() });
-            return Ok(());
+            return;
         };
         let name = PathBuf::from(String::from_utf8_lossy(text).trim());
-        let Some(bytes) = self.small.get(&name) else {
-            verified.add(Problem::Missing { path: name });
-            return Ok(());
-        };
-        let live = match LiveFiles::read(&bytes[..], &name) {
-            Ok(live) => live,
-            Err(e @ Error::Rocks { .. }) => {
-                verified.add(Problem::Rocks { path: name, text: e.to_string() });
-                return Ok(());
+        let live = match self.live.get(&name) {
+            Some(Ok(live)) => live,
+            Some(Err(text)) => {
+                verified.add(Problem::Rocks { path: name, text: text.clone() });
+                return;
             }
-            Err(e) => return Err(e),
+            None => {
+                verified.add(Problem::Missing { path: name });
+                return;
+            }
         };
         for (name, size) in live.names() {
             verified.live_files += 1;
@@ -276,7 +306,6 @@ impl Look {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -286,9 +315,8 @@ impl Visit for Look {
             return Ok(());
         }
         let name = item.path.as_os_str().as_encoded_bytes();
-        let kind = names::kind(&item.path);
-        let small =
-            kind == Kind::Meta && !name.starts_with(b"OPTIONS") || item.path == Path::new(manifest::NAME);
+        let is_live = names::kind(&item.path) == Kind::Meta && name.starts_with(b"MANIFEST-");
+        let small = is_live || name == b"CURRENT" || item.path == Path::new(manifest::NAME);
         let kept = small.then(Vec::new);
         let hasher = self.checksum.hasher();
         self.open.insert(open, Open { path: item.path.clone(), size: 0, hasher, kept });
@@ -300,12 +328,12 @@ impl Visit for Look {
         *size += bytes.len() as u64;
         hasher.update(bytes, None);
         if let Some(kept) = kept {
-            if *size > manifest::MAX {
-                return Err(Error::Manifest {
-                    path: path.clone(),
-                    reason: format!("it is longer than {}", manifest::MAX),
-                });
-            }
+            let bytes = match path == Path::new("CURRENT") {
+                true => &bytes[..bytes.len().min(CURRENT.saturating_sub(kept.len()))],
+                false => bytes,
+            };
+            self.kept += bytes.len() as u64;
+            manifest::check_length(self.kept, path)?;
             kept.extend_from_slice(bytes);
         }
         Ok(())
@@ -314,13 +342,71 @@ impl Visit for Look {
     fn end(&mut self, open: u64) -> Result<(), Error> {
         let Some(Open { path, size, hasher, kept }) = self.open.remove(&open) else { return Ok(()) };
         if let Some(kept) = kept {
+            self.kept -= kept.len() as u64;
             if path == Path::new(manifest::NAME) {
                 self.manifest = Some(Manifest::parse(&kept, &path)?);
+            } else if path == Path::new("CURRENT") {
+                self.current = Some(kept);
             } else {
-                self.small.insert(path.clone(), kept);
+                if self.live.len() >= MANIFESTS {
+                    let reason = format!("there are {MANIFESTS} others, and a checkpoint has one");
+                    return Err(Error::Rocks { path, offset: 0, reason });
+                }
+                let live = match LiveFiles::read(&kept[..], &path) {
+                    Err(e @ Error::Rocks { .. }) => Err(e.to_string()),
+                    read => Ok(read?),
+                };
+                self.live.insert(path.clone(), live);
             }
         }
         self.files.insert(path, (size, hasher.finish()));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_are_compressed_or_encrypted_are_said_to_be_unchecked() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["000001.sst.zst", "000002.sst.aes", "000003.sst.zst.aes", "CURRENT.zst"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let mut verified = Verified::default();
+        blocks(dir.path(), &mut verified, &Stop::new()).unwrap();
+        assert_eq!(verified.unchecked, ["the blocks of 3 data files: they are compressed or encrypted"]);
+    }
+
+    #[test]
+    fn a_directory_without_a_manifest_that_is_marked_as_unfinished_is_not_sound() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(UNFINISHED), "").unwrap();
+        let verified = verify(dir.path(), None, Depth::default(), &Stop::new()).unwrap();
+        assert!(matches!(verified.problems[0], Problem::CutOff { .. }), "{verified:?}");
+        assert!(verified.unchecked[0].contains("no manifest"));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_backup_is_bounded() {
+        let mut look = Look::new(Checksum::None, Depth::default());
+        let item = |path: &str| Item { path: path.into(), ..Item::default() };
+        look.begin(0, &item("CURRENT")).unwrap();
+        for _ in 0..100 {
+            look.bytes(0, &[b'M'; 1000]).unwrap();
+        }
+        look.end(0).unwrap();
+        assert_eq!(look.current.as_ref().unwrap().len(), CURRENT);
+        assert_eq!(look.files[Path::new("CURRENT")].0, 100_000);
+        let mut manifest = |number: usize| {
+            look.begin(0, &item(&format!("MANIFEST-{number:06}")))?;
+            look.end(0)
+        };
+        for number in 0..MANIFESTS {
+            manifest(number).unwrap();
+        }
+        assert!(matches!(manifest(MANIFESTS), Err(Error::Rocks { .. })));
+        assert_eq!(look.kept, 0);
     }
 }

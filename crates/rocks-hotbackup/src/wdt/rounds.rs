@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -202,10 +202,13 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     let (path, target) = (&kept.member.path, dir.join(&kept.member.path));
                     let size = kept.member.size;
                     match &kept.at {
-                        // A link to a binlog has more bytes by now.
                         At::File(aside) => File::open(aside)
-                            .and_then(|file| std::io::copy(&mut file.take(size), &mut File::create(&target)?))
+                            .and_then(|file| io::copy(&mut file.take(size), &mut File::create(&target)?))
                             .and_then(|_| std::fs::remove_file(aside)),
+                        // A link to a binlog has more bytes by now.
+                        At::Link { path: aside, at, head } => {
+                            window.bytes(*at, *head).and_then(|head| copy_headed(head, aside, size, &target))
+                        }
                         At::Spool(at) => {
                             window.bytes(*at, size).and_then(|bytes| std::fs::write(&target, bytes))
                         }
@@ -234,6 +237,15 @@ impl<'s, 'r> Transfer<'s, 'r> {
     }
 }
 
+/// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`; `from` goes.
+fn copy_headed(head: &[u8], from: &Path, size: u64, to: &Path) -> io::Result<()> {
+    let (mut file, mut copy) = (File::open(from)?, File::create(to)?);
+    copy.write_all(head)?;
+    file.seek(SeekFrom::Start(head.len() as u64))?;
+    io::copy(&mut file.take(size.saturating_sub(head.len() as u64)), &mut copy)?;
+    std::fs::remove_file(from)
+}
+
 /// The entry of a file in the manifest, with the checksum of its bytes.
 fn entry(
     name: &Path,
@@ -250,4 +262,19 @@ fn entry(
     while content.next_bytes()?.is_some() {}
     let (path, sum, kind) = (name.to_owned(), content.sum()?, names::kind(name));
     Ok(Entry { path, size, sum, kind, from: None, obsolete: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_linked_binlog_is_laid_with_the_header_and_the_length_that_it_had() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("link"), dir.path().join("laid"));
+        std::fs::write(&from, "HEAD, then what was there, and more").unwrap();
+        copy_headed(b"head", &from, 25, &to).unwrap();
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "head, then what was there");
+        assert!(!from.exists());
+    }
 }

@@ -123,6 +123,7 @@ pub(crate) fn manifest(data: &[u8]) {
         rocksdb_waldir: room.path("data/#rocksdb"),
     };
     let request = Restore {
+        without_manifest: true,
         from: vec![from],
         password: None,
         targets,
