@@ -97,7 +97,12 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
         }
     }
     if matches!(report, Report::Supervisor { .. }) {
-        text(&mut s, "rm -f \"$__d/$__i.pid\"; ");
+        // What it leaves behind may hold its output, and is ended at the deadline then.
+        let timed = stages.first().is_some_and(|stage| stage.timeout.is_some());
+        text(
+            &mut s,
+            if timed { "mv -f \"$__d/$__i.pid\" \"$__d/$__i.old\"; " } else { "rm -f \"$__d/$__i.pid\"; " },
+        );
     }
     text(&mut s, "__r exit $__s; exit $__c");
     Ok(s)

@@ -33,7 +33,7 @@ const MAX_LINE: usize = 64 * 1024;
 const SCRIPT: &str = concat!(
     r#"umask 077; trap '' HUP PIPE; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
     r#"exec 3<>"$d/ev"; cat <&3 & "#,
-    r#"e() { p=$(cat "$d/$1.pid") && rm -f "$d/$1.pid" || return 0; kill -s TERM -- "-$p"; k=0; "#,
+    r#"e() { p=$(cat "$d/$1.pid" || cat "$d/$1.old") && rm -f "$d/$1.pid" "$d/$1.old" || return 0; kill -s TERM -- "-$p"; k=0; "#,
     r#"while [ $k -lt $2 ] && kill -s 0 -- "-$p"; do sleep 0.1; k=$((k+1)); done; kill -s KILL -- "-$p"; } 2>/dev/null; "#,
     r#"all() { w=; for f in "$d"/*.pid; do [ -e "$f" ] || continue; i=${f##*/}; e "${i%.pid}" 20 & w="$w $!"; done; "#,
     r#"[ -z "$w" ] || wait $w; rm -rf "$d"; trap '' TERM; kill -s TERM -- "-$$"; }; "#,
