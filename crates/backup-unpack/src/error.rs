@@ -88,6 +88,12 @@ pub enum Error {
         /// The destination.
         path: PathBuf,
     },
+    /// Another process still fills the destination, and did not end while it was waited for.
+    #[error("another process writes to {}", path.display())]
+    Busy {
+        /// The destination under its unfinished name.
+        path: PathBuf,
+    },
     /// A file or directory could not be made, read or written.
     #[error("{action} {} failed", path.display())]
     File {

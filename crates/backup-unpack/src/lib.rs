@@ -38,7 +38,7 @@
 //! Nothing. Every destination is filled under a name that ends in `.unpack-partial`. Only when the whole input
 //! was read (an encrypted one: its HMAC agreed), each stream was complete and held the file of checkpoints that a whole
 //! backup has, and all of it is on the disk, are the destinations renamed, `WORK-DIR/BACKUP` last. A process
-//! that was killed leaves such names; the next run removes its own.
+//! that was killed leaves such names; the next run removes its own. One that still runs is waited for, four minutes at most.
 //!
 //! # What is refused
 //!

@@ -1,15 +1,25 @@
 //! A directory that is complete, or not there under its name.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::Error;
+use rustix::fs::{Mode, OFlags};
+
+use crate::{Error, Progress};
 
 /// What an unfinished destination's name ends in.
 const SUFFIX: &str = ".unpack-partial";
+
+/// How long another process that fills the same destination is waited for. A receiver whose connection was cut ends
+/// within three minutes, while its successor is there already.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// How often it is looked whether that one has ended.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A destination under its unfinished name. Dropped before [`keep`](Self::keep), it is removed, published or not.
 #[derive(Debug)]
@@ -17,13 +27,20 @@ pub(crate) struct Partial {
     destination: PathBuf,
     /// Where the directory is now; `None` when it is kept.
     at: Option<PathBuf>,
+    /// The directory itself, locked: one process at a time fills a destination.
+    held: File,
     /// The destination was there, empty.
     existed: bool,
 }
 
 impl Partial {
-    /// Makes the directory under its unfinished name; a left-over of that name is removed.
-    pub(crate) fn create(destination: &Path) -> Result<Self, Error> {
+    /// Makes the directory under its unfinished name. One of that name that somebody still fills is waited for; a
+    /// left-over is removed.
+    pub(crate) fn create(destination: &Path, progress: &Progress) -> Result<Self, Error> {
+        Self::create_within(destination, progress, PATIENCE)
+    }
+
+    fn create_within(destination: &Path, progress: &Progress, patience: Duration) -> Result<Self, Error> {
         let fail = |action, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { action, path, source }
@@ -56,13 +73,31 @@ impl Partial {
         let mut partial = OsString::from(name);
         partial.push(SUFFIX);
         let at = parent.join(partial);
-        match fs::remove_dir_all(&at) {
-            Ok(()) => tracing::info!(path = %at.display(), "removed what an earlier run left"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(fail("removing", &at)(error)),
+        let begun = Instant::now();
+        loop {
+            match fs::create_dir(&at) {
+                Ok(()) => {
+                    if let Some(held) = hold(&at).map_err(fail("opening", &at))? {
+                        return Ok(Self { destination, at: Some(at), held, existed });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if let Some(_held) = hold(&at).map_err(fail("opening", &at))? {
+                        fs::remove_dir_all(&at).map_err(fail("removing", &at))?;
+                        tracing::info!(path = %at.display(), "removed what an earlier run left");
+                        continue;
+                    }
+                }
+                Err(error) => return Err(fail("creating", &at)(error)),
+            }
+            if progress.is_stopped() {
+                return Err(Error::Stopped);
+            }
+            if begun.elapsed() >= patience {
+                return Err(Error::Busy { path: at });
+            }
+            std::thread::sleep(LOOK);
         }
-        fs::create_dir(&at).map_err(fail("creating", &at))?;
-        Ok(Self { destination, at: Some(at), existed })
     }
 
     /// Where to write.
@@ -84,6 +119,10 @@ impl Partial {
 
     /// Gives it its name.
     pub(crate) fn publish(&mut self) -> Result<(), Error> {
+        if !is_at(&self.held, self.path()) {
+            let source = io::Error::other("it is not the directory any more that was made here");
+            return Err(Error::File { action: "renaming", path: self.path().to_owned(), source });
+        }
         // An empty directory is replaced; one that was filled meanwhile is not.
         fs::rename(self.path(), &self.destination).map_err(|source| match source.kind() {
             io::ErrorKind::DirectoryNotEmpty => Error::Exists { path: self.destination.clone() },
@@ -106,11 +145,97 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         let Some(at) = self.at.take() else { return };
+        if !is_at(&self.held, &at) {
+            tracing::warn!(path = %at.display(), "somebody else removed what is unfinished");
+            return;
+        }
         if let Err(error) = fs::remove_dir_all(&at) {
             tracing::warn!(path = %at.display(), %error, "could not remove what is unfinished");
         }
         if self.existed && at == self.destination {
             let _ = fs::create_dir(&at);
         }
+    }
+}
+
+/// Opens and locks the directory; `None` while another process holds it, or where it has just been removed. Where
+/// directories cannot be locked (NFS), nobody holds one.
+fn hold(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(directory) => File::from(directory),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    match directory.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(path = %path.display(), %error, "a directory that cannot be locked");
+        }
+    }
+    Ok(is_at(&directory, path).then_some(directory))
+}
+
+/// Whether the directory has this name.
+fn is_at(directory: &File, path: &Path) -> bool {
+    let is = |a: fs::Metadata, b: fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    directory.metadata().is_ok_and(|held| fs::symlink_metadata(path).is_ok_and(|found| is(held, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(destination: &Path, patience: Duration) -> Result<Partial, Error> {
+        Partial::create_within(destination, &Progress::default(), patience)
+    }
+
+    #[test]
+    fn second_waits_for_the_first_and_keeps_all_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("data");
+        let first = create(&destination, PATIENCE).unwrap();
+        fs::write(first.path().join("of the first"), "1").unwrap();
+        let refused = create(&destination, Duration::ZERO).unwrap_err();
+        assert!(matches!(&refused, Error::Busy { path } if path == first.path()), "{refused:?}");
+        assert!(first.path().join("of the first").exists(), "nothing was removed");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| create(&destination, PATIENCE).unwrap());
+            drop(first);
+            let mut second = waiting.join().unwrap();
+            fs::write(second.path().join("of the second"), "2").unwrap();
+            second.publish().unwrap();
+            second.keep();
+        });
+        let names: Vec<_> =
+            fs::read_dir(&destination).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["of the second"]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directory_that_took_its_place_is_neither_published_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("data");
+        let mut first = create(&destination, PATIENCE).unwrap();
+        fs::rename(first.path(), dir.path().join("moved away")).unwrap();
+        let mut second = create(&destination, PATIENCE).unwrap();
+        assert!(matches!(first.publish(), Err(Error::File { action: "renaming", .. })));
+        drop(first);
+        second.publish().unwrap();
+        second.keep();
+        assert!(destination.is_dir());
+    }
+
+    #[test]
+    fn waiting_ends_with_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("data");
+        let _first = create(&destination, PATIENCE).unwrap();
+        let progress = Progress::default();
+        progress.stop();
+        let stopped = Partial::create(&destination, &progress).unwrap_err();
+        assert!(matches!(stopped, Error::Stopped), "{stopped:?}");
     }
 }

@@ -34,7 +34,7 @@ pub fn unpack_stream(
         let (Some((server, directory)), None, None) = (servers.next(), servers.next(), &layout.base) else {
             return Err(Error::Layout { reason: "a stream is that of one server, and nothing else".into() });
         };
-        let mut partial = Partial::create(directory)?;
+        let mut partial = Partial::create(directory, progress)?;
         progress.begin(server.as_bytes());
         let input = Reader::new(progress.watch(input));
         let files =

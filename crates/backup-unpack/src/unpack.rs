@@ -69,10 +69,10 @@ fn run(source: Source<'_>, layout: &Layout, options: &Options, progress: &Progre
     // On the stack in this order: whatever fails below, they are removed.
     let mut servers = BTreeMap::new();
     for (folder, directory) in &layout.servers {
-        servers.insert(folder.clone(), Partial::create(directory)?);
+        servers.insert(folder.clone(), Partial::create(directory, progress)?);
     }
-    let base = layout.base.as_deref().map(Partial::create).transpose()?;
-    let rest = Partial::create(&layout.rest())?;
+    let base = layout.base.as_deref().map(|base| Partial::create(base, progress)).transpose()?;
+    let rest = Partial::create(&layout.rest(), progress)?;
 
     let job = Job { options, progress, servers, base, rest };
     let mut done = Done { tree: Tree::open(job.rest.path())?, result: Results::default() };

@@ -105,6 +105,9 @@ impl std::fmt::Debug for Writer {
 /// How long a process group that was sent SIGKILL may take to disappear before its host counts as lost.
 const GONE: Duration = Duration::from_secs(10);
 
+/// How long what a program wrote may be on its way when it has ended.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
 /// A running program or pipeline.
 ///
 /// Whoever takes `stdout` and `stderr` has to read them; what is not taken is read and thrown away while
@@ -119,8 +122,24 @@ pub struct Child {
     pub stderr: Option<Reader>,
     watch: Watch,
     feeder: Option<JoinHandle<io::Result<()>>>,
+    /// Of reading, too, where what a program leaves behind can hold its output.
+    deadline: Deadline,
     host: String,
     command: String,
+}
+
+/// When the time of a command is over, and how long it was.
+type Deadline = Option<(tokio::time::Instant, Duration)>;
+
+/// Ready when the time is over.
+async fn late(deadline: Deadline) -> Duration {
+    match deadline {
+        Some((at, after)) => {
+            tokio::time::sleep_until(at).await;
+            after
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// What a backend starts.
@@ -137,7 +156,8 @@ pub(crate) trait Process: Send + 'static {
     fn wait(&mut self) -> Pin<Box<dyn Future<Output = Result<Vec<Status>, Error>> + Send + '_>>;
     /// Ends the group: SIGTERM, `grace`, SIGKILL. Returns when it is gone or nothing more can be done.
     fn kill(&mut self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
-    /// Ends the group at once, from any thread, without waiting; nothing happens when it has ended already.
+    /// Ends the group at once, from any thread, without waiting; nothing happens when all of it has ended already. It ends
+    /// what a leader left behind, too, also when the process was dropped.
     fn killer(&self) -> Arc<dyn Fn() + Send + Sync>;
 }
 
@@ -220,9 +240,10 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
     };
     let (stop, stopped) = oneshot::channel();
     let kill_now = started.process.killer();
+    let deadline = timeout.map(|limit| (begun + limit, limit));
     let task = tokio::spawn(watch(
         started.process,
-        timeout.map(|limit| (begun + limit, limit)),
+        deadline,
         grace,
         stopped,
         host.name().to_owned(),
@@ -234,6 +255,7 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
         stderr: started.stderr,
         watch: Watch { stop: Some(stop), task, kill_now, ended: false },
         feeder,
+        deadline: deadline.filter(|_| host.streams()),
         host: host.name().to_owned(),
         command,
     })
@@ -242,21 +264,12 @@ pub(crate) async fn start(host: &Host, mut stages: Vec<Spec>) -> Result<Child, E
 /// Waits for the process, its deadline, or the order to stop it.
 async fn watch(
     mut process: Box<dyn Process>,
-    deadline: Option<(tokio::time::Instant, Duration)>,
+    deadline: Deadline,
     grace: Duration,
     stopped: oneshot::Receiver<()>,
     host: String,
     command: String,
 ) -> Result<Vec<Status>, Error> {
-    let late = async {
-        match deadline {
-            Some((at, after)) => {
-                tokio::time::sleep_until(at).await;
-                after
-            }
-            None => std::future::pending().await,
-        }
-    };
     // A sender that was dropped is no order: the owner has ended the group itself.
     let told = async {
         if stopped.await.is_err() {
@@ -265,7 +278,7 @@ async fn watch(
     };
     let why = tokio::select! {
         ended = process.wait() => return ended,
-        after = late => Error::Timeout { host, command, after },
+        after = late(deadline) => Error::Timeout { host, command, after },
         () = told => Error::Stopped { host, command },
     };
     process.kill(grace).await;
@@ -322,6 +335,7 @@ impl Child {
         // A dead program's streams may be held open by a child of it, so an error of the watch ends the reading too.
         let (statuses, streams) = {
             tokio::pin!(all);
+            let mut last = None;
             let mut read = None;
             let mut ended = None;
             while read.is_none() || ended.is_none() {
@@ -330,6 +344,13 @@ impl Child {
                     r = &mut *task, if ended.is_none() => {
                         let statuses = r.map_err(|e| fail("waiting for the end", io::Error::other(e)))??;
                         ended = Some(statuses);
+                        let least = tokio::time::Instant::now() + ON_ITS_WAY;
+                        last = self.deadline.map(|(at, after)| (at.max(least), after));
+                    }
+                    // The program has ended, and something that it left behind holds its streams.
+                    after = late(last), if last.is_some() => {
+                        (self.watch.kill_now)();
+                        return Err(Error::Timeout { host: host.clone(), command: command.clone(), after });
                     }
                 }
             }

@@ -228,6 +228,9 @@ impl Command {
     }
 
     /// Ends the program's whole process group when it runs longer than this. Without it, a program may run for ever.
+    ///
+    /// What a program that has ended left behind, and still holds the output that is collected, is ended then, too. Behind an
+    /// agent output goes to files: what they hold when the program ends is all, and nothing is waited for.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.spec.timeout = Some(timeout);
         self

@@ -137,7 +137,7 @@ struct Told {
 
 struct Local {
     child: tokio::process::Child,
-    /// The process group, until its leader has been waited for.
+    /// The process group, until its leader has been waited for and nothing is left of it.
     group: Arc<Mutex<Option<Guarded>>>,
     told: Option<Told>,
     host: String,
@@ -152,7 +152,10 @@ impl Local {
             what: "waiting for the end",
             source,
         })?;
-        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        // What the leader left behind keeps the group's number from being used again.
+        group.take_if(|group| rustix::process::test_kill_process_group(group.group()).is_err());
+        drop(group);
         let Some(told) = &self.told else { return Ok(vec![status.into()]) };
         let text = std::fs::read_to_string(&told.path).unwrap_or_default();
         let events: Vec<Event> = text.lines().filter_map(Event::parse).collect();

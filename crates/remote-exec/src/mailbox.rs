@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::child::{Process, Reader, Started};
 use crate::command::Spec;
-use crate::script::{self, Event, LOADER, Report};
+use crate::script::{self, Event, LOADER, Report, WHO};
 use crate::{Error, Host, Kind, Status, local};
 
 /// How much of each stream is in the first answer, in bytes; the rest is fetched.
@@ -48,6 +48,10 @@ const AWAY: Duration = Duration::from_secs(30);
 /// Removes what commands left that have ended and that nobody has fetched for a day: whoever called them has gone, or
 /// could not reach their agent any more.
 const SWEEP: &str = r#"find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" -mmin +1440 -name 'dbrecover-????????????????????????????????*' -exec sh -c 'for d; do if [ -e "$d/s" ] || ! kill -s 0 -- "-$(cat "$d/pid")"; then rm -rf "$d"; fi; done' sh {} + 2>/dev/null"#;
+
+/// Shell functions: `of` gets the process group of the command in `$d`, `own` tells whether it is there, also when the
+/// directory is gone. A number that another program has by now, or since the host was started anew, is not the command's.
+const OWN: &str = r#"of() { p=$(cat "$d/pid"); w=$(cat "$d/who"); } 2>/dev/null; own() { case $w in "$(who "$p")"*) kill -s 0 -- "-$p";; *) false;; esac; } 2>/dev/null; "#;
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -335,11 +339,11 @@ impl Mailbox {
     fn tell(&self) -> String {
         let mark = &self.mark;
         format!(
-            "if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
+            "{WHO}{OWN}if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
              $(cat \"$d/r\" 2>/dev/null | tr '\\n' ';'); head -c {INLINE} \"$d/o\" | base64 -w0; echo; \
              head -c {INLINE} \"$d/e\" | base64 -w0; echo; \
              elif [ ! -d \"$d\" ]; then echo; echo {mark} none; \
-             elif [ ! -e \"$d/pid\" ] || kill -s 0 -- \"-$(cat \"$d/pid\")\" 2>/dev/null || {{ sleep 1; [ -e \"$d/s\" ]; }}; \
+             elif [ ! -e \"$d/pid\" ] || {{ of; own; }} || {{ sleep 1; [ -e \"$d/s\" ]; }}; \
              then echo; echo {mark} running; else echo; echo {mark} dead; fi"
         )
     }
@@ -457,9 +461,9 @@ impl Mailbox {
     async fn kill(&self, grace: Duration) {
         let tenths = grace.as_millis() / 100;
         let text = format!(
-            "umask 077; d=\"{}\"; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
-             if p=$(cat \"$d/pid\" 2>/dev/null); then kill -s TERM -- \"-$p\"; n=0; \
-             while [ $n -lt {tenths} ] && kill -s 0 -- \"-$p\" 2>/dev/null; do sleep 0.1; n=$((n+1)); done; \
+            "{WHO}{OWN}umask 077; d=\"{}\"; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ -e \"$d/s\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
+             of; if own; then kill -s TERM -- \"-$p\"; n=0; \
+             while [ $n -lt {tenths} ] && own; do sleep 0.1; n=$((n+1)); done; \
              kill -s KILL -- \"-$p\" 2>/dev/null; fi; echo ended",
             self.dir
         );
@@ -511,5 +515,46 @@ impl Process for Waiting {
             let killing = mailbox.clone();
             mailbox.tasks.spawn_on(async move { killing.kill(Duration::ZERO).await }, &runtime);
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    fn shell(script: &str, argument: &Path) -> std::process::Output {
+        let script = format!("{WHO}{OWN}{script}");
+        Command::new("/bin/sh").args(["-c", &script, "sh"]).arg(argument).output().unwrap()
+    }
+
+    fn who(process: u32) -> Vec<u8> {
+        shell("who \"$1\"", Path::new(&process.to_string())).stdout
+    }
+
+    #[test]
+    fn process_group_is_known_by_more_than_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let owns = || shell("d=$1; of; own", dir.path()).status.success();
+        let mut leader = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
+        assert!(!owns(), "of nothing");
+        std::fs::write(dir.path().join("pid"), format!("{}\n", leader.id())).unwrap();
+        assert!(!owns(), "by its number only");
+        let it = who(leader.id());
+        assert_eq!(it.iter().filter(|byte| **byte == b'\n').count(), 2);
+        std::fs::write(dir.path().join("who"), &it).unwrap();
+        assert!(owns());
+        // That of the same number before, and before the machine was started.
+        std::fs::write(dir.path().join("who"), who(1)).unwrap();
+        assert!(!owns(), "another process");
+        std::fs::write(dir.path().join("who"), [b"x", &it[1..]].concat()).unwrap();
+        assert!(!owns(), "another start of the machine");
+        std::fs::write(dir.path().join("who"), &it).unwrap();
+        leader.kill().unwrap();
+        leader.wait().unwrap();
+        assert!(!owns(), "it has ended");
     }
 }

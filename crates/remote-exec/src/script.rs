@@ -18,6 +18,11 @@ use crate::quote;
 /// bytes after the line stay for the command.
 pub(crate) const LOADER: &str = r#"IFS= read -r __l && eval "$__l""#;
 
+/// A shell function that tells what makes a process another one than a later one of its number: when the machine was
+/// started, and when the process was, in ticks since then; nothing of a process that is not there.
+pub(crate) const WHO: &str = "who() { cat /proc/sys/kernel/random/boot_id; l=$(cat \"/proc/$1/stat\") && l=${l##*) } && \
+                              set -- $l && echo \"${20}.\"; } 2>/dev/null; ";
+
 /// Where the script reports what the exit status of its shell cannot say.
 #[derive(Debug, Clone)]
 pub(crate) enum Report<'a> {
@@ -28,7 +33,8 @@ pub(crate) enum Report<'a> {
         /// The id of this command, letters and digits.
         id: &'a str,
     },
-    /// Lines `event…` appended to `DIR/r`; the process group is registered as `DIR/pid`.
+    /// Lines `event…` appended to `DIR/r`; the process group is registered as `DIR/pid`, and its leader is told
+    /// from others by `DIR/who`.
     #[cfg_attr(not(any(feature = "rabbit", feature = "grpc")), expect(dead_code))]
     Mailbox {
         /// The directory of this command on the host, as the shell there writes it between double quotes.
@@ -61,7 +67,8 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
     }
     if let Report::Mailbox { dir } = report {
         // The parent is `timeout`, whose group this is.
-        text(&mut s, &format!("__d=\"{dir}\"; echo $PPID >\"$__d/pid\" || exit 125; "));
+        text(&mut s, &format!("__d=\"{dir}\"; ( {WHO}who $PPID ) >\"$__d/who\"; "));
+        text(&mut s, "echo $PPID >\"$__d/pid\" || exit 125; ");
     }
     text(&mut s, "__r() { ");
     match report {
@@ -97,7 +104,12 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
         }
     }
     if matches!(report, Report::Supervisor { .. }) {
-        text(&mut s, "rm -f \"$__d/$__i.pid\"; ");
+        // What it leaves behind may hold its output, and is ended at the deadline then.
+        let timed = stages.first().is_some_and(|stage| stage.timeout.is_some());
+        text(
+            &mut s,
+            if timed { "mv -f \"$__d/$__i.pid\" \"$__d/$__i.old\"; " } else { "rm -f \"$__d/$__i.pid\"; " },
+        );
     }
     text(&mut s, "__r exit $__s; exit $__c");
     Ok(s)

@@ -14,6 +14,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
+use amqprs::channel::{
+    BasicConsumeArguments, QueueBindArguments, QueueDeclareArguments, QueueDeleteArguments,
+};
+use amqprs::connection::{Connection, OpenConnectionArguments};
 use broker::{Broker, Peer};
 use remote_exec::rabbit::{Options, Uri};
 use remote_exec::{Error, Host, Kind, Method, agent};
@@ -181,10 +185,12 @@ async fn agent_restarted_between_two_commands_is_no_problem() {
     let connected = connect(options(&broker, "/", &host)).await.unwrap();
     connected.command("true").run().await.unwrap();
     first.kill();
-    // The queue is still there, the agent is not; until the broker sees that, it takes commands for it.
+    // The queue is still there, the agent is not; until the broker sees that, it takes commands for it. One that has answered
+    // is waited for, so somebody else asks.
+    let other = connect(options(&broker, "/", &host)).await.unwrap();
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let error = connected.command("true").timeout(Duration::from_secs(1)).run().await.unwrap_err();
+        let error = other.command("true").timeout(Duration::from_secs(1)).run().await.unwrap_err();
         if matches!(error, Error::Unreachable { .. }) {
             break;
         }
@@ -252,4 +258,61 @@ async fn tls_protects_both_ways_to_the_broker() {
     assert!(connect(options.clone()).await.is_err(), "another name");
     options.at.uri = Uri { tls: false, ..uri("localhost") };
     assert!(connect(options).await.is_err(), "without TLS");
+}
+
+/// A connection of somebody else.
+async fn stranger(broker: &Broker) -> (Connection, amqprs::channel::Channel) {
+    let arguments = OpenConnectionArguments::new("127.0.0.1", broker.port(), "me", "pa ss@");
+    let connection = Connection::open(&arguments).await.unwrap();
+    let channel = connection.open_channel(None).await.unwrap();
+    (connection, channel)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn agent_whose_queue_was_deleted_makes_it_again() {
+    let (broker, host) = (shared(), name());
+    let _agent = serve(&broker, "/", &host).await;
+    let connected = connect(options(&broker, "/", &host)).await.unwrap();
+    connected.command("true").run().await.unwrap();
+    let (_connection, channel) = stranger(&broker).await;
+    channel.queue_delete(QueueDeleteArguments::new(&format!("rds-dbinit.{host}"))).await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(60), connected.command("true").run()).await;
+    again.expect("it does not hang").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn caller_whose_reply_queue_was_deleted_asks_what_became_of_its_command() {
+    let (broker, host) = (shared(), name());
+    let _agent = serve(&broker, "/", &host).await;
+    let connected = connect(options(&broker, "/", &host)).await.unwrap();
+    // A queue that gets what the agent gets tells where the answers are to go.
+    let (_connection, channel) = stranger(&broker).await;
+    let copies = QueueDeclareArguments::new("").exclusive(true).auto_delete(true).finish();
+    let (copies, _, _) = channel.queue_declare(copies).await.unwrap().unwrap();
+    let key = format!("rds-dbinit.{host}");
+    channel.queue_bind(QueueBindArguments::new(&copies, "greatrds", &key)).await.unwrap();
+    let consume = BasicConsumeArguments::new(&copies, "").auto_ack(true).finish();
+    let (_tag, mut messages) = channel.basic_consume_rx(consume).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let script = "cd \"$1\"; echo x >>count; until [ -e go ]; do sleep 0.1; done; echo done; exit 3";
+    let call = connected.command("sh").args(["-c", script, "sh"]).arg(dir.path()).output();
+    let call = tokio::spawn(call);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !dir.path().join("count").exists() {
+        assert!(Instant::now() < end, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let copy = messages.recv().await.unwrap().content.unwrap();
+    let envelope: serde_json::Value = serde_json::from_slice(&copy).unwrap();
+    let request: serde_json::Value =
+        serde_json::from_str(envelope["oslo.message"].as_str().unwrap()).unwrap();
+    let replies = request["_reply_q"].as_str().unwrap();
+    channel.queue_delete(QueueDeleteArguments::new(replies)).await.unwrap();
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    let output = tokio::time::timeout(Duration::from_secs(60), call).await.expect("it does not hang");
+    let output = output.unwrap().unwrap();
+    assert_eq!((output.text().as_str(), output.status.code()), ("done", 3));
+    assert_eq!(std::fs::read(dir.path().join("count")).unwrap(), b"x\n", "it ran once");
 }

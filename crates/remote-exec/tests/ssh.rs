@@ -37,7 +37,7 @@ contract! { by_ssh, "needs sshd; run: ./test";
     secrets_are_in_no_process_list timeout_ends_the_whole_process_group dropped_call_ends_the_program
     kill_ends_the_process_group given_stdin_reaches_the_program streams_flow_both_ways slow_reader_gets_everything
     loud_stderr_blocks_nothing pipelines_tell_every_status output_goes_to_files_there output_beyond_the_limit_is_an_error
-    many_commands_at_once files_can_be_worked_with umask_is_the_logins
+    many_commands_at_once files_can_be_worked_with umask_is_the_logins output_is_read_no_longer_than_the_timeout
 }
 
 #[tokio::test]

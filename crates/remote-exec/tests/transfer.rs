@@ -67,6 +67,19 @@ async fn relayed_stream_arrives_between_every_two_hosts() {
 }
 
 #[tokio::test]
+async fn receiver_may_say_more_than_a_pipe_holds() {
+    let host = Host::local();
+    let sender = host.command("head").args(["-c", "3000000", "/dev/zero"]);
+    for options in [Options::default(), Options { check: Check::SealingStage, ..Options::default() }] {
+        let receiver = host.command("sh").args(["-c", "head -c 1000000 /dev/zero; cat"]);
+        let mut seen = |_| {};
+        let moving = transfer::stream(&host, &sender, &host, &receiver, &options, &mut seen);
+        let moved = tokio::time::timeout(std::time::Duration::from_secs(60), moving).await;
+        assert_eq!(moved.expect("it does not hang").unwrap().digest.bytes, 3_000_000);
+    }
+}
+
+#[tokio::test]
 async fn failing_programs_are_named_and_not_run_again() {
     let host = Host::local();
     let dir = tempfile::tempdir().unwrap();

@@ -148,9 +148,12 @@ pub(crate) fn run(args: Args) -> Outcome {
             return Err(Failure::usage("--sealed is for standard input"));
         }
         let sealed = Sealed::new(interrupt.guard(standard::input()?))?;
-        input(&args, Some(Box::new(sealed.clone())), &interrupt)
-            .and_then(unpack)
-            .map_err(|error| sealed.blame(failure(error)))
+        input(&args, Some(Box::new(sealed.clone())), &interrupt).and_then(unpack).map_err(|error| match error
+        {
+            // The receiver of an attempt before this one, whose end is near: the stream is worth sending again.
+            Error::Busy { .. } => Failure::new(Exit::Broken, error),
+            error => sealed.blame(failure(error)),
+        })
     } else {
         input(&args, None, &interrupt).and_then(unpack).map_err(failure)
     };
@@ -342,6 +345,7 @@ fn failure(error: Error) -> Failure {
         Error::NoPassword => Some("use --password-file or DBRECOVER_PASSWORD"),
         Error::Exists { .. } => Some("nothing is overwritten; choose another place, or empty this one"),
         Error::NoStream { .. } => Some("--server takes the name of the server's folder in the backup"),
+        Error::Busy { .. } => Some("wait until it has ended, or end it"),
         Error::NoBase => Some("only full backups hold the base directory"),
         Error::Truncated { .. } => Some("the transfer was cut off, or the file is not whole"),
         _ => None,

@@ -7,6 +7,9 @@ use bytes::{Buf, BufMut};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+/// The most fields that a message may have. Those of `dbinit.proto` have three; each takes several times its bytes in memory.
+const MOST: usize = 64;
+
 /// The fields of a message: strings as bytes, everything else as a number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Message(pub(crate) Vec<(u32, Field)>);
@@ -69,13 +72,17 @@ impl Message {
         out
     }
 
-    /// Unknown fields are kept, those of fixed width passed over; a cut message is an error.
+    /// Unknown fields are kept, those of fixed width passed over; a cut message is an error, and so is one of more than
+    /// [`MOST`] fields.
     pub(crate) fn decode(mut bytes: &[u8]) -> io::Result<Self> {
         let cut = || io::Error::new(io::ErrorKind::InvalidData, "the message is cut or no protobuf");
         let mut fields = Vec::new();
         while !bytes.is_empty() {
             let key = varint(&mut bytes).ok_or_else(cut)?;
             let number = u32::try_from(key >> 3).map_err(|_| cut())?;
+            if fields.len() == MOST {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the message has too many fields"));
+            }
             match key & 7 {
                 0 => fields.push((number, Field::Number(varint(&mut bytes).ok_or_else(cut)?))),
                 2 => {
@@ -180,5 +187,13 @@ mod tests {
         assert_eq!(Message::decode(&strange).unwrap().number(1), 5);
         assert!(Message::decode(&[0x0b]).is_err());
         assert!(Message::decode(&[0xff; 11]).is_err());
+    }
+
+    #[test]
+    fn message_of_too_many_fields_is_an_error() {
+        assert_eq!(Message::decode(&[8, 1].repeat(MOST)).unwrap().0.len(), MOST);
+        for field in [&[8, 1][..], &[0x0a, 0]] {
+            assert!(Message::decode(&field.repeat(MOST + 1)).is_err(), "{field:?}");
+        }
     }
 }

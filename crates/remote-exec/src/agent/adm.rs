@@ -97,6 +97,10 @@ impl Service<http::Request<Body>> for DbInit {
                 "/DBInitService/Exec" => Method::Exec,
                 _ => return Ok(Status::new(Code::Unimplemented, "Method not found!").into_http()),
             };
+            // Before anything of the message is read: memory is for those who may call.
+            if let Err(status) = admit(&options, request.headers()) {
+                return Ok(status.into_http());
+            }
             let mut grpc = tonic::server::Grpc::new(Plain).max_decoding_message_size(LARGEST);
             Ok(grpc.unary(Call { method, options }, request).await)
         })
@@ -104,9 +108,9 @@ impl Service<http::Request<Body>> for DbInit {
 }
 
 /// Whether the caller has the token, in constant time.
-fn admit(options: &Options, request: &Request<Message>) -> Result<(), Status> {
+fn admit(options: &Options, headers: &http::HeaderMap) -> Result<(), Status> {
     let Some(token) = &options.token else { return Ok(()) };
-    let given = request.metadata().get("authorization").map(|v| v.as_bytes()).unwrap_or_default();
+    let given = headers.get("authorization").map(|v| v.as_bytes()).unwrap_or_default();
     let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
     if bool::from(given.ct_eq(token.expose_secret().as_bytes())) {
         Ok(())
@@ -135,7 +139,6 @@ impl UnaryService<Message> for Call {
     fn call(&mut self, request: Request<Message>) -> Self::Future {
         let (method, options) = (self.method, self.options.clone());
         Box::pin(async move {
-            admit(&options, &request)?;
             let reply = match method {
                 Method::Ping => Message::default()
                     .with_number(Fields::default().success, 1)
@@ -177,4 +180,43 @@ fn timeout(text: &str) -> Option<Duration> {
         "n" => Duration::from_nanos(n),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use tonic::codec::EncodeBody;
+
+    use super::*;
+
+    /// Whether the message of a call with this header was read, and the status of its answer, if it was refused.
+    async fn ping(options: Options, authorization: Option<&str>) -> (bool, Option<String>) {
+        let read = Arc::new(AtomicBool::new(false));
+        let reading = read.clone();
+        let message = futures_util::stream::once(async move {
+            reading.store(true, Ordering::SeqCst);
+            Ok(Message::default().with_bytes(1, vec![b'x'; LARGEST / 2]))
+        });
+        let body = Body::new(EncodeBody::new_client(Plain, message, None, None));
+        let mut request = http::Request::post("/DBInitService/Ping");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut service = DbInit { options: Arc::new(options) };
+        let response = service.call(request.body(body).unwrap()).await.unwrap();
+        let status = response.headers().get("grpc-status").map(|status| status.to_str().unwrap().to_owned());
+        (read.load(Ordering::SeqCst), status)
+    }
+
+    #[tokio::test]
+    async fn message_of_a_caller_without_the_token_is_not_read() {
+        let options = || Options { token: Some("t0ken".to_owned().into()), ..Options::default() };
+        let refused = Some((Code::Unauthenticated as i32).to_string());
+        for authorization in [None, Some("t0ken"), Some("Bearer "), Some("Bearer wrong")] {
+            assert_eq!(ping(options(), authorization).await, (false, refused.clone()), "{authorization:?}");
+        }
+        assert!(ping(options(), Some("Bearer t0ken")).await.0);
+        assert!(ping(Options::default(), None).await.0);
+    }
 }

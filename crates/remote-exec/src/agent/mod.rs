@@ -1,7 +1,8 @@
 //! The other side: an agent for both protocols, so that a site without any can use them.
 //!
 //! A command is given to a shell on its stdin, so neither it nor a secret in it is in the process list. It runs in a
-//! session of its own, and everything in that session is ended at the deadline or when its caller goes away.
+//! session of its own, and everything in that session is ended at the deadline and when the agent ends. A caller by gRPC that
+//! goes away, or gives up, ends it too; a broker tells nothing of callers, so there it runs on.
 
 #[cfg(feature = "grpc")]
 pub mod adm;

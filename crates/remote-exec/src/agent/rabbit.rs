@@ -10,9 +10,11 @@ use amqprs::channel::{
     BasicAckArguments, BasicConsumeArguments, BasicPublishArguments, BasicQosArguments, Channel,
     ConsumerMessage, ExchangeDeclareArguments, QueueBindArguments, QueueDeclareArguments,
 };
+use amqprs::connection::Connection;
 use amqprs::{FieldTable, FieldValue};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::rabbit::link::{self, QUEUE_EXPIRES_MS};
@@ -21,6 +23,9 @@ use crate::rabbit::{ABOUT, Address, Uri};
 
 /// How many message ids are remembered to know one that comes twice.
 const REMEMBERED: usize = 10_000;
+
+/// How long the broker has to take a channel's end.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// How long to wait before connecting again, growing up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -119,6 +124,8 @@ async fn session(options: &Options, seen: &mut Seen, ready: impl FnOnce()) -> Re
         let _ = trial.close().await;
     }
     let channel = connection.open_channel(None).await.map_err(unusable)?;
+    let deaf = CancellationToken::new();
+    channel.register_callback(link::Deaf(deaf.clone())).await.map_err(unusable)?;
     channel.basic_qos(BasicQosArguments::new(0, 64, false)).await.map_err(unusable)?;
     let topic = &options.at.topic;
     let fanout = format!("{topic}_fanout");
@@ -152,17 +159,29 @@ async fn session(options: &Options, seen: &mut Seen, ready: impl FnOnce()) -> Re
         });
     }
     drop(sender);
-    let out = Arc::new(connection.open_channel(None).await.map_err(unusable)?);
+    let answers = connection.open_channel(None).await.map_err(unusable)?;
+    let out = Arc::new(Out { answers, _connection: connection.clone() });
     ready();
     loop {
         let message = tokio::select! {
             message = messages.recv() => message,
             _ = connection.listen_network_io_failure() => None,
+            () = deaf.cancelled() => None,
             () = closed(&channel) => None,
         };
-        let Some(message) = message else { return Ok(()) };
+        let Some(message) = message else {
+            // Its other queues go to the next session; what still runs is answered over this connection.
+            let _ = tokio::time::timeout(CLOSE, channel.close()).await;
+            return Ok(());
+        };
         take(message, &channel, &out, seen, options).await;
     }
+}
+
+/// Where answers go. The connection lives as long as somebody may have one.
+struct Out {
+    answers: Channel,
+    _connection: Connection,
 }
 
 /// Ready when the channel was closed by the broker.
@@ -176,7 +195,7 @@ async fn closed(channel: &Channel) {
 async fn take(
     message: ConsumerMessage,
     channel: &Channel,
-    out: &Arc<Channel>,
+    out: &Arc<Out>,
     seen: &mut Seen,
     options: &Options,
 ) {
@@ -218,17 +237,10 @@ async fn take(
     });
 }
 
-async fn send(
-    out: &Channel,
-    reply_q: &str,
-    msg_id: &str,
-    result: Value,
-    failure: Option<String>,
-    ending: bool,
-) {
+async fn send(out: &Out, reply_q: &str, msg_id: &str, result: Value, failure: Option<String>, ending: bool) {
     let reply = Reply { result, failure, ending, msg_id: msg_id.to_owned(), unique_id: unique() };
     let to = BasicPublishArguments::new("", reply_q);
-    if let Err(error) = out.basic_publish(link::properties(None), reply.encode(), to).await {
+    if let Err(error) = out.answers.basic_publish(link::properties(None), reply.encode(), to).await {
         tracing::warn!(%error, "an answer could not be sent");
     }
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amqprs::BasicProperties;
+use amqprs::callbacks::ChannelCallback;
+use amqprs::channel::Channel;
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::security::SecurityCredentials;
 use amqprs::tls::TlsAdaptor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::ExposeSecret;
+use tokio_util::sync::CancellationToken;
 
 use super::uri::{Broker, Uri};
 use crate::Error;
@@ -26,6 +29,28 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// How many milliseconds a reply queue without a consumer lives, as oslo.messaging has it.
 pub(crate) const QUEUE_EXPIRES_MS: u32 = 1_800_000;
+
+/// Hears from the broker that nothing comes any more from a queue that is listened to: it was deleted, or its node went
+/// down. The connection stays open then.
+pub(crate) struct Deaf(pub(crate) CancellationToken);
+
+#[async_trait::async_trait]
+impl ChannelCallback for Deaf {
+    async fn close(&mut self, _: &Channel, _: amqprs::CloseChannel) -> Result<(), amqprs::error::Error> {
+        self.0.cancel();
+        Ok(())
+    }
+    async fn cancel(&mut self, _: &Channel, _: amqprs::Cancel) -> Result<(), amqprs::error::Error> {
+        self.0.cancel();
+        Ok(())
+    }
+    async fn flow(&mut self, _: &Channel, active: bool) -> Result<bool, amqprs::error::Error> {
+        Ok(active)
+    }
+    async fn publish_ack(&mut self, _: &Channel, _: amqprs::Ack) {}
+    async fn publish_nack(&mut self, _: &Channel, _: amqprs::Nack) {}
+    async fn publish_return(&mut self, _: &Channel, _: amqprs::Return, _: BasicProperties, _: Vec<u8>) {}
+}
 
 /// Connects to the first host of the address that takes the login.
 pub(crate) async fn open(

@@ -21,6 +21,7 @@ use amqprs::connection::Connection;
 use amqprs::{BasicProperties, FieldTable, FieldValue};
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell, oneshot};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -82,9 +83,15 @@ struct Link {
     replies: Channel,
     reply_q: String,
     waiting: Waiting,
+    /// No answer comes here any more.
+    dead: CancellationToken,
 }
 
 impl Link {
+    fn is_alive(&self) -> bool {
+        self.connection.is_open() && self.replies.is_open() && !self.dead.is_cancelled()
+    }
+
     async fn end(&self) {
         let _ = self.replies.queue_delete(QueueDeleteArguments::new(&self.reply_q)).await;
         let _ = self.connection.clone().close().await;
@@ -105,10 +112,12 @@ impl Rabbit {
     /// The connection, made anew when it is gone.
     async fn link(&self) -> Result<Arc<Link>, Error> {
         let mut slot = self.link.lock().await;
-        if let Some(link) = slot.as_ref().filter(|l| l.connection.is_open() && l.replies.is_open()) {
+        if let Some(link) = slot.as_ref().filter(|link| link.is_alive()) {
             return Ok(link.clone());
         }
-        *slot = None;
+        if let Some(old) = slot.take() {
+            tokio::spawn(async move { old.end().await });
+        }
         let link = Arc::new(self.open().await?);
         *slot = Some(link.clone());
         Ok(link)
@@ -127,6 +136,8 @@ impl Rabbit {
             let _ = trial.close().await;
         }
         let replies = connection.open_channel(None).await.map_err(unusable)?;
+        let dead = CancellationToken::new();
+        replies.register_callback(link::Deaf(dead.clone())).await.map_err(unusable)?;
         let reply_q = format!("reply_{}", unique());
         let mut arguments = FieldTable::new();
         if let Ok(name) = "x-expires".try_into() {
@@ -142,12 +153,13 @@ impl Rabbit {
         let (_tag, mut messages) = replies.basic_consume_rx(consume).await.map_err(unusable)?;
         let waiting = Waiting::default();
         let heard = waiting.clone();
-        let alive = connection.clone();
+        let (alive, deaf) = (connection.clone(), dead.clone());
         tokio::spawn(async move {
             loop {
                 let message = tokio::select! {
                     message = messages.recv() => message,
                     _ = alive.listen_network_io_failure() => None,
+                    () = deaf.cancelled() => None,
                 };
                 let Some(message) = message else { break };
                 let Some(reply) = message.content.as_deref().and_then(Reply::decode) else { continue };
@@ -157,10 +169,11 @@ impl Rabbit {
                     let _ = waiter.send(Ok(reply));
                 }
             }
-            // Whoever still waits learns that by its sender being dropped.
+            // Whoever still waits learns that by its sender being dropped, whoever comes too late for that by the mark.
+            deaf.cancel();
             lock(&heard).clear();
         });
-        Ok(Link { connection, replies, reply_q, waiting })
+        Ok(Link { connection, replies, reply_q, waiting, dead })
     }
 
     fn queue(&self) -> String {
@@ -234,10 +247,11 @@ impl Rabbit {
         let mut gone = false;
         let reply = loop {
             let until = end.unwrap_or_else(|| tokio::time::Instant::now() + WATCH * 2);
+            let lost = || CallError::Unknown("the connection to the broker was lost".to_owned());
             tokio::select! {
-                reply = &mut answer => break reply.unwrap_or_else(|_| {
-                    Err(CallError::Unknown("the connection to the broker was lost".to_owned()))
-                }),
+                biased;
+                reply = &mut answer => break reply.unwrap_or_else(|_| Err(lost())),
+                () = link.dead.cancelled() => break Err(lost()),
                 () = tokio::time::sleep_until(until), if end.is_some() => {
                     break Err(CallError::Unknown("no answer in time".to_owned()));
                 }

@@ -242,11 +242,16 @@ async fn login_name(options: &Options) -> Result<String, Error> {
         .output()
         .await
         .map_err(|source| Error::Here { what: "start ssh", source })?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(login_name_in(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// The same out of what `ssh -G` tells.
+pub(crate) fn login_name_in(configuration: &str) -> String {
     let value = |key: &str| {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap_or_default().to_owned()
+        let mut lines = configuration.lines();
+        lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap_or_default().to_owned()
     };
-    Ok(format!("{}@{}", value("user"), value("hostname")))
+    format!("{}@{}", value("user"), value("hostname"))
 }
 
 /// A path as a value of an ssh option.

@@ -27,6 +27,7 @@ use crate::command::{Input, Spec};
 use crate::script::{self, Event, LOADER, Report};
 use crate::{Error, Host, Status, local};
 use master::Master;
+pub(crate) use master::login_name_in;
 
 /// How many connections to one host are made before commands wait for each other.
 const MAX_MASTERS: usize = 8;

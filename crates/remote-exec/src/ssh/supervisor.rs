@@ -29,11 +29,12 @@ const NOISE: usize = 200;
 /// The longest line that is accepted from the far side, in bytes.
 const MAX_LINE: usize = 64 * 1024;
 
-/// The script, in one line. A period without a beat is 60 s, two of them end everything.
+/// The script, in one line. A period without a beat or another order, which is sent in its place, is 60 s; two of them
+/// end everything.
 const SCRIPT: &str = concat!(
     r#"umask 077; trap '' HUP PIPE; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
     r#"exec 3<>"$d/ev"; cat <&3 & "#,
-    r#"e() { p=$(cat "$d/$1.pid") && rm -f "$d/$1.pid" || return 0; kill -s TERM -- "-$p"; k=0; "#,
+    r#"e() { p=$(cat "$d/$1.pid" || cat "$d/$1.old") && rm -f "$d/$1.pid" "$d/$1.old" || return 0; kill -s TERM -- "-$p"; k=0; "#,
     r#"while [ $k -lt $2 ] && kill -s 0 -- "-$p"; do sleep 0.1; k=$((k+1)); done; kill -s KILL -- "-$p"; } 2>/dev/null; "#,
     r#"all() { w=; for f in "$d"/*.pid; do [ -e "$f" ] || continue; i=${f##*/}; e "${i%.pid}" 20 & w="$w $!"; done; "#,
     r#"[ -z "$w" ] || wait $w; rm -rf "$d"; trap '' TERM; kill -s TERM -- "-$$"; }; "#,
@@ -41,7 +42,7 @@ const SCRIPT: &str = concat!(
     r#"[ $m -lt 2 ] || { all; kill -s KILL $$; exit; }; done; } >/dev/null & "#,
     r#"echo "@dbrecover-supervisor $d"; "#,
     r#"while read -r o i g; do case $o in beat) : >"$d/beat";; "#,
-    r#"kill) : >"$d/$i.dead"; { e "$i" "$g"; echo "$i killed" >&3; } & ;; esac; done; all"#,
+    r#"kill) : >"$d/beat" >"$d/$i.dead"; { e "$i" "$g"; echo "$i killed" >&3; } & ;; esac; done; all"#,
 );
 
 /// This side's handle of a supervisor.
@@ -205,5 +206,33 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Stdio;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn orders_are_signs_of_life() {
+        let mut shell = tokio::process::Command::new("/bin/sh");
+        shell.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shell = shell.spawn().unwrap();
+        let (stdin, stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let supervisor = Supervisor::start(stdin, stdout, Duration::from_secs(60)).await.unwrap();
+        let beat = std::path::Path::new(supervisor.dir()).join("beat");
+        std::fs::remove_file(&beat).unwrap();
+        // Long before the first beat that is sent by itself.
+        let end = tokio::time::Instant::now() + BEAT * 2 / 3;
+        supervisor.kill("nothing", Duration::ZERO);
+        while !beat.exists() {
+            assert!(tokio::time::Instant::now() < end, "no sign of life");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        supervisor.close();
+        shell.wait().await.unwrap();
+        assert!(!std::path::Path::new(supervisor.dir()).exists());
     }
 }

@@ -34,6 +34,9 @@ pub use socat::Socat;
 
 use crate::{Command, Error, Host};
 
+/// The pause before a stream is sent again whose host was lost, growing up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
 /// The way the bytes take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -172,6 +175,7 @@ pub async fn stream(
     let sender = if options.check == Check::SealingStage { &sealing } else { sender };
     let ends = Ends { from, sender, to, receiver };
     let mut retries = 0;
+    let mut pause = PAUSE.0;
     loop {
         let begun = Instant::now();
         let attempt = async {
@@ -207,6 +211,10 @@ pub async fn stream(
             });
         }
         retries += 1;
+        if source.is_some_and(|error| error.is_connection()) {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
         if let Some(command) = &options.before_retry {
             command.clone().run().await?;
         }

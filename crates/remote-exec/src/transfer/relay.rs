@@ -59,6 +59,8 @@ pub(super) async fn run(
     // The receiver first: what is sent must have somewhere to go.
     let sink = to.pipeline(vec![digest::stage(to), receiver.clone()]).spawn().await.map_err(failure)?;
     let mut sink = Side::new(sink, to, receiver);
+    // What the receiver says there is for nobody, and must not fill its pipe.
+    let _drained = sink.child.stdout.take().map(Drained::new);
     let source = from.pipeline(vec![sender.clone().stdin_null(), digest::stage(from)]).spawn().await;
     let mut source = Side::new(source.map_err(failure)?, from, sender);
     let (Some(stdin), Some(stdout)) = (sink.child.stdin.take(), source.child.stdout.take()) else {
@@ -100,7 +102,24 @@ pub(super) async fn run(
     }
 }
 
-/// One of the two pipelines.
+/// A stream that is read and thrown away, until this is dropped.
+struct Drained(tokio::task::JoinHandle<()>);
+
+impl Drained {
+    fn new(mut stream: Reader) -> Self {
+        Self(tokio::spawn(async move {
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        }))
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One of the two pipelines, whose stdout was taken.
 struct Side<'a> {
     child: Child,
     host: &'a Host,
@@ -116,7 +135,7 @@ impl<'a> Side<'a> {
 
     /// Waits for the end; what the counting stage saw. `program` picks the status that is not the stage's.
     async fn end(self, program: impl Fn(&[Status]) -> Option<Status>) -> Result<Digest, Failure> {
-        let ended = self.child.wait_with_output(u64::MAX).await.map_err(failure)?;
+        let ended = self.child.wait_with_output(0).await.map_err(failure)?;
         let heard = self.heard.await.unwrap_or_default();
         let status = program(&ended.statuses).unwrap_or(Status::SUCCESS);
         if status.success() {

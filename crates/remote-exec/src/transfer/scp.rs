@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::ends::Ends;
 use super::gate::{Listener, unique};
 use super::{Check, Digest, Failure, failure};
+use crate::ssh::login_name_in;
 use crate::{Command, Error, Host, quote};
 
 /// How the sender logs in to the receiver.
@@ -43,9 +44,14 @@ const LISTEN: &str =
 const BECOME: &str = "u=$(umask); umask 077; mkfifo \"$1.in\" && echo listening on \"$1.in\" >\"$1\" && f=$1.in && shift && \
                       exec <\"$f\" && echo \"execvp'ing\" >>\"${f%.in}\" && umask \"$u\" && exec \"$@\"";
 
-/// Answers a password question on the sender.
-const ASKPASS: &str =
-    "#!/bin/sh\ncase $1 in *assword*) printf '%s\\n' \"$DBRECOVER_PASSWORD\" ;; *) exit 1 ;; esac\n";
+/// Answers the question for the receiver's password on the sender, and no other: that of a jump host is not for it.
+/// `DBRECOVER_ASK_FOR` is `user@host` as ssh names the receiver in its question.
+const ASKPASS: &str = r#"#!/bin/sh
+case $1 in
+    "$DBRECOVER_ASK_FOR's password"* | "($DBRECOVER_ASK_FOR) "*assword*) printf '%s\n' "$DBRECOVER_PASSWORD" ;;
+    *) exit 1 ;;
+esac
+"#;
 
 /// One attempt.
 pub(super) async fn run(
@@ -67,8 +73,10 @@ pub(super) async fn run(
     let mut ssh = connect(from, scp);
     match &scp.password {
         Some(password) => {
+            let asked = login_name(from, scp).await?;
             from.files().write(&askpass, ASKPASS, 0o700).await.map_err(failure)?;
-            ssh = ssh.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":0");
+            ssh = ssh.env("SSH_ASKPASS", &askpass).env("DBRECOVER_ASK_FOR", asked);
+            ssh = ssh.env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":0");
             ssh = ssh.secret_env("DBRECOVER_PASSWORD", password.clone());
         }
         None => ssh = ssh.arg("-o").arg("BatchMode=yes"),
@@ -101,6 +109,12 @@ pub(super) async fn run(
     result
 }
 
+/// `user@host` as the sender's ssh will call the receiver in its questions.
+async fn login_name(from: &Host, scp: &Scp) -> Result<String, Failure> {
+    let output = connect(from, scp).arg("-G").arg("--").arg(&scp.to).run().await.map_err(failure)?;
+    Ok(login_name_in(&output.text()))
+}
+
 /// The connection without its login by password, its target and its command.
 fn connect(from: &Host, scp: &Scp) -> Command {
     let mut ssh = from.command("ssh").args(["-T", "-e", "none"]);
@@ -110,6 +124,9 @@ fn connect(from: &Host, scp: &Scp) -> Command {
         "NumberOfPasswordPrompts=1".to_owned(),
         "ServerAliveInterval=15".to_owned(),
         "ClearAllForwardings=yes".to_owned(),
+        // A master in the background would keep the password in its environment.
+        "ControlMaster=no".to_owned(),
+        "ControlPath=none".to_owned(),
         "Ciphers=^aes128-gcm@openssh.com,aes256-gcm@openssh.com".to_owned(),
     ] {
         ssh = ssh.arg("-o").arg(option);
@@ -127,4 +144,34 @@ fn connect(from: &Host, scp: &Scp) -> Command {
         ssh = ssh.arg("-i").arg(identity);
     }
     ssh
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    /// What the sender's ssh gets for an answer.
+    fn answer(question: &str) -> Option<String> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", super::ASKPASS, "sh", question]);
+        command.env("DBRECOVER_ASK_FOR", "me@10.0.0.12").env("DBRECOVER_PASSWORD", "pa ss'w$rd\\n");
+        let output = command.output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[test]
+    fn only_the_receivers_password_is_told() {
+        for question in ["me@10.0.0.12's password: ", "(me@10.0.0.12) Password: "] {
+            assert_eq!(answer(question).as_deref(), Some("pa ss'w$rd\\n\n"), "{question}");
+        }
+        for question in [
+            "me@gate's password: ",
+            "(me@gate) Password: ",
+            "root@10.0.0.12's password: ",
+            "Enter passphrase for key 'password': ",
+            "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+        ] {
+            assert_eq!(answer(question), None, "{question}");
+        }
+    }
 }

@@ -197,6 +197,22 @@ pub(crate) async fn timeout_ends_the_whole_process_group(host: &Host) {
     until("nothing of the group is left", || running(&seconds) == 0).await;
 }
 
+/// Not of agents: there a program's output goes to files, and what is in them when it ends is all.
+pub(crate) async fn output_is_read_no_longer_than_the_timeout(host: &Host) {
+    let seconds = unique_seconds();
+    let script = format!("sleep {seconds} & echo x");
+    let command = host.command("sh").args(["-c", &script]).timeout(Duration::from_secs(3));
+    let result = tokio::time::timeout(Duration::from_secs(60), command.output()).await;
+    let error = result.expect("a child that holds the output is not waited for").unwrap_err();
+    assert!(matches!(error, Error::Timeout { after, .. } if after == Duration::from_secs(3)), "{error:?}");
+    until("what was left behind has ended", || running(&seconds) == 0).await;
+    let script = format!("sleep {seconds} >/dev/null 2>&1 & echo $!");
+    let output = host.command("sh").args(["-c", &script]).timeout(Duration::from_secs(60)).output().await;
+    let left = output.unwrap().text();
+    assert_eq!(running(&seconds), 1, "what holds nothing stays");
+    host.command("kill").arg(left).run().await.unwrap();
+}
+
 /// A program that sleeps on, and has begun.
 pub(crate) async fn sleeping(
     host: &Host,
