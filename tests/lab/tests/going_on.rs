@@ -110,8 +110,8 @@ fn resume_goes_on_with_the_same_recovery_only() -> Result<()> {
     running.wait_until("replay", || says(&job, ": replay start"))?;
     running.end(Signal::INT)?;
     job.args(&["--resume"]);
-    // A minute to the west: the same words are another instant.
-    let offset = chrono::Local::now().offset().local_minus_utc() / 60 - 1;
+    // A minute to the east: the same words are another instant.
+    let offset = chrono::Local::now().offset().local_minus_utc() / 60 + 1;
     let sign = if offset < 0 { '-' } else { '+' };
     job.set("misc", "time-zone", format!("{sign}{:02}:{:02}", offset.abs() / 60, offset.abs() % 60));
     job.refuse(2, &["stop time: it was", "without --resume"])?;

@@ -34,7 +34,8 @@ pub fn make(
         Some(time) => Some(StopTime::at(time, zone)),
         None => wanted.stop.clone(),
     };
-    let selection = select(catalog, &goal, stop.as_ref(), located, zone)?;
+    let points = Points::of(catalog, zone, &facts.written);
+    let selection = select(catalog, &goal, stop.as_ref(), located, &points)?;
     let without = known_groups(catalog, &selection, &config.without_groups)?;
     let choices = catalog.recoverable(&selection, without)?;
     let mut backups = Vec::new();
@@ -171,7 +172,7 @@ fn select(
     goal: &Goal,
     stop: Option<&StopTime>,
     located: Option<&Located>,
-    zone: Zone,
+    points: &Points,
 ) -> Result<Selection, Error> {
     let stop = match (goal, stop) {
         (Goal::Backup { backup }, _) => return Ok(catalog.select(&Target::Backup(backup.clone()))?),
@@ -180,7 +181,6 @@ fn select(
     };
     let outside = || backup_catalog::Error::Outside { time: stop.local, windows: catalog.windows() };
     // Local times of the backup machine are there twice when its clocks are set back; instants are not.
-    let points = Points::of(catalog, zone);
     let (in_utc, time) = (points.in_utc(catalog), stop.instant.naive_utc());
     let mut selection = match (goal, located) {
         (Goal::Gtid { .. } | Goal::Position { .. }, Some(located)) => {
