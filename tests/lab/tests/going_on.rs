@@ -142,7 +142,9 @@ fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
     running.wait_until("replay", || says(&job, ": replay start"))?;
     running.end(Signal::INT)?;
     job.args(&["--resume"]).refuse(2, &["would apply transactions twice", "without --resume"])?;
-    job.set_args(&[]).succeed()?;
+    // Nor does a worker go on with theirs: it asks where the server's replication is, which they never move.
+    job.set("misc", "toolchain", "worker").refuse(2, &["the stock tools had begun", "without --resume"])?;
+    job.set("misc", "toolchain", "stock").set_args(&[]).succeed()?;
     job.verify(&store.truth, &to.groups)
 }
 
