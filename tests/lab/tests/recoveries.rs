@@ -314,6 +314,12 @@ fn left_running(store: &Store) -> Result<()> {
         }
         sql.run("SHUTDOWN")?;
     }
+    // While they run, they are not replaced, and others do not take their sockets.
+    let again = job.run()?;
+    assert!(again.code == 4 && again.stderr.contains("which is to be replaced"), "{}", again.stderr);
+    let mut second = Job::new(store)?;
+    second.to_backup(&point.backup).set("misc", "for-testing", "1");
+    second.refuse(4, &["runs already: process ", "at its socket /tmp/"])?;
     ports.dedup();
     ids.dedup();
     assert_eq!((ports.len(), ids.len()), (2, 2));

@@ -63,6 +63,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Login { .. } => {
             "the account that [data-server] of dbscale.conf names must be able to log in over the server's socket".to_owned()
         }
+        Error::Running { .. } => {
+            "end it (`kill` with its process id shuts it down well), or name another work-dir or job server".to_owned()
+        }
         Error::Host(remote_exec::Error::HostKey { changed: false, .. }) => {
             "check the key and add it to known_hosts, or say accept-new-host-keys = 1 in [misc]".to_owned()
         }
