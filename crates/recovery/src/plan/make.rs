@@ -58,6 +58,9 @@ pub fn make(
             reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
         });
     }
+    if let (true, Some(stop), Some(_)) = (stock, &stop, &selection.next) {
+        whole_second(stop)?;
+    }
     let parallel = config.misc.parallel.unwrap_or(facts.cores).clamp(1, choices.len().max(1));
     let buffer_pool = room::buffer_pool(facts.memory, parallel);
     let used = backups.iter().map(|backup: &PlannedBackup| (&backup.name, backup.used_for));
@@ -197,6 +200,18 @@ fn select(
     Ok(selection)
 }
 
+/// The stock tools' stop times are whole seconds; up to one of commits would be missing.
+fn whole_second(stop: &StopTime) -> Result<(), Error> {
+    if stop.instant.timestamp_subsec_nanos() == 0 {
+        return Ok(());
+    }
+    let whole = stop.local.format("%Y-%m-%d %H:%M:%S");
+    let reason = format!(
+        "the stock tools know whole seconds only: recover to {whole}, or with the worker (toolchain)"
+    );
+    Err(Error::BadTime { text: stop.text.clone(), reason })
+}
+
 /// The groups that are to be left out, each of which some backup of the selection must hold.
 fn known_groups<'a>(
     catalog: &Catalog,
@@ -301,5 +316,20 @@ fn planned_server(
         steps,
         target,
         choice,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_second_is_not_cut_off_unsaid() {
+        let stop = |text: &str| StopTime::parse(text, Zone::parse("+08:00").unwrap()).unwrap();
+        whole_second(&stop("2026-02-03 04:05:06.000")).unwrap();
+        for text in ["2026-02-03 04:05:06.5", "2026-02-02T20:05:06.000001Z"] {
+            let error = whole_second(&stop(text)).unwrap_err().to_string();
+            assert!(error.contains("recover to 2026-02-03 04:05:06, or"), "{error}");
+        }
     }
 }
