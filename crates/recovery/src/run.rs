@@ -37,8 +37,8 @@ pub async fn plan(request: &Request) -> Result<Plan, Error> {
     // What cannot be understood is refused before anybody is called.
     request.wanted()?;
     let watch = Watch::new(request.observer.clone());
-    let hosts = Hosts::connect(&request.config).await?;
-    let looked = look(request, &hosts, &watch).await;
+    let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
+    let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
     hosts.close().await;
     Ok(looked?.2)
 }
