@@ -197,8 +197,13 @@ fn stock_tools_ended_while_they_decrypt_leave_nothing_in_the_store() -> Result<(
         running.end(signal)?;
         ensure!((fingerprint(&store.dir)? != before) == left, "{signal:?}");
     }
-    // Whoever asks for the same again finds what a killed one left.
+    // Whoever asks for the same again finds what a killed one left, and so does a worker.
     job.succeed()?;
+    ensure!(fingerprint(&store.dir)? == before, "the store was changed");
+    let mut running = job.start()?;
+    running.wait_until("it decrypts", decrypting)?;
+    running.end(Signal::KILL)?;
+    job.set("misc", "toolchain", "worker").succeed()?;
     ensure!(fingerprint(&store.dir)? == before, "the store was changed");
     job.verify(&store.truth, &last.groups)
 }

@@ -52,7 +52,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::NeedPassword { .. } => "give it by --password-file FILE or in DBRECOVER_PASSWORD".to_owned(),
         Error::WrongPassword { .. } => "nothing was touched; try again with another --password-file".to_owned(),
-        Error::NoSpace { .. } => "free some, or name another work-dir in [recovery-job-server]".to_owned(),
+        Error::NoSpace { .. } => {
+            "free some, or name another work-dir in [recovery-job-server]; only the stock tools decrypt in the store (toolchain)"
+                .to_owned()
+        }
         Error::ForeignDirectory { path, .. } => {
             format!("move {} away, or name another work-dir in [recovery-job-server]", path.display())
         }
