@@ -23,7 +23,7 @@ pub(crate) fn failure(error: Error) -> Failure {
 }
 
 /// For a command that was ended because it took too long.
-const LONGER: &str = "conn-timeout in [misc] says how many seconds one command may take; --resume goes on";
+const LONGER: &str = "conn-timeout in [misc] says how many seconds a login or one step of preparing may take; --resume goes on";
 
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
@@ -63,11 +63,11 @@ fn hint(error: &Error) -> Option<String> {
             "begin anew without --resume, or ask for what was begun".to_owned()
         }
         Error::Busy { .. } => "wait for the other recovery, or name another work-dir".to_owned(),
-        Error::Login { .. } => {
-            "the account that [data-server] of dbscale.conf names must be able to log in over the server's socket".to_owned()
-        }
         Error::Running { .. } => {
             "end it (`kill` with its process id shuts it down well), or name another work-dir or job server".to_owned()
+        }
+        Error::Login { .. } => {
+            "the account that [data-server] of dbscale.conf names must be able to log in over the server's socket".to_owned()
         }
         Error::Host(remote_exec::Error::HostKey { changed: false, .. }) => {
             "check the key and add it to known_hosts, or say accept-new-host-keys = 1 in [misc]".to_owned()
