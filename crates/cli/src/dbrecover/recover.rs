@@ -209,9 +209,13 @@ async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progr
                 Some(kind) if kind == SignalKind::interrupt() => Exit::Interrupted,
                 _ => Exit::Terminated,
             };
-            return Err(Failure::new(exit, recovery::Error::Cancelled).hint(
-                "everything that ran was ended; --resume goes on where the journal of the work directory ends",
-            ));
+            let failure = Failure::new(exit, recovery::Error::Cancelled);
+            return Err(match only_plan {
+                true => failure,
+                false => failure.hint(
+                    "everything that ran was ended; --resume goes on where the journal of the work directory ends",
+                ),
+            });
         }
         Err(error) => return Err(hints::failure(error)),
     };
