@@ -1,7 +1,10 @@
 //! Failures as a user sees them: what went wrong, a hint, and the exit code.
 
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
+
+use crate::standard::tell;
 
 /// What a command ends with.
 pub type Outcome = Result<(), Failure>;
@@ -86,6 +89,12 @@ impl Failure {
         })
     }
 
+    /// Prints it as the document of `--json`. Where it cannot be printed, the exit code says what it says.
+    pub fn print_json(&self, schema_version: u32) {
+        let document = serde_json::json!({"schema_version": schema_version, "error": self.json()});
+        let _ = writeln!(io::stdout().lock(), "{document:#}");
+    }
+
     /// Wrong usage, said in one line.
     pub fn usage(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Self::new(Exit::Usage, anyhow::Error::msg(message))
@@ -103,18 +112,54 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// A closed stdout (`dbrecover list | head`) is no failure of ours.
 pub fn finish(program: &str, outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
-    let broken_pipe = failure.error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    });
-    if broken_pipe && failure.exit == Exit::Failed {
+    if failure.exit == Exit::Failed && is_unread(&failure.error) {
         return ExitCode::SUCCESS;
     }
     if failure.told {
         return ExitCode::from(failure.exit as u8);
     }
-    eprintln!("{program}: {:#}", failure.error);
+    tell(format_args!("{program}: {:#}", failure.error));
     if let Some(hint) = &failure.hint {
-        eprintln!("hint: {hint}");
+        tell(format_args!("hint: {hint}"));
     }
     ExitCode::from(failure.exit as u8)
+}
+
+/// Whether nobody reads what a command prints. Commands hand on an error of printing as it is; where it is the cause of
+/// a library's error, the pipe or connection is another one.
+fn is_unread(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    let json = || error.downcast_ref::<serde_json::Error>()?.io_error_kind();
+    io.or_else(json) == Some(io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    /// Where nobody reads.
+    struct Gone;
+
+    impl io::Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn only_what_is_printed_may_be_left_unread() {
+        let gone = || Gone.write(b"").unwrap_err();
+        assert!(is_unread(&gone().into()));
+        assert!(is_unread(&Err::<(), _>(gone()).context("cannot print").unwrap_err()));
+        assert!(is_unread(&serde_json::to_writer(Gone, "").unwrap_err().into()));
+        let library = recovery::Error::ConfigFile { path: "recovery.conf".into(), source: gone() };
+        assert!(!is_unread(&library.into()));
+        assert!(!is_unread(&io::Error::from(io::ErrorKind::StorageFull).into()));
+    }
 }

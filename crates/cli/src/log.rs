@@ -7,6 +7,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
+use crate::standard::tell;
+
 /// Hands every record of this workspace's crates, as one line, to `sink`. The first call of a process counts.
 pub fn to(most: Level, sink: impl Fn(Level, &str) + Send + Sync + 'static) {
     let layer = Lines { most, sink };
@@ -16,7 +18,7 @@ pub fn to(most: Level, sink: impl Fn(Level, &str) + Send + Sync + 'static) {
 
 /// Shows warnings and errors as other warnings of the programs.
 pub fn warnings_to_stderr() {
-    to(Level::WARN, |_, line| eprintln!("warning: {line}"));
+    to(Level::WARN, |_, line| tell(format_args!("warning: {line}")));
 }
 
 struct Lines<S> {

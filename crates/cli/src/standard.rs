@@ -6,8 +6,9 @@
 //!
 //! Text is another matter. A recovery that is started without standard output tells by its exit code what became of it.
 
+use std::fmt::Display;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,6 +53,11 @@ extern "C" fn look() {
 )]
 #[unsafe(link_section = ".init_array")]
 static LOOK: extern "C" fn() = look;
+
+/// Writes a line to standard error. Where it cannot be written, it is lost and nothing else with it.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
 
 /// Standard input, without a buffer in front of it.
 ///

@@ -171,6 +171,16 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A server that an earlier recovery left is in the way.
+    #[error("{host}: a server of {server} runs already: {what}")]
+    Running {
+        /// The job server.
+        host: String,
+        /// The server's folder.
+        server: String,
+        /// Its process, and where it is.
+        what: String,
+    },
     /// A temporary server did not start or died.
     #[error("the temporary server of {server} {reason}")]
     Server {
@@ -237,7 +247,7 @@ impl Error {
             Self::Catalog(error) => of_catalog(error),
             Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
-            Self::Login { .. } => Class::Unusable,
+            Self::Login { .. } | Self::Running { .. } => Class::Unusable,
             Self::WrongPassword { .. } | Self::Unlike { .. } => Class::Damaged,
             Self::Unproven { .. } => Class::Unproven,
             Self::Cancelled => Class::Cancelled,

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use backup_catalog::{BackupName, Catalog};
+use chrono::DateTime;
 use remote_exec::Host;
 use xtra_driver::Tool;
 
@@ -13,6 +14,7 @@ use crate::Error;
 use crate::config::Config;
 use crate::hosts::Hosts;
 use crate::plan::{Finished, Located, Plan};
+use crate::points::Written;
 use crate::prepare;
 use crate::request::Request;
 use crate::time::Zone;
@@ -46,6 +48,8 @@ pub struct Facts {
     pub memory: u64,
     /// The newest backup of the store is not complete, and something in it changed lately.
     pub newest_is_written: bool,
+    /// When the files with the backups' consistent points were written.
+    pub(crate) written: Written,
     /// The job server's library knows the zone of the backup machine, if it is a named one.
     pub knows_zone: bool,
     /// The work directory lies in the store's directory.
@@ -78,6 +82,7 @@ pub(crate) async fn facts(
             Some(newest) => is_written(&hosts.store, &config.store_dir, newest).await?,
             None => false,
         },
+        written: written(&hosts.store, &config.store_dir).await?,
         knows_zone: match config.misc.zone {
             Zone::Named(zone) => job.files().exists(Path::new(ZONES).join(zone.name())).await?,
             Zone::Local | Zone::Fixed(_) => true,
@@ -100,6 +105,22 @@ async fn is_written(store: &Host, dir: &Path, name: &BackupName) -> Result<bool,
     let found = find.args(["-mmin", &lately, "-print", "-quit"]).output().await?;
     // What cannot be looked at is nothing to be moved.
     Ok(!found.status.success() || !found.stdout.is_empty())
+}
+
+/// When the files with the consistent points were written, as far as the store says so.
+async fn written(store: &Host, dir: &Path) -> Result<Written, Error> {
+    let find = store.command("find").args(["-L", ".", "-mindepth", "2", "-maxdepth", "2"]);
+    let find = find.args(["-path", "./UTC*/consistent_point_datetime", "-printf", "%T@ %P\\n"]);
+    // There may be folders that cannot be listed; they are no backups.
+    let said = find.current_dir(dir).output().await?.stdout;
+    Ok(String::from_utf8_lossy(&said).lines().filter_map(written_line).collect())
+}
+
+/// `SECONDS.FRACTION BACKUP/FILE`.
+fn written_line(line: &str) -> Option<(BackupName, DateTime<chrono::Utc>)> {
+    let (time, path) = line.split_once(' ')?;
+    let seconds = time.split('.').next()?.parse().ok()?;
+    Some((path.split('/').next()?.parse().ok()?, DateTime::from_timestamp(seconds, 0)?))
 }
 
 /// Whether `path` is `dir` or lies below it, links followed; neither needs to exist.
@@ -200,5 +221,18 @@ mod tests {
         assert_eq!(memory_of(&format!("{machine}max\n")), 16 << 20);
         assert_eq!(memory_of(&format!("{machine}4194304\n")), 4 << 20);
         assert_eq!(memory_of(""), 0);
+    }
+
+    #[tokio::test]
+    async fn a_store_says_when_its_consistent_points_were_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let name: BackupName = "UTC20210205092650.735-full".parse().unwrap();
+        let backup = dir.path().join(name.as_str());
+        std::fs::create_dir(&backup).unwrap();
+        std::fs::write(dir.path().join("UTC"), "no backup").unwrap();
+        let file = std::fs::File::create(backup.join("consistent_point_datetime")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_millis(1_612_517_222_900)).unwrap();
+        let written = written(&Host::local(), dir.path()).await.unwrap();
+        assert_eq!(written, Written::from([(name, "2021-02-05T09:27:02Z".parse().unwrap())]));
     }
 }

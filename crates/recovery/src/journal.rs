@@ -19,7 +19,7 @@ pub(crate) const EXTEND: &str = "extend ";
 pub(crate) const PREPARE_BEGUN: &str = "prepare begun";
 /// The datadir is prepared.
 pub(crate) const PREPARE: &str = "prepare";
-/// The server is about to be started: its data directory may be another one from here on.
+/// The server is about to be started: its data directory may be another one from here on. The entry says who replays.
 pub(crate) const REPLAY_BEGUN: &str = "replay begun";
 /// The server is recovered, proved and stopped; the entry holds its part of the report.
 pub(crate) const DONE: &str = "done";
@@ -128,6 +128,21 @@ impl Journal {
         self.entry(server, step)?.result.as_ref()
     }
 
+    /// Whether a replay into `server`, if one was begun, was begun by `tools`; else why they cannot go on with it.
+    ///
+    /// What one leaves in a server says nothing to the other: the worker asks MariaDB how far its replication came,
+    /// which the stock client never moves.
+    pub(crate) fn same_tools(&self, server: &str, tools: &str) -> Result<(), String> {
+        let Some(begun) = self.entry(server, REPLAY_BEGUN) else { return Ok(()) };
+        match begun.result.as_ref().and_then(serde_json::Value::as_str) {
+            Some(theirs) if theirs == tools => Ok(()),
+            theirs => Err(format!(
+                "{} had begun to replay into {server}, and {tools} would apply transactions twice",
+                theirs.unwrap_or("nobody knows who")
+            )),
+        }
+    }
+
     fn entry(&self, server: &str, step: &str) -> Option<&Entry> {
         self.entries.iter().rfind(|entry| entry.server == server && entry.step == step)
     }
@@ -205,6 +220,21 @@ mod tests {
         assert!(!journal.any_replay_begun());
         let again = format!("{taken}{}\n", r#"{"server":"a","step":"replay begun"}"#);
         assert!(Journal::parse(again.as_bytes()).unwrap().any_replay_begun());
+    }
+
+    #[test]
+    fn a_replay_is_gone_on_with_by_the_tools_that_began_it() {
+        let begun = |by: &str| format!(r#"{{"server":"a","step":"replay begun"{by}}}"#);
+        let by_stock = begun(r#","result":"the stock tools""#);
+        let journal = Journal::parse(by_stock.as_bytes()).unwrap();
+        assert_eq!(journal.same_tools("a", "the stock tools"), Ok(()));
+        assert_eq!(journal.same_tools("b", "the worker"), Ok(()), "none was begun");
+        let refused = journal.same_tools("a", "the worker").unwrap_err();
+        assert!(refused.starts_with("the stock tools had begun to replay into a"), "{refused}");
+        let unknown = Journal::parse(begun("").as_bytes()).unwrap();
+        assert!(unknown.same_tools("a", "the worker").is_err());
+        let taken = format!("{by_stock}\n{}\n", r#"{"server":"","step":"extend old"}"#);
+        assert_eq!(Journal::parse(taken.as_bytes()).unwrap().same_tools("a", "the worker"), Ok(()));
     }
 
     #[tokio::test]

@@ -102,6 +102,7 @@ impl<'a> OneServer<'a> {
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
             return self.done_before(done, said.account.clone(), &replay).await;
         }
+        self.same_tools()?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
         let running = prepared.choose(&replay).await?.start(&said.account).await?;
         let stopped = running.replay(&replay).await?;
@@ -201,6 +202,16 @@ impl<'a> OneServer<'a> {
             }
             Some(text) => Ok(text),
         }
+    }
+
+    /// A replay is gone on with by those who began it.
+    fn same_tools(&self) -> Result<(), Error> {
+        let now = self.recovery.plan.tools.replaying();
+        self.work.journal().same_tools(self.folder(), now).map_err(|reason| Error::NotResumable {
+            host: self.host().name().to_owned(),
+            path: self.work.path().to_owned(),
+            reason,
+        })
     }
 
     fn replay<'r>(&'r self, said: &'r Said, datadir: &'r Path) -> Replay<'r> {
@@ -332,7 +343,8 @@ impl<'a> Chosen<'a> {
             server_id: one.server_id(),
             run_dirs: one.recovery.run_dirs,
         };
-        one.work.record(one.folder(), REPLAY_BEGUN).await?;
+        let by = one.recovery.plan.tools.replaying();
+        one.work.record_with(one.folder(), REPLAY_BEGUN, Some(by.into())).await?;
         let (server, seconds) = one.recovery.watch.step(one.folder(), "start", launch.start()).await?;
         note(&mut self.steps, "start", seconds);
         Ok(Running { one, server, ready: self.ready, steps: self.steps })

@@ -2,11 +2,12 @@
 //!
 //! A store says when a consistent point was taken in local time of the backup machine, and that time exists twice when
 //! the clocks are set back. When the backup was begun its name says in UTC. The two together give the instant, and
-//! show a `time-zone` that cannot be the backup machine's.
+//! show a `time-zone` that cannot be the backup machine's: east of it a backup ends before it begins, west of it after
+//! the file was written that says so, or after the backup that is laid upon it was begun.
 
 use std::collections::BTreeMap;
 
-use backup_catalog::{Backup, BackupName, Catalog, Selection};
+use backup_catalog::{Backup, BackupName, Catalog, Kind, Selection};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::Error;
@@ -19,29 +20,62 @@ const SLACK: TimeDelta = TimeDelta::minutes(5);
 /// The instants at which one consistent point can have been taken, earliest first.
 type Instants = Vec<DateTime<Utc>>;
 
+/// When the files that say a backup's consistent point were last written. A copy may be younger than the backup.
+pub(crate) type Written = BTreeMap<BackupName, DateTime<Utc>>;
+
+/// The moment that a consistent point cannot be behind.
+#[derive(Debug, Clone)]
+enum Bound {
+    /// The file that says it was written.
+    Written(DateTime<Utc>),
+    /// The incremental that is laid upon the backup was begun.
+    Next(BackupName),
+}
+
+impl Bound {
+    fn instant(&self) -> DateTime<Utc> {
+        match self {
+            Self::Written(at) => *at,
+            Self::Next(name) => name.start().and_utc(),
+        }
+    }
+
+    /// The latest that a consistent point can be: the backup machine's clock is the same for the next backup, the store's
+    /// is another one.
+    fn latest(&self) -> DateTime<Utc> {
+        self.instant() + if matches!(self, Self::Written(_)) { SLACK } else { TimeDelta::zero() }
+    }
+}
+
 /// The consistent points of a store.
 #[derive(Debug)]
 pub(crate) struct Points {
     zone: Zone,
     instants: BTreeMap<BackupName, Instants>,
+    bounds: BTreeMap<BackupName, Bound>,
 }
 
 impl Points {
     /// Works them out; `zone` is the backup machine's.
-    pub(crate) fn of(catalog: &Catalog, zone: Zone) -> Self {
+    pub(crate) fn of(catalog: &Catalog, zone: Zone, written: &Written) -> Self {
         let begins: Vec<_> = catalog.listed().iter().map(|listed| listed.name.start().and_utc()).collect();
-        let instants = catalog.backups().map(|backup| {
+        let mut points = Self { zone, instants: BTreeMap::new(), bounds: BTreeMap::new() };
+        for backup in catalog.backups() {
             let begun = backup.name.start().and_utc();
             let next = begins.iter().find(|other| **other > begun);
             let mut found = zone.instants(backup.consistent_point);
             // A backup has its consistent point after its begin, and before the next one is begun.
             found.retain(|instant| *instant + SLACK >= begun);
+            if let Some(bound) = bound(catalog, backup, written) {
+                found.retain(|instant| *instant <= bound.latest());
+                points.bounds.insert(backup.name.clone(), bound);
+            }
             if found.len() > 1 {
                 found.retain(|instant| next.is_none_or(|next| *instant <= *next));
             }
-            (backup.name.clone(), found)
-        });
-        Self { zone, instants: instants.collect() }
+            points.instants.insert(backup.name.clone(), found);
+        }
+        points
     }
 
     fn first(&self, backup: &Backup) -> DateTime<Utc> {
@@ -95,17 +129,37 @@ impl Points {
             Some(instant) => format!("is {} in this zone", instant.to_rfc3339()),
             None => "never was in this zone".to_owned(),
         };
+        let until = match self.bounds.get(name) {
+            Some(Bound::Written(at)) => {
+                format!(", and the file that says so was written at {}", at.to_rfc3339())
+            }
+            Some(bound @ Bound::Next(next)) => {
+                format!(", and {next}, which is laid upon it, at {}", bound.instant().to_rfc3339())
+            }
+            None => String::new(),
+        };
         Error::Config {
             place: "configuration".to_owned(),
             section: "misc",
             key: "time-zone",
             reason: format!(
                 "must be the zone of the machine that took the backups: the consistent point of {name}, {local}, \
-                 {meant}, and the backup was begun at {}",
+                 {meant}, and the backup was begun at {}{until}",
                 begun.to_rfc3339()
             ),
         }
     }
+}
+
+/// What says most about how late the consistent point of `backup` can be.
+fn bound(catalog: &Catalog, backup: &Backup, written: &Written) -> Option<Bound> {
+    // Full backups may be taken side by side; an incremental is begun when the one that it is laid upon is whole.
+    let mut later = catalog.backups().filter(|other| other.name.start() > backup.name.start());
+    let next = later.next().filter(|next| next.kind() == Kind::Inc);
+    let next = next.map(|next| Bound::Next(next.name.clone()));
+    // A time before the backup's begin is that of a file system that keeps none.
+    let at = written.get(&backup.name).filter(|at| **at + SLACK >= backup.name.start().and_utc());
+    next.into_iter().chain(at.map(|at| Bound::Written(*at))).min_by_key(Bound::latest)
 }
 
 #[cfg(test)]
@@ -141,7 +195,11 @@ mod tests {
 
     /// The selection for a stop time, by instants.
     fn select(catalog: &Catalog, zone: Zone, stop: &str) -> Result<Selection, Error> {
-        let (points, stop) = (Points::of(catalog, zone), StopTime::parse(stop, zone)?);
+        select_with(catalog, zone, stop, &Written::new())
+    }
+
+    fn select_with(catalog: &Catalog, zone: Zone, stop: &str, written: &Written) -> Result<Selection, Error> {
+        let (points, stop) = (Points::of(catalog, zone, written), StopTime::parse(stop, zone)?);
         let selection = points.in_utc(catalog).select(&Target::Time(stop.instant.naive_utc()))?;
         points.check(catalog, &selection, &stop)?;
         Ok(selection)
@@ -193,5 +251,52 @@ mod tests {
         let error = select(&catalog, tokyo, "2021-02-05 18:00:00").unwrap_err();
         assert!(matches!(&error, Error::Config { key: "time-zone", .. }), "{error}");
         assert!(error.to_string().contains("2021-02-05T09:26:50.735+00:00"), "{error}");
+    }
+    #[test]
+    fn a_zone_in_which_backups_end_when_the_next_one_is_under_way_is_not_the_backup_machines() {
+        let catalog = catalog(&[
+            ("UTC20210205092650.735-full", "2021-02-05 17:27:01"),
+            ("UTC20210205102650.735-inc", "2021-02-05 18:27:01"),
+            ("UTC20210205112650.735-inc", "2021-02-05 19:27:01"),
+        ]);
+        let error = select(&catalog, Zone::parse("+07:00").unwrap(), "2021-02-05 18:00:00").unwrap_err();
+        assert!(matches!(&error, Error::Config { key: "time-zone", .. }), "{error}");
+        assert!(error.to_string().contains("UTC20210205102650.735-inc, which is laid upon it"), "{error}");
+        // Half an hour is less than what lies between them.
+        select(&catalog, Zone::parse("+07:30").unwrap(), "2021-02-05 18:00:00").unwrap();
+    }
+
+    #[test]
+    fn no_file_says_what_came_after_it_was_written() {
+        let names = ["UTC20210205092650.735-full", "UTC20210205102650.735-inc"];
+        let catalog = catalog(&[(names[0], "2021-02-05 17:27:01"), (names[1], "2021-02-05 18:27:01")]);
+        let written = |times: [&str; 2]| -> Written {
+            let times = times.map(|time| time.parse().unwrap());
+            names.map(|name| name.parse().unwrap()).into_iter().zip(times).collect()
+        };
+        let select = |zone: &str, written: &Written| {
+            select_with(&catalog, Zone::parse(zone).unwrap(), "2021-02-05 18:00:00", written)
+        };
+        let original = written(["2021-02-05T09:27:02Z", "2021-02-05T10:27:02Z"]);
+        select("+08:00", &original).unwrap();
+        for west in ["+07:30", "UTC", "America/New_York"] {
+            let error = select(west, &original).unwrap_err();
+            assert!(matches!(&error, Error::Config { key: "time-zone", .. }), "{west}: {error}");
+        }
+        let error = select("+07:30", &original).unwrap_err().to_string();
+        assert!(error.contains("was written at 2021-02-05T09:27:02+00:00"), "{error}");
+        // Copies are younger; and some file systems keep no times at all.
+        select("+08:00", &written(["2026-11-26T00:00:00Z"; 2])).unwrap();
+        select("+08:00", &written(["1970-01-01T00:00:00Z"; 2])).unwrap();
+    }
+
+    #[test]
+    fn full_backups_may_be_taken_side_by_side() {
+        let catalog = catalog(&[
+            ("UTC20210205090000.000-full", "2021-02-05 12:00:00"),
+            ("UTC20210205100000.000-full", "2021-02-05 11:00:00"),
+            ("UTC20210205130000.000-inc", "2021-02-05 13:01:00"),
+        ]);
+        select(&catalog, Zone::parse("UTC").unwrap(), "2021-02-05 12:30:00").unwrap();
     }
 }

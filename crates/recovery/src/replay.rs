@@ -21,6 +21,9 @@ use crate::server::{BaseDir, TemporaryServer};
 use crate::stock_proof::Given;
 use crate::worker::{self, Worker};
 
+/// The binlog that a MariaDB server writes while the stock tools replay: the only place where their client's GTIDs are.
+const OWN_BINLOG: &str = "dbrecover-own.*";
+
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replay<'a> {
@@ -234,9 +237,13 @@ impl Replay<'_> {
         Ok((replayed, outcome.proof.found, true))
     }
 
-    /// Removes what the worker laid into the datadir, when the server is gone.
+    /// Removes what the replay laid into the datadir, when the server is gone.
     pub(crate) async fn clean(&self) -> Result<(), Error> {
-        let Some(worker) = &self.plan.tools.worker else { return Ok(()) };
+        let Some(worker) = &self.plan.tools.worker else {
+            let find = self.host.command("find").arg(self.datadir).args(["-mindepth", "1", "-maxdepth", "1"]);
+            find.args(["-name", OWN_BINLOG, "-delete"]).run().await?;
+            return Ok(());
+        };
         let doing = format!("cleaning the datadir of {}", self.server.folder);
         self.ask(worker, "--clean", &self.request(), &doing, |_| ()).await?;
         Ok(())
@@ -355,7 +362,7 @@ impl Replay<'_> {
         }
         let state = match flavor {
             Flavor::MySql => server.sql("SELECT @@GLOBAL.gtid_executed").await?,
-            Flavor::MariaDb => given.as_on_source(&server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?),
+            Flavor::MariaDb => self.say_position(&given, server, &executed).await?,
         };
         let replayed = Replayed {
             method: "pipe".to_owned(),
@@ -371,6 +378,22 @@ impl Replay<'_> {
             ..Replayed::default()
         };
         Ok((replayed, state.replace('\n', ""), proved))
+    }
+
+    /// Makes a MariaDB server say that it holds what was backed up and what was replayed: the client leaves its GTIDs in
+    /// the binlog alone, which goes.
+    async fn say_position(
+        &self,
+        given: &Given,
+        server: &TemporaryServer,
+        executed: &GtidSet,
+    ) -> Result<String, Error> {
+        let own = server.sql("SELECT @@GLOBAL.gtid_binlog_pos").await?;
+        let position = given.position(executed, &own)?;
+        // It may name transactions that are none of the source's, under numbers that its next ones will have.
+        server.sql(Dialect::of(&self.base.version).reset_gtids()).await?;
+        server.sql(&format!("SET GLOBAL gtid_slave_pos='{position}'")).await?;
+        Ok(position)
     }
 
     /// The binlog program with the files and the range.

@@ -1,6 +1,6 @@
 //! A recovery from its first look at the store to its report.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use backup_catalog::Catalog;
@@ -21,7 +21,7 @@ use crate::plan::{self, Facts, Plan, UsedFor};
 use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
 use crate::sender::Sender;
-use crate::server::{BaseDir, Launch, Network, RunDirs, free_port};
+use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
 use crate::server_options::left_alone;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
@@ -37,8 +37,8 @@ pub async fn plan(request: &Request) -> Result<Plan, Error> {
     // What cannot be understood is refused before anybody is called.
     request.wanted()?;
     let watch = Watch::new(request.observer.clone());
-    let hosts = Hosts::connect(&request.config).await?;
-    let looked = look(request, &hosts, &watch).await;
+    let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
+    let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
     hosts.close().await;
     Ok(looked?.2)
 }
@@ -123,6 +123,9 @@ impl Recovery<'_> {
         // The password is tried before anything is touched.
         let outside = self.unpack(Path::new(""), None);
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
+        let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
+        let (job, done) = (&self.hosts.job, &self.plan.work_dir);
+        left_running::check(job, done, &folders, self.plan.for_testing).await?;
         self.move_to_trash().await?;
         let work = WorkDir::open(
             &self.hosts.job,
@@ -325,8 +328,18 @@ impl Recovery<'_> {
         ds_info::write(&self.hosts.job, &self.request.config.misc.ds_info_dir, &self.plan.name, &lines).await
     }
 
-    /// Starts the finished servers again, to be left running for a test.
+    /// Starts the finished servers again, to be left running for a test: all of them or none.
     async fn leave_running(&self, done: &Path, report: &mut Report) -> Result<(), Error> {
+        let result = self.start_again(done, report).await;
+        if result.is_err() {
+            for server in &report.servers {
+                left_running::end(&self.hosts.job, &server.datadir).await?;
+            }
+        }
+        result
+    }
+
+    async fn start_again(&self, done: &Path, report: &mut Report) -> Result<(), Error> {
         let misc = &self.request.config.misc;
         let host = &self.hosts.job;
         let base = BaseDir::detect(host, &done.join("datanode_base"), &misc.client_name).await?;
@@ -334,7 +347,7 @@ impl Recovery<'_> {
         for server in &mut report.servers {
             let Some(again) = &server.again else { continue };
             port = free_port(host, port).await?;
-            let socket = PathBuf::from(format!("/tmp/{}.sock", server.folder));
+            let socket = left_running::socket(&server.folder);
             let launch = Launch {
                 host,
                 base: &base,

@@ -156,8 +156,18 @@ impl Given {
         unproven("state after the replay", expected.swap_remove(0).to_string(), found)
     }
 
+    /// Where a MariaDB server stands as the source counts: it held `executed`, and its own binlog is at `own`.
+    pub(crate) fn position(&self, executed: &GtidSet, own: &str) -> Result<String, Error> {
+        let own = GtidSet::parse(Flavor::MariaDb, &self.as_on_source(own))
+            .map_err(|e| Error::Unexpected { what: "gtid_binlog_pos".to_owned(), text: e.to_string() })?;
+        Ok(match executed.union(&own) {
+            GtidSet::MariaDb(all) => all.to_position().to_string(),
+            other => other.to_string(),
+        })
+    }
+
     /// A MariaDB server's position in the numbers of the source.
-    pub(crate) fn as_on_source(&self, position: &str) -> String {
+    fn as_on_source(&self, position: &str) -> String {
         let own = |gtid: &str| {
             let (key, number) = gtid.rsplit_once('-')?;
             let latest = self.latest.get(key).filter(|latest| latest.split)?;
@@ -293,6 +303,9 @@ mod tests {
         assert!(found.expected(&executed, false).unwrap().is("0-1-8"));
         assert!(!found.expected(&executed, false).unwrap().is("0-1-7"), "its rows are missing");
         assert_eq!(found.as_on_source("0-1-8"), "0-1-7");
+        // What was backed up stays in the domains in which nothing was replayed.
+        let executed = GtidSet::parse(Flavor::MariaDb, "0-2-4,3-1-9").unwrap();
+        assert_eq!(found.position(&executed, "0-1-8").unwrap(), "0-1-7,3-1-9");
         // The next transaction states its number.
         let more =
             format!("{COPIED}#260203  4:05:06 server id 1  end_log_pos 900 CRC32 0x1 \tGTID 0-1-8 trans\n");

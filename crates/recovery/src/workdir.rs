@@ -144,6 +144,7 @@ impl WorkDir {
             files.create_dir_all(&path).await?;
         }
         let lock = lock(host, &path).await?;
+        settle(host, &done).await?;
         let resumed = *earlier == Earlier::Resume;
         let notice = resumed.then_some("there is no recovery to go on with: this one begins anew");
         let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notice };
@@ -165,11 +166,6 @@ impl WorkDir {
             }
         }
         marker.write(host, &work.path).await?;
-        // The finished one that an earlier run had replaced, and was not done with removing.
-        let replaced = replaced(&work.done);
-        if files.exists(&replaced).await? && is_ours(host, &replaced).await? {
-            files.remove_dir_all(&replaced).await?;
-        }
         let mut dirs = vec![work.path.clone()];
         dirs.extend(["datadir", "tmp", "datanode_base"].map(|dir| work.path.join(dir)));
         for dir in &dirs {
@@ -252,13 +248,14 @@ impl WorkDir {
             files.remove_dir_all(&path).await?;
             release(theirs).await;
         }
+        let done = parent.join(name);
+        settle(host, &done).await?;
         let mut journal = Journal::read(host, &finished).await?;
         // First the line, then the name: a directory that is under way always says what it came from.
         journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
         journal.take_over(from);
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
-        let done = parent.join(name);
         Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notice: None })
     }
 
@@ -287,8 +284,13 @@ impl WorkDir {
         if earlier {
             files.rename(&self.done, &replaced).await?;
         }
-        files.rename(&self.path, &self.done).await?;
+        let renamed = files.rename(&self.path, &self.done).await;
+        if renamed.is_err() && earlier {
+            // If this fails too, the next run does it.
+            let _ = files.rename(&replaced, &self.done).await;
+        }
         self.unlock().await;
+        renamed?;
         if earlier {
             files.remove_dir_all(&replaced).await?;
         }
@@ -319,6 +321,21 @@ impl WorkDir {
 fn replaced(done: &Path) -> PathBuf {
     let name = done.file_name().unwrap_or_default().to_string_lossy();
     done.with_file_name(format!(".replaced-{name}"))
+}
+
+/// Ends what a run was cut off in that replaced the finished recovery `done`: where the new one is in its place, the old
+/// one goes; where none is, it comes back.
+async fn settle(host: &Host, done: &Path) -> Result<(), Error> {
+    let (files, old) = (host.files(), replaced(done));
+    if !files.exists(&old).await? || !is_ours(host, &old).await? {
+        return Ok(());
+    }
+    if files.exists(done).await? {
+        files.remove_dir_all(&old).await?;
+    } else {
+        files.rename(&old, done).await?;
+    }
+    Ok(())
 }
 
 /// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.
@@ -382,4 +399,57 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
         tool: "flock".to_owned(),
         reason: format!("cannot lock {} ({status})", path.display()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A finished recovery with this in it.
+    fn finished(dir: &Path, content: &str) {
+        std::fs::create_dir(dir).unwrap();
+        std::fs::write(dir.join(MARKER), "{}").unwrap();
+        std::fs::write(dir.join("content"), content).unwrap();
+    }
+
+    fn content(dir: &Path) -> Option<String> {
+        std::fs::read_to_string(dir.join("content")).ok()
+    }
+
+    async fn open(parent: &Path, earlier: Earlier) -> WorkDir {
+        let nothing: Identity = serde_json::from_str("{}").unwrap();
+        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_that_was_being_replaced_comes_back() {
+        for earlier in [Earlier::Replace, Earlier::Resume, Earlier::Extend("other".to_owned())] {
+            let dir = tempfile::tempdir().unwrap();
+            let (done, old) = (dir.path().join("name"), dir.path().join(".replaced-name"));
+            finished(&dir.path().join("other"), "other");
+            // Cut off between the two renames: the new one was not under its name yet.
+            finished(&old, "old");
+            let work = open(dir.path(), earlier.clone()).await;
+            assert_eq!(content(&done).as_deref(), Some("old"), "{earlier:?}");
+            assert!(!old.exists(), "{earlier:?}");
+            work.abandon().await;
+            // Cut off behind them.
+            finished(&dir.path().join(".replaced-name"), "older");
+            open(dir.path(), Earlier::Replace).await.abandon().await;
+            assert_eq!(content(&done).as_deref(), Some("old"), "{earlier:?}");
+            assert!(!old.exists(), "{earlier:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_stays_where_the_new_one_cannot_be_put_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("name");
+        finished(&done, "old");
+        let mut work = open(dir.path(), Earlier::Replace).await;
+        // No directory can be moved into itself.
+        work.path = dir.path().to_owned();
+        work.finish().await.unwrap_err();
+        assert_eq!(content(&done).as_deref(), Some("old"));
+    }
 }

@@ -57,6 +57,11 @@ pub(crate) async fn says_version(host: &Host, program: &Path) -> Result<bool, Er
 }
 
 impl Tools {
+    /// Who replays, as the journal has it.
+    pub(crate) fn replaying(&self) -> &'static str {
+        if self.worker.is_some() { "the worker" } else { "the stock tools" }
+    }
+
     /// Looks for a worker that can run on the job server, and for one on the store.
     ///
     /// `this` is the running `dbrecover` program, if the caller is one.

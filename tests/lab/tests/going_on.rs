@@ -110,8 +110,8 @@ fn resume_goes_on_with_the_same_recovery_only() -> Result<()> {
     running.wait_until("replay", || says(&job, ": replay start"))?;
     running.end(Signal::INT)?;
     job.args(&["--resume"]);
-    // A minute to the west: the same words are another instant.
-    let offset = chrono::Local::now().offset().local_minus_utc() / 60 - 1;
+    // A minute to the east: the same words are another instant.
+    let offset = chrono::Local::now().offset().local_minus_utc() / 60 + 1;
     let sign = if offset < 0 { '-' } else { '+' };
     job.set("misc", "time-zone", format!("{sign}{:02}:{:02}", offset.abs() / 60, offset.abs() % 60));
     job.refuse(2, &["stop time: it was", "without --resume"])?;
@@ -142,7 +142,9 @@ fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
     running.wait_until("replay", || says(&job, ": replay start"))?;
     running.end(Signal::INT)?;
     job.args(&["--resume"]).refuse(2, &["would apply transactions twice", "without --resume"])?;
-    job.set_args(&[]).succeed()?;
+    // Nor does a worker go on with theirs: it asks where the server's replication is, which they never move.
+    job.set("misc", "toolchain", "worker").refuse(2, &["the stock tools had begun", "without --resume"])?;
+    job.set("misc", "toolchain", "stock").set_args(&[]).succeed()?;
     job.verify(&store.truth, &to.groups)
 }
 
@@ -195,8 +197,13 @@ fn stock_tools_ended_while_they_decrypt_leave_nothing_in_the_store() -> Result<(
         running.end(signal)?;
         ensure!((fingerprint(&store.dir)? != before) == left, "{signal:?}");
     }
-    // Whoever asks for the same again finds what a killed one left.
+    // Whoever asks for the same again finds what a killed one left, and so does a worker.
     job.succeed()?;
+    ensure!(fingerprint(&store.dir)? == before, "the store was changed");
+    let mut running = job.start()?;
+    running.wait_until("it decrypts", decrypting)?;
+    running.end(Signal::KILL)?;
+    job.set("misc", "toolchain", "worker").succeed()?;
     ensure!(fingerprint(&store.dir)? == before, "the store was changed");
     job.verify(&store.truth, &last.groups)
 }

@@ -62,19 +62,23 @@ fn interrupt_of_the_stock_tools_leaves_no_plaintext_in_the_store() -> Result<()>
     let before = fingerprint(&store.dir)?;
     let last = store.truth.points.last().context("no backup")?;
     let full = &store.truth.points[0].backup;
-    let decrypted = store.dir.join(full);
+    let decrypted = |what: &str| {
+        let entries = fs::read_dir(store.dir.join(full)).into_iter().flatten().flatten();
+        let ours =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(".dbrecover-decrypted-");
+        entries.filter(ours).any(|entry| entry.path().join(what).exists())
+    };
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         // Its tar, one of its files, and the unpacking of the next one.
-        let tar = decrypted.join(format!("{full}.tar"));
-        let file = decrypted.join("calcnode_base");
+        let file = format!("{full}/calcnode_base");
         let next = format!("] unpack {} start", store.truth.points[1].backup);
         for step in 0..3 {
             let mut job = Job::new(&store)?;
             job.to_backup(&last.backup).with_stock_tools()?;
             let mut running = job.start()?;
             running.wait_until("plaintext in the store", || match step {
-                0 => tar.exists(),
-                1 => file.exists(),
+                0 => decrypted("tar"),
+                1 => decrypted(&file),
                 _ => says(&job, &next),
             })?;
             let outcome = running.end(signal)?;

@@ -140,15 +140,32 @@ fn proved_by_stock_tools(store: &Store) -> Result<()> {
     let mut job = Job::new(store)?;
     job.with_stock_tools()?;
     for to_moment in [true, false] {
-        match to_moment {
-            true => job.recovers_moment(&store.truth, moment(&store.truth, 0, true)?)?,
-            false => job.recovers_point(&store.truth, last)?,
+        let moment = moment(&store.truth, 0, true)?;
+        let groups = match to_moment {
+            true => {
+                job.to_time(&moment.time.format("%Y-%m-%d %H:%M:%S").to_string()).succeed()?;
+                &moment.groups
+            }
+            false => {
+                job.to_backup(&last.backup).succeed()?;
+                &last.groups
+            }
+        };
+        // The server itself says where it stands; what the replay needed for that is gone.
+        for folder in store.truth.folders.values() {
+            let own = std::fs::read_dir(job.work_dir().join("datadir").join(folder))?.filter(|entry| {
+                entry.as_ref().is_ok_and(|e| e.file_name().to_string_lossy().contains("dbrecover"))
+            });
+            assert_eq!(own.count(), 0, "{folder}");
         }
+        job.verify(&store.truth, groups)?;
         let report = std::fs::read(job.work_dir().join("recovery-report.json"))?;
         let report: serde_json::Value = serde_json::from_slice(&report)?;
         for server in report["servers"].as_array().context("no servers")? {
             assert_eq!(server["proved"], true, "{server}");
             assert!(server["replay"]["transactions"].as_u64().is_some_and(|n| n > 0), "{server}");
+            let group = server["group"].as_str().context("no group")?;
+            assert_eq!(server["gtid_state"], groups[group].gtid, "{server}");
         }
     }
     Ok(())
@@ -297,6 +314,12 @@ fn left_running(store: &Store) -> Result<()> {
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
     let report = std::fs::read(job.work_dir().join("recovery-report.json"))?;
     let report: serde_json::Value = serde_json::from_slice(&report)?;
+    // While they run, they are not replaced, and others do not take their sockets.
+    let again = job.run()?;
+    assert!(again.code == 4 && again.stderr.contains("which is to be replaced"), "{}", again.stderr);
+    let mut second = Job::new(store)?;
+    second.to_backup(&point.backup).set("misc", "for-testing", "1");
+    second.refuse(4, &["runs already: process ", "at its socket /tmp/"])?;
     let mut ports = Vec::new();
     let mut ids = Vec::new();
     for server in report["servers"].as_array().context("no servers")? {

@@ -59,7 +59,16 @@ fn another_zone_than_the_backup_machines_is_found_out() -> Result<()> {
     let mut job = Job::new(&store)?;
     // East of it: everything seems to have happened before it was begun.
     job.to_time(&moment.time.to_string()).set("misc", "time-zone", "+14:00");
-    job.refuse(2, &["time-zone", "must be the zone of the machine that took the backups"]).map(drop)
+    let words = ["time-zone", "must be the zone of the machine that took the backups"];
+    job.refuse(2, &words)?;
+    // West of it: every server would be replayed to the end of its binlogs, and prove that it is there.
+    job.set("misc", "time-zone", "-12:00").refuse(2, &words)?;
+    // In a copy that is younger than the backups, the next one says it.
+    let copied = tempfile::tempdir()?;
+    let copied = lab::Store { dir: copied.path().join("store"), truth: store.truth.clone() };
+    lab::tools::run(Command::new("cp").arg("-r").arg(&store.dir).arg(&copied.dir))?;
+    job.set("backup-store", "dir", copied.dir.to_string_lossy());
+    job.refuse(2, &["time-zone", "which is laid upon it"]).map(drop)
 }
 
 /// What statements in the binlogs say in local time, they say in the zone of the server that ran them.

@@ -223,6 +223,12 @@ fn targets_that_cannot_be_reached_are_refused_before_anything_is_touched() -> Re
     let mut job = Job::new(&store)?;
     job.set("recover-to", "until-gtid", &last.gtid).set("misc", "toolchain", "stock");
     job.refuse(4, &["toolchain = stock"])?;
+    // The stock tools would end at the second before.
+    let mut job = Job::new(&store)?;
+    let busy = store.truth.between(0, 1, true);
+    let time = busy.first().context("no moment")?.time.format("%Y-%m-%d %H:%M:%S").to_string();
+    job.to_time(&format!("{time}.5")).set("misc", "toolchain", "stock");
+    job.refuse(2, &["whole seconds only", &format!("recover to {time}, or with the worker")])?;
     // What the backup holds cannot be taken out of it.
     let mut job = Job::new(&store)?;
     job.set("recover-to", "until-gtid", &last.gtid).set("recover-to", "skip-gtid", &first.gtid);

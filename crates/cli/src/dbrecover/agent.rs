@@ -1,5 +1,6 @@
 //! `dbrecover agent`: runs commands for callers on a message broker or by gRPC.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -91,7 +92,8 @@ pub(crate) fn run(args: Args) -> Outcome {
         let grpc = async {
             match by_grpc {
                 Some((address, options)) => {
-                    adm::serve(address, options, |at| println!("adm {at}"), std::future::pending()).await
+                    let listens = |at| say(format_args!("adm {at}"));
+                    adm::serve(address, options, listens, std::future::pending()).await
                 }
                 None => std::future::pending().await,
             }
@@ -100,7 +102,8 @@ pub(crate) fn run(args: Args) -> Outcome {
             match by_broker {
                 Some(options) => {
                     let name = options.at.queue();
-                    rabbit::serve(options, || println!("rabbit {name}"), std::future::pending()).await
+                    rabbit::serve(options, || say(format_args!("rabbit {name}")), std::future::pending())
+                        .await
                 }
                 None => std::future::pending().await,
             }
@@ -115,6 +118,11 @@ pub(crate) fn run(args: Args) -> Outcome {
     // Drops the commands that still run, which ends them.
     runtime.shutdown_timeout(STOP);
     result
+}
+
+/// Says on standard output that an agent can be called. Nobody needs to read it.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// What the gRPC agent is to be, unless it would be open to everybody.

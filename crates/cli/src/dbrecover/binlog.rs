@@ -411,7 +411,7 @@ fn run_find(args: Find) -> Outcome {
         }
     }
     if more {
-        eprintln!("dbrecover: there are more; see --limit");
+        dbrecover_cli::standard::tell("dbrecover: there are more; see --limit");
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! The command line of `dbrecover`.
 
+use std::io::Write as _;
+
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use dbrecover_cli::Outcome;
+use dbrecover_cli::{Failure, Outcome};
 
 use crate::recover::RecoverArgs;
 use crate::{aescrypt, agent, binlog, list, replay, transfer, unpack, xbstream};
@@ -89,17 +91,28 @@ impl Cli {
             Some(Command::Unpack(args)) => unpack::run(args),
             Some(Command::Xbstream(args)) => xbstream::run(args),
             Some(Command::Completions(args)) => {
-                clap_complete::generate(
-                    args.shell,
-                    &mut Self::command(),
-                    "dbrecover",
-                    &mut std::io::stdout(),
-                );
+                // It panics where it cannot write.
+                let mut script = Vec::new();
+                clap_complete::generate(args.shell, &mut Self::command(), "dbrecover", &mut script);
+                std::io::stdout().lock().write_all(&script)?;
                 Ok(())
             }
             Some(Command::Man(args)) => manual_page(args.command.as_deref()),
         }
     }
+}
+
+/// Ends the program for arguments that are not understood, or that ask for help. `--json` gets its document whatever
+/// else is wrong.
+pub(crate) fn refuse(error: &clap::Error) -> ! {
+    let mut options = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if error.use_stderr() && options.any(|option| option == "--json") {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        Failure::usage(message).print_json(recovery::SCHEMA_VERSION);
+    }
+    error.exit()
 }
 
 fn manual_page(command: Option<&str>) -> Outcome {
@@ -109,7 +122,7 @@ fn manual_page(command: Option<&str>) -> Outcome {
         None => program,
         Some(name) => match program.find_subcommand(name) {
             Some(found) => found.clone(),
-            None => return Err(dbrecover_cli::Failure::usage(format!("there is no command {name}"))),
+            None => return Err(Failure::usage(format!("there is no command {name}"))),
         },
     };
     clap_mangen::Man::new(page).render(&mut std::io::stdout().lock())?;

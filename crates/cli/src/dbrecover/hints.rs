@@ -23,7 +23,7 @@ pub(crate) fn failure(error: Error) -> Failure {
 }
 
 /// For a command that was ended because it took too long.
-const LONGER: &str = "conn-timeout in [misc] says how many seconds one command may take; --resume goes on";
+const LONGER: &str = "conn-timeout in [misc] says how many seconds a login or one step of preparing may take; --resume goes on";
 
 fn hint(error: &Error) -> Option<String> {
     Some(match error {
@@ -52,7 +52,10 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::NeedPassword { .. } => "give it by --password-file FILE or in DBRECOVER_PASSWORD".to_owned(),
         Error::WrongPassword { .. } => "nothing was touched; try again with another --password-file".to_owned(),
-        Error::NoSpace { .. } => "free some, or name another work-dir in [recovery-job-server]".to_owned(),
+        Error::NoSpace { .. } => {
+            "free some, or name another work-dir in [recovery-job-server]; only the stock tools decrypt in the store (toolchain)"
+                .to_owned()
+        }
         Error::ForeignDirectory { path, .. } => {
             format!("move {} away, or name another work-dir in [recovery-job-server]", path.display())
         }
@@ -60,6 +63,9 @@ fn hint(error: &Error) -> Option<String> {
             "begin anew without --resume, or ask for what was begun".to_owned()
         }
         Error::Busy { .. } => "wait for the other recovery, or name another work-dir".to_owned(),
+        Error::Running { .. } => {
+            "end it (`kill` with its process id shuts it down well), or name another work-dir or job server".to_owned()
+        }
         Error::Login { .. } => {
             "the account that [data-server] of dbscale.conf names must be able to log in over the server's socket".to_owned()
         }

@@ -48,15 +48,11 @@ pub(crate) struct Format {
 
 pub(crate) fn run(args: Args) -> Outcome {
     let json = args.format.json;
-    list(args).or_else(|failure| match failure.exit {
+    list(args).inspect_err(|failure| {
         // The document about a store of which nothing can be recovered was printed.
-        Exit::Nothing => Err(failure),
-        _ if json => {
-            let document = serde_json::json!({"schema_version": SCHEMA_VERSION, "error": failure.json()});
-            writeln!(io::stdout().lock(), "{document:#}").context("cannot write to standard output")?;
-            Err(failure)
+        if json && failure.exit != Exit::Nothing {
+            failure.print_json(SCHEMA_VERSION);
         }
-        _ => Err(failure),
     })
 }
 
@@ -90,12 +86,12 @@ pub(crate) fn print(catalog: &Catalog, store: &str, format: Format) -> Outcome {
         _ => Some(terminal_width()),
     };
     let text = if format.json { json(catalog, store)? } else { table(catalog, store, width) };
-    stdout.lock().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    let printed = stdout.lock().write_all(text.as_bytes());
     if catalog.windows().is_empty() {
         let error = anyhow::anyhow!("nothing can be recovered from {store}");
         return Err(Failure::new(Exit::Nothing, error));
     }
-    Ok(())
+    Ok(printed.context("cannot write to standard output")?)
 }
 
 fn terminal_width() -> usize {

@@ -19,6 +19,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let outcome = cli::Cli::parse().run();
+    let outcome = cli::Cli::try_parse().unwrap_or_else(|error| cli::refuse(&error)).run();
     dbrecover_cli::finish("dbrecover", outcome)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use dbrecover_cli::password::Sources;
 use dbrecover_cli::{Exit, Failure, Outcome};
@@ -139,10 +140,7 @@ impl RecoverArgs {
             Err(failure) => failure,
         };
         if json {
-            let document = serde_json::json!({
-                "schema_version": recovery::SCHEMA_VERSION, "error": failure.json()
-            });
-            writeln!(io::stdout().lock(), "{document:#}")?;
+            failure.print_json(recovery::SCHEMA_VERSION);
         }
         if format == LogFormat::Json {
             progress::json_line(serde_json::json!({"event": "error", "error": failure.json()}));
@@ -211,21 +209,28 @@ async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progr
                 Some(kind) if kind == SignalKind::interrupt() => Exit::Interrupted,
                 _ => Exit::Terminated,
             };
-            return Err(Failure::new(exit, recovery::Error::Cancelled).hint(
-                "everything that ran was ended; --resume goes on where the journal of the work directory ends",
-            ));
+            let failure = Failure::new(exit, recovery::Error::Cancelled);
+            return Err(match only_plan {
+                true => failure,
+                false => failure.hint(
+                    "everything that ran was ended; --resume goes on where the journal of the work directory ends",
+                ),
+            });
         }
         Err(error) => return Err(hints::failure(error)),
     };
-    let mut out = io::stdout().lock();
-    match (&done, json) {
-        (Done::Plan(plan), true) => serde_json::to_writer_pretty(&mut out, plan)?,
-        (Done::Report(report), true) => serde_json::to_writer_pretty(&mut out, report)?,
-        (Done::Plan(plan), false) => return Ok(print_plan(&mut out, plan)?),
-        (Done::Report(report), false) => return Ok(print_report(&mut out, report)?),
+    let printed = print(&mut io::stdout().lock(), &done, json);
+    Ok(printed.context("all was done, but the result could not be printed")?)
+}
+
+fn print(out: &mut impl Write, done: &Done, json: bool) -> io::Result<()> {
+    match (done, json) {
+        (Done::Plan(plan), true) => serde_json::to_writer_pretty(&mut *out, plan)?,
+        (Done::Report(report), true) => serde_json::to_writer_pretty(&mut *out, report)?,
+        (Done::Plan(plan), false) => return print_plan(out, plan),
+        (Done::Report(report), false) => return print_report(out, report),
     }
-    writeln!(out)?;
-    Ok(())
+    writeln!(out)
 }
 
 enum Done {

@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> Outcome {
             if args.progress == Tell::Json
                 && let Ok(line) = serde_json::to_string(&progress)
             {
-                eprintln!("{line}");
+                dbrecover_cli::standard::tell(line);
             }
         };
         print(&runtime.block_on(replay::run(&request, &mut tell)).map_err(failure)?)

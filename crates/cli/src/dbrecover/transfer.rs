@@ -66,7 +66,7 @@ pub(crate) fn send(args: SendArgs) -> Outcome {
     };
     match seal(input, output, compression, args.rate_limit) {
         Ok(digest) => {
-            eprintln!("{}", digest.line());
+            standard::tell(digest.line());
             Ok(())
         }
         Err(error) if error.receiver_left() => {
@@ -120,15 +120,20 @@ pub(crate) fn receive(ReceiveArgs {}: ReceiveArgs) -> Outcome {
     let mut input = sealed.clone();
     // Not `io::copy`, which would copy in pieces of 8 KiB.
     let mut buffer = vec![0; 256 * 1024];
-    let mut copy = || -> io::Result<()> {
+    let mut copy = || -> Result<(), Failure> {
         loop {
             match input.read(&mut buffer)? {
                 0 => return Ok(()),
-                n => output.write_all(&buffer[..n])?,
+                n => output.write_all(&buffer[..n]).map_err(unwritten)?,
             }
         }
     };
-    copy().map_err(|error| sealed.blame(error.into()))
+    copy().map_err(|failure| sealed.blame(failure))
+}
+
+/// As text: a closed pipe is a failure here, where the rest of a stream is lost with it; of text it would be none.
+fn unwritten(error: io::Error) -> anyhow::Error {
+    anyhow!("cannot write to standard output: {error}")
 }
 
 /// A sealed stream that is read in one place and judged in another.

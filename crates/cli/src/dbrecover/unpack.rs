@@ -283,7 +283,8 @@ fn tell_progress(progress: &Progress, elapsed: Duration, tell: Tell) {
     match tell {
         Tell::None => {}
         Tell::Text => {
-            eprintln!("unpack: {} MiB read, at {:?}", progress.bytes_read() >> 20, progress.member());
+            let (read, member) = (progress.bytes_read() >> 20, progress.member());
+            standard::tell(format_args!("unpack: {read} MiB read, at {member:?}"));
         }
         Tell::Json => {
             let line = ProgressLine {
@@ -295,7 +296,7 @@ fn tell_progress(progress: &Progress, elapsed: Duration, tell: Tell) {
                 seconds: elapsed.as_secs_f64(),
             };
             if let Ok(line) = serde_json::to_string(&line) {
-                eprintln!("{line}");
+                standard::tell(line);
             }
         }
     }

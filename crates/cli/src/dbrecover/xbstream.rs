@@ -96,7 +96,7 @@ fn create(args: &Args, interrupt: &Interrupt) -> Outcome {
     let base = args.directory.clone().unwrap_or_default();
     for path in &args.files {
         if args.verbose {
-            eprintln!("{}", Printable(path));
+            standard::tell(Printable(path));
         }
         let from = base.join(path);
         let file = File::open(&from).with_context(|| format!("cannot open {}", from.display()))?;
@@ -130,7 +130,7 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         options = options.threads(threads.into());
     }
     if args.verbose {
-        options = options.on_file(|path, _| eprintln!("{}", Printable(path)));
+        options = options.on_file(|path, _| standard::tell(Printable(path)));
     }
     let target = args.directory.as_deref().unwrap_or(Path::new("."));
     let done = match Rest::of(standard::input()?, interrupt)? {
@@ -232,7 +232,7 @@ fn key(algorithm: Algorithm, args: &Args) -> Result<Key, Failure> {
             bytes
         }
         (None, Some(key)) => {
-            eprintln!("warning: a key on the command line can be read by every user of this machine");
+            standard::tell("warning: a key on the command line can be read by every user of this machine");
             key.expose_secret().as_bytes().to_vec()
         }
         (None, None) => {
@@ -375,7 +375,8 @@ impl<W: Write> Listing<'_, W> {
     fn end(&mut self, dialect: Dialect, result: &Result<::xbstream::Totals, Failure>) -> io::Result<()> {
         match (self.json, result) {
             (false, Ok(totals)) if self.verbose => {
-                eprintln!("{} files, {} bytes in {} of archive", totals.files, totals.bytes, totals.archive);
+                let (files, bytes, archive) = (totals.files, totals.bytes, totals.archive);
+                standard::tell(format_args!("{files} files, {bytes} bytes in {archive} of archive"));
                 Ok(())
             }
             (false, _) => Ok(()),

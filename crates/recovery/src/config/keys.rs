@@ -47,7 +47,12 @@ pub const KEYS: &[Key] = &[
     key("recovery-job-server", "work-dir", None, "directory below which recoveries are made"),
     key("misc", "debug", Some("1"), "debug lines on stderr: 0, 1, true, false"),
     key("misc", "connect-method", None, "local, ssh, rabbit-agent or adm-agent"),
-    key("misc", "conn-timeout", Some("3600"), "longest time of one command, and of a login, in seconds"),
+    key(
+        "misc",
+        "conn-timeout",
+        Some("3600"),
+        "longest time of a login, a run of the backup tool, and the stop of a server, in seconds",
+    ),
     key("misc", "transfer-method", Some("auto"), "auto, local, relay, socat or scp"),
     key("misc", "socat-port", Some("9999"), "accepted for old files; the port of the backup side"),
     key("misc", "socat-port2", None, "first port that a receiving socat listens on"),

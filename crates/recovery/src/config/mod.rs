@@ -132,7 +132,7 @@ pub struct Misc {
     pub debug: bool,
     /// How to reach both machines.
     pub connect: Connect,
-    /// Longest time of one command.
+    /// Longest time of a login, of a run of the backup tool, and of the stop of a server.
     pub conn_timeout: Duration,
     /// How to move bytes.
     pub transfer: Transfer,

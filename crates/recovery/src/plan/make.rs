@@ -34,7 +34,8 @@ pub fn make(
         Some(time) => Some(StopTime::at(time, zone)),
         None => wanted.stop.clone(),
     };
-    let selection = select(catalog, &goal, stop.as_ref(), located, zone)?;
+    let points = Points::of(catalog, zone, &facts.written);
+    let selection = select(catalog, &goal, stop.as_ref(), located, &points)?;
     let without = known_groups(catalog, &selection, &config.without_groups)?;
     let choices = catalog.recoverable(&selection, without)?;
     let mut backups = Vec::new();
@@ -56,6 +57,9 @@ pub fn make(
             tool: "stock tools".to_owned(),
             reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
         });
+    }
+    if let (true, Some(stop), Some(_)) = (stock, &stop, &selection.next) {
+        whole_second(stop)?;
     }
     let parallel = config.misc.parallel.unwrap_or(facts.cores).clamp(1, choices.len().max(1));
     let buffer_pool = room::buffer_pool(facts.memory, parallel);
@@ -171,7 +175,7 @@ fn select(
     goal: &Goal,
     stop: Option<&StopTime>,
     located: Option<&Located>,
-    zone: Zone,
+    points: &Points,
 ) -> Result<Selection, Error> {
     let stop = match (goal, stop) {
         (Goal::Backup { backup }, _) => return Ok(catalog.select(&Target::Backup(backup.clone()))?),
@@ -180,7 +184,6 @@ fn select(
     };
     let outside = || backup_catalog::Error::Outside { time: stop.local, windows: catalog.windows() };
     // Local times of the backup machine are there twice when its clocks are set back; instants are not.
-    let points = Points::of(catalog, zone);
     let (in_utc, time) = (points.in_utc(catalog), stop.instant.naive_utc());
     let mut selection = match (goal, located) {
         (Goal::Gtid { .. } | Goal::Position { .. }, Some(located)) => {
@@ -195,6 +198,18 @@ fn select(
     points.check(catalog, &selection, stop)?;
     selection.stop = selection.stop.and(Some(stop.local));
     Ok(selection)
+}
+
+/// The stock tools' stop times are whole seconds; up to one of commits would be missing.
+fn whole_second(stop: &StopTime) -> Result<(), Error> {
+    if stop.instant.timestamp_subsec_nanos() == 0 {
+        return Ok(());
+    }
+    let whole = stop.local.format("%Y-%m-%d %H:%M:%S");
+    let reason = format!(
+        "the stock tools know whole seconds only: recover to {whole}, or with the worker (toolchain)"
+    );
+    Err(Error::BadTime { text: stop.text.clone(), reason })
 }
 
 /// The groups that are to be left out, each of which some backup of the selection must hold.
@@ -301,5 +316,20 @@ fn planned_server(
         steps,
         target,
         choice,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fraction_of_a_second_is_not_cut_off_unsaid() {
+        let stop = |text: &str| StopTime::parse(text, Zone::parse("+08:00").unwrap()).unwrap();
+        whole_second(&stop("2026-02-03 04:05:06.000")).unwrap();
+        for text in ["2026-02-03 04:05:06.5", "2026-02-02T20:05:06.000001Z"] {
+            let error = whole_second(&stop(text)).unwrap_err().to_string();
+            assert!(error.contains("recover to 2026-02-03 04:05:06, or"), "{error}");
+        }
     }
 }

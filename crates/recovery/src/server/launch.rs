@@ -74,7 +74,8 @@ impl Launch<'_> {
         args
     }
 
-    /// Starts a server that outlives this process, and waits until the account can log in.
+    /// Starts a server that outlives this process, and waits until the account can log in: to this server, not to
+    /// another one that has the socket.
     ///
     /// # Errors
     ///
@@ -91,11 +92,24 @@ impl Launch<'_> {
                 .current_dir(self.datadir)
                 .run()
                 .await?;
-            place.wait_until_ready(|| false).await
+            place.wait_until_ready(|| false).await?;
+            self.is_answering(&place).await
         };
         let result = result.await;
         place.remove().await;
-        result.map(drop)
+        result
+    }
+
+    async fn is_answering(&self, place: &Place) -> Result<(), Error> {
+        let answer = place.sql("SELECT @@server_id, @@port, @@datadir").await?;
+        let mut said = answer.split('\t');
+        let (id, port) =
+            (said.next().and_then(|id| id.parse().ok()), said.next().and_then(|p| p.parse().ok()));
+        if (id, port.map(Network::Loopback)) == (Some(self.server_id), Some(self.network)) {
+            return Ok(());
+        }
+        let (socket, datadir) = (place.socket.display(), said.next().unwrap_or_default());
+        Err(place.failed(&format!("does not answer at {socket}, but the server on {datadir} does")).await)
     }
 
     fn in_zone(&self, command: Command) -> Command {

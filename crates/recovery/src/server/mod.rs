@@ -2,6 +2,7 @@
 
 mod base_dir;
 mod launch;
+pub(crate) mod left_running;
 mod port;
 mod run_dir;
 

@@ -1,6 +1,7 @@
 //! The steps of the stock tools: tar, pyAesCrypt, xbstream.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use backup_catalog::{Backup, Kind};
 use remote_exec::transfer;
@@ -11,6 +12,9 @@ use crate::Error;
 use crate::plan::Plan;
 use crate::report::Unpacked;
 
+/// What tells a machine from others.
+const MACHINE: [&str; 2] = ["/etc/machine-id", "/proc/sys/kernel/hostname"];
+
 impl Unpack<'_> {
     pub(super) async fn by_stock_tools(
         &self,
@@ -20,7 +24,7 @@ impl Unpack<'_> {
         let Moving { backup, unit, .. } = *moving;
         let name = backup.name.as_str();
         let job = self.job();
-        let root = if backup.encrypted { self.decrypted(backup) } else { self.plan.store_dir.clone() };
+        let root = if backup.encrypted { self.decrypted(backup).await? } else { self.plan.store_dir.clone() };
         let tar = self.hosts.store.command("tar").args(Self::tar_of(&root, backup, unit));
         let untar = job.command("tar").arg("-C").arg(self.work).args(["--no-same-owner", "-xf", "-"]);
         let mut unpacked = Unpacked::of(name);
@@ -89,7 +93,8 @@ impl Unpack<'_> {
         // What a run that was killed left of it.
         self.remove_decrypted(backup).await?;
         let store = &self.hosts.store;
-        let root = self.decrypted(backup);
+        self.check_room(backup).await?;
+        let root = self.decrypted(backup).await?;
         let dir = root.join(backup.name.as_str());
         let tar = root.join("tar");
         for dir in [&root, &dir] {
@@ -112,24 +117,31 @@ impl Unpack<'_> {
 
     /// Where this recovery decrypts a backup: a directory of its own in the backup's folder, whose other entries may be
     /// anybody's. A recovery that is repeated finds it again by its name.
-    fn decrypted(&self, backup: &Backup) -> PathBuf {
-        let owner = format!("{}\0{}", self.job().name(), self.work.display());
-        let owner = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, owner.as_bytes());
-        let name = format!(".dbrecover-decrypted-{owner:016x}");
-        self.plan.store_dir.join(backup.name.as_str()).join(name)
+    async fn decrypted(&self, backup: &Backup) -> Result<PathBuf, Error> {
+        // Several machines that see the store may all be called localhost. What one does not say is left out.
+        let machine = self.job().command("cat").args(MACHINE).output().await?.stdout;
+        let name = decrypted_name(&machine, self.job().name(), self.work);
+        Ok(self.plan.store_dir.join(backup.name.as_str()).join(name))
     }
 
     pub(super) async fn remove_decrypted(&self, backup: &Backup) -> Result<(), Error> {
         let store = &self.hosts.store;
-        store.command("rm").args(["-rf", "--"]).arg(self.decrypted(backup)).run().await?;
+        store.command("rm").args(["-rf", "--"]).arg(self.decrypted(backup).await?).run().await?;
         Ok(())
     }
 
-    /// Removes what is decrypted in the store, however far that came.
-    pub(crate) async fn clean_store(&self) -> Result<(), Error> {
-        if self.plan.tools.worker.is_some() {
-            return Ok(());
+    /// The decrypted tar and what is in it lie in the store side by side.
+    async fn check_room(&self, backup: &Backup) -> Result<(), Error> {
+        let (store, path) = (&self.hosts.store, self.plan.store_dir.join(backup.name.as_str()));
+        let (needed, free) = (backup.bytes.saturating_mul(2), store.files().free_bytes(&path).await?);
+        if free < needed {
+            return Err(Error::NoSpace { host: store.name().to_owned(), path, needed, free });
         }
+        Ok(())
+    }
+
+    /// Removes what is decrypted in the store, however far that came and whoever goes on.
+    pub(crate) async fn clean_store(&self) -> Result<(), Error> {
         for planned in self.plan.backups.iter().filter(|backup| backup.encrypted) {
             self.remove_decrypted(self.catalog.get(&planned.name)?).await?;
         }
@@ -137,6 +149,27 @@ impl Unpack<'_> {
     }
 }
 
+/// The name of the directory for what a recovery in `work` on this machine decrypts.
+fn decrypted_name(machine: &[u8], host: &str, work: &Path) -> String {
+    let owner = [machine, host.as_bytes(), work.as_os_str().as_bytes()].join(&0);
+    let owner = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &owner);
+    format!(".dbrecover-decrypted-{owner:016x}")
+}
+
 fn with_line_end(password: &SecretString) -> SecretString {
     format!("{}\n", password.expose_secret()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_that_see_one_store_decrypt_side_by_side() {
+        let name =
+            |machine: &str, work: &str| decrypted_name(machine.as_bytes(), "localhost", Path::new(work));
+        assert_eq!(name("a", "/w"), name("a", "/w"));
+        assert_ne!(name("a", "/w"), name("b", "/w"));
+        assert_ne!(name("a", "/w"), name("a", "/v"));
+    }
 }

@@ -123,6 +123,12 @@ impl Unpack<'_> {
         let backup = self.catalog.get(&planned.name)?;
         let folders = if planned.used_for == UsedFor::Binlogs { &[] } else { folders };
         let begun = Instant::now();
+        if backup.encrypted && self.plan.tools.worker.is_some() {
+            // What the stock tools had decrypted when they were killed, before the user went on with a worker.
+            if let Err(error) = self.remove_decrypted(backup).await {
+                self.watch.warning(format!("what was decrypted in the store may be there still: {error}"));
+            }
+        }
         let whole = self.hosts.shared_store || (backup.encrypted && self.plan.tools.worker.is_some());
         let units: Vec<_> = match (whole, again) {
             (true, _) => vec![Unit::All],
