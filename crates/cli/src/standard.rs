@@ -59,6 +59,11 @@ pub fn tell(line: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Writes a line of text to standard output. Where it cannot be written, the exit code still tells what became of the work.
+pub fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
 /// Standard input, without a buffer in front of it.
 ///
 /// # Errors

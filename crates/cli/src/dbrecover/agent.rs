@@ -1,12 +1,12 @@
 //! `dbrecover agent`: runs commands for callers on a message broker or by gRPC.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use dbrecover_cli::password::from_file;
+use dbrecover_cli::standard::say;
 use dbrecover_cli::{Exit, Failure, Outcome};
 use remote_exec::agent::{adm, rabbit};
 use remote_exec::rabbit::Uri;
@@ -118,11 +118,6 @@ pub(crate) fn run(args: Args) -> Outcome {
     // Drops the commands that still run, which ends them.
     runtime.shutdown_timeout(STOP);
     result
-}
-
-/// Says on standard output that an agent can be called. Nobody needs to read it.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 /// What the gRPC agent is to be, unless it would be open to everybody.

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use dbrecover_cli::standard::tell;
 use indicatif::{ProgressBar, ProgressStyle};
 use rocks_hotbackup::Event;
 
@@ -34,7 +35,7 @@ impl Printer {
             if (!matches!(event, Event::Sent { .. }) || self.due())
                 && let Ok(line) = serde_json::to_string(event)
             {
-                eprintln!("{line}");
+                tell(&line);
             }
             return;
         }
@@ -63,7 +64,7 @@ impl Printer {
         let line = format!("{now} {level} {text}");
         match &self.bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            None => tell(line),
         }
     }
 

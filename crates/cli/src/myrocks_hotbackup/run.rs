@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dbrecover_cli::{Exit, Failure, Outcome, standard};
+use dbrecover_cli::standard::{self, say, tell};
+use dbrecover_cli::{Exit, Failure, Outcome};
 use rocks_hotbackup::{
     Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
     Stop, SystemClock, Targets,
@@ -153,29 +154,29 @@ fn print_plan(plan: &Plan, json: bool) -> Outcome {
     if json {
         return print_json("plan", plan, false);
     }
-    println!("server             {}", plan.version);
-    println!("data directory     {}", plan.datadir.display());
-    println!("RocksDB            {}", plan.rocksdb_datadir.display());
-    println!("checkpoints        {}", plan.checkpoint_dir.display());
-    println!("direct I/O         {}", if plan.direct { "on" } else { "off" });
-    println!("under the lock     {}", words_of(plan.lock));
-    println!("data files         {} ({:.3} GB)", plan.data_files, plan.data_bytes as f64 / GB);
+    say(format_args!("server             {}", plan.version));
+    say(format_args!("data directory     {}", plan.datadir.display()));
+    say(format_args!("RocksDB            {}", plan.rocksdb_datadir.display()));
+    say(format_args!("checkpoints        {}", plan.checkpoint_dir.display()));
+    say(format_args!("direct I/O         {}", if plan.direct { "on" } else { "off" }));
+    say(format_args!("under the lock     {}", words_of(plan.lock)));
+    say(format_args!("data files         {} ({:.3} GB)", plan.data_files, plan.data_bytes as f64 / GB));
     if plan.base_files > 0 {
-        println!("in the base        {} data files", plan.base_files);
+        say(format_args!("in the base        {} data files", plan.base_files));
     }
-    println!("server files       {} ({:.3} GB)", plan.server_files, plan.server_bytes as f64 / GB);
+    say(format_args!("server files       {} ({:.3} GB)", plan.server_files, plan.server_bytes as f64 / GB));
     let skipped: Vec<_> = plan.skipped.iter().map(|p| p.display().to_string()).collect();
-    println!("left out           {}", skipped.join(" "));
+    say(format_args!("left out           {}", skipped.join(" ")));
     for left in &plan.left_out {
-        println!(
+        say(format_args!(
             "NOT in the backup  {} tables of {} ({:.3} GB)",
             left.tables,
             left.engine,
             left.bytes as f64 / GB
-        );
+        ));
     }
     for text in &plan.warnings {
-        println!("WARNING            {text}");
+        say(format_args!("WARNING            {text}"));
     }
     Ok(())
 }
@@ -197,8 +198,8 @@ fn print_json(kind: &str, value: &impl Serialize, to_stderr: bool) -> Outcome {
         document.extend(value);
     }
     match to_stderr {
-        true => eprintln!("{document}"),
-        false => println!("{document}"),
+        true => tell(&document),
+        false => say(&document),
     }
     Ok(())
 }
@@ -228,16 +229,21 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
     let moved =
         rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
     if !moved.complete {
-        eprintln!(
+        tell(format_args!(
             "myrocks-hotbackup: warning: {} has no manifest: another program made it, or it was cut off; if all files were \
              there nobody knows",
             backup.display()
-        );
+        ));
     }
     match args.json {
         true => print_json("move-back", &moved, false),
         false => {
-            println!("moved {} entries of {} to {}", moved.entries, backup.display(), datadir.display());
+            say(format_args!(
+                "moved {} entries of {} to {}",
+                moved.entries,
+                backup.display(),
+                datadir.display()
+            ));
             Ok(())
         }
     }
@@ -267,25 +273,25 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
         return print_json("restore", &restored, false);
     }
     if let Some(verified) = &restored.verified {
-        println!(
+        say(format_args!(
             "verified {} files, {} bytes, {} live data files",
             verified.files, verified.bytes, verified.live_files
-        );
+        ));
         for text in &verified.unchecked {
-            println!("  not checked: {text}");
+            say(format_args!("  not checked: {text}"));
         }
     }
     if restored.verified.is_none() && !restored.moved.complete {
-        println!("  not checked: if all files are there, and what is in them");
+        say(format_args!("  not checked: if all files are there, and what is in them"));
     }
-    println!("restored {} backups to {}", restored.backups, request.targets.datadir.display());
+    say(format_args!("restored {} backups to {}", restored.backups, request.targets.datadir.display()));
     if let Some(binlog) = &restored.binlog {
         let at = &binlog.before;
         let word = if binlog.exact { "" } else { "about " };
-        println!("binlog position {word}{} {} {}", at.file, at.position, at.gtid);
+        say(format_args!("binlog position {word}{} {} {}", at.file, at.position, at.gtid));
     }
     for left in &restored.left_out {
-        println!("NOT restored: {} tables of {}", left.tables, left.engine);
+        say(format_args!("NOT restored: {} tables of {}", left.tables, left.engine));
     }
     Ok(())
 }
@@ -306,7 +312,7 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
             continue;
         }
         let word = if verified.is_sound() { "sound" } else { "DAMAGED" };
-        println!(
+        say(format_args!(
             "{}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
             backup.display(),
             verified.files,
@@ -314,19 +320,19 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
             verified.live_files,
             verified.in_base,
             verified.blocks
-        );
+        ));
         for text in &verified.unchecked {
-            println!("  not checked: {text}");
+            say(format_args!("  not checked: {text}"));
         }
         for problem in &verified.problems {
-            println!("  {problem}");
+            say(format_args!("  {problem}"));
         }
     }
     if args.json {
-        println!(
+        say(format_args!(
             "{}",
             serde_json::json!({ "schema_version": SCHEMA, "kind": "verify", "backups": documents })
-        );
+        ));
     }
     match bad {
         0 => Ok(()),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dbrecover_cli::Exit;
+use dbrecover_cli::standard::tell;
 use rocks_hotbackup::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -21,7 +22,9 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         // The end of the work ends the process, and this thread with it.
         std::thread::sleep(GRACE);
         rocks_hotbackup::remove_checkpoints();
-        eprintln!("myrocks-hotbackup: stopped by signal {signal} while it waited for another program");
+        tell(format_args!(
+            "myrocks-hotbackup: stopped by signal {signal} while it waited for another program"
+        ));
         let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
         std::process::exit(exit as i32);
     })?;

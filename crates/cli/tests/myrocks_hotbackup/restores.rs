@@ -132,6 +132,21 @@ fn a_restore_that_was_killed_or_stopped_half_way_can_be_run_again() {
     start_restored(dir, datadir).assert_bank();
 }
 
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn words_that_nobody_reads_change_no_exit_code() {
+    let dir = backup();
+    let archive = dir.path().join("b.tar");
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ends_well = |command: &mut Command| {
+        let status = command.stdout(full()).stderr(full()).status().unwrap();
+        assert!(status.success(), "{command:?}: {status}");
+    };
+    ends_well(program().arg("verify").arg(&archive));
+    ends_well(&mut restore(&[&archive], &dir.path().join("data")));
+    assert!(dir.path().join("data/bank").is_dir());
+}
+
 /// Every file below a directory and what is in it.
 fn contents(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
