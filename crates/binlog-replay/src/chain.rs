@@ -134,8 +134,7 @@ impl<'i> Chain<'i> {
         if lacks.is_empty() {
             return Ok(());
         }
-        let what = format!("it lacks {lacks}");
-        Err(Error::Diverged { server: file.server(), file: file.name.clone(), what })
+        Err(file.diverged(format!("it lacks {lacks}")))
     }
 
     /// Numbers say that no other server has more; with MariaDB its last transactions may be others of the same numbers.
@@ -143,8 +142,7 @@ impl<'i> Chain<'i> {
         for file in self.index.files.iter().filter(|f| !self.left.contains(&server(f))) {
             let Some(GtidSet::MariaDb(after)) = file.gtids_after() else { continue };
             if let Some(gtid) = after.position().find(|gtid| !seen.is_same(gtid)) {
-                let what = format!("its {gtid} has the number of another transaction in them");
-                return Err(Error::Diverged { server: file.server(), file: file.name.clone(), what });
+                return Err(file.other_of_one_number(&gtid));
             }
         }
         Ok(())

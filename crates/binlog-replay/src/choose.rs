@@ -349,10 +349,7 @@ impl Chooser<'_> {
     /// What a new master's file begins with must be the old one's transactions, not others with their numbers.
     fn check_same(&self, file: &FileInfo, t: &Transaction) -> Result<(), Error> {
         match &t.gtid {
-            Some(gtid) if !self.seen.is_same(gtid) => {
-                let what = format!("its {gtid} has the number of another transaction in them");
-                Err(Error::Diverged { server: file.server(), file: file.name.clone(), what })
-            }
+            Some(gtid) if !self.seen.is_same(gtid) => Err(file.other_of_one_number(gtid)),
             _ => Ok(()),
         }
     }

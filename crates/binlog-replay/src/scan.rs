@@ -169,6 +169,16 @@ impl FileInfo {
         }
     }
 
+    /// It is no continuation of the files before it.
+    pub(crate) fn diverged(&self, what: String) -> Error {
+        Error::Diverged { server: self.server(), file: self.name.clone(), what }
+    }
+
+    /// As [`diverged`](Self::diverged): one of its transactions has the number of another one before it.
+    pub(crate) fn other_of_one_number(&self, gtid: &Gtid) -> Error {
+        self.diverged(format!("its {gtid} has the number of another transaction in them"))
+    }
+
     /// Whether the last transaction in it may not be whole, and more may follow in the server's own copy.
     pub fn was_open(&self) -> bool {
         matches!(self.ends, Some(FileEnd::Open { .. }))

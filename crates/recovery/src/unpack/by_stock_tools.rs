@@ -34,13 +34,7 @@ impl Unpack<'_> {
         } else {
             unpacked.retries = self.moved(&tar, untar, transfer::Check::Stages, moving).await?.retries;
         }
-        let one = [unit.server()];
-        let streams = match unit {
-            Unit::All => folders,
-            Unit::Files => &[],
-            Unit::Stream(_) => &one,
-        };
-        for folder in streams {
+        for folder in unit.streams(folders) {
             let lies = if self.hosts.shared_store { &root } else { self.work };
             let stream = lies.join(name).join(folder).join(STREAM);
             let target = Plan::stream_target(self.work, &backup.name, folder);

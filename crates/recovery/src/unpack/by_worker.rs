@@ -25,13 +25,7 @@ impl Unpack<'_> {
         let name = backup.name.as_str();
         let mut command = worker.command(self.job(), "unpack");
         command = command.arg("--work-dir").arg(self.work).args(["--backup", name]);
-        let one = [unit.server()];
-        let servers = match unit {
-            Unit::All => folders,
-            Unit::Files => &[],
-            Unit::Stream(_) => &one,
-        };
-        for folder in servers {
+        for folder in unit.streams(folders) {
             let target = Plan::stream_target(self.work, &backup.name, folder);
             command = command.arg("--server").arg(os_arg(&format!("{folder}="), &target));
         }

@@ -93,6 +93,15 @@ impl<'a> Unit<'a> {
         }
     }
 
+    /// The servers of `folders` whose streams are in it.
+    fn streams<'s>(&'s self, folders: &'s [&'a str]) -> &'s [&'a str] {
+        match self {
+            Self::All => folders,
+            Self::Files => &[],
+            Self::Stream(folder) => std::slice::from_ref(folder),
+        }
+    }
+
     /// The step by which the journal knows it.
     fn step(self, backup: &str) -> String {
         match self {
@@ -185,12 +194,7 @@ impl Unpack<'_> {
         let base = self.work.join("datanode_base");
         let full = backup.kind() == Kind::Full;
         let has_base = full && !matches!(unit, Unit::Stream(_));
-        let one = [unit.server()];
-        let streams = match unit {
-            Unit::Stream(_) => &one[..],
-            Unit::Files => &[],
-            Unit::All => folders,
-        };
+        let streams = unit.streams(folders);
         if !matches!(unit, Unit::Stream(_)) {
             old.push(Plan::backup_dir(self.work, &backup.name));
         }
