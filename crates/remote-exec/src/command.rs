@@ -59,6 +59,8 @@ pub(crate) enum Arg {
 pub(crate) enum Value {
     Plain(OsString),
     Secret(SecretString),
+    /// Of use for one attempt only: no message has it, and an agent that shows commands is given it all the same.
+    Passing(SecretString),
 }
 
 #[derive(Debug, Clone)]
@@ -111,6 +113,7 @@ impl Spec {
             let _ = match value {
                 Value::Plain(value) => write!(line, "{name}={} ", quote::shown(value)),
                 Value::Secret(_) => write!(line, "{name}=*** "),
+                Value::Passing(_) => Ok(()),
             };
         }
         line.push_str(&quote::shown(&self.program));
@@ -176,6 +179,12 @@ impl Command {
     /// The environment of a running program can be read by its own user and by root.
     pub fn secret_env(mut self, name: impl Into<String>, value: SecretString) -> Self {
         self.spec.env.push((name.into(), Value::Secret(value)));
+        self
+    }
+
+    /// As a secret, but an agent that shows commands in its process list is given it all the same.
+    pub(crate) fn passing_env(mut self, name: impl Into<String>, value: SecretString) -> Self {
+        self.spec.env.push((name.into(), Value::Passing(value)));
         self
     }
 

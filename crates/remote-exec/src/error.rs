@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Status;
+use crate::transfer::Digest;
 
 /// An error of a host, a command or a transfer. Secrets appear in none of them.
 #[derive(Debug, thiserror::Error)]
@@ -179,6 +180,22 @@ pub enum Error {
         what: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// The receiver of a transfer took something that its sender did not send.
+    #[error(
+        "{to} received {received}, but {from} sent {sent}; what came of it there must not be used: {command}"
+    )]
+    Mistaken {
+        /// The sending host.
+        from: String,
+        /// The receiving host.
+        to: String,
+        /// The receiver.
+        command: String,
+        /// What the sender says.
+        sent: Digest,
+        /// What the receiver says.
+        received: Digest,
     },
     /// A transfer did not arrive as it was sent, as often as it was tried.
     #[error("the transfer from {from} to {to} failed after {attempts} attempts: {detail}")]

@@ -40,7 +40,7 @@ fn direct(host: &Host, spec: &Spec, shown: &str) -> Result<Started, Error> {
     for (name, value) in &spec.env {
         match value {
             Value::Plain(value) => command.env(name, value),
-            Value::Secret(value) => command.env(name, value.expose_secret()),
+            Value::Secret(value) | Value::Passing(value) => command.env(name, value.expose_secret()),
         };
     }
     if let Some(dir) = &spec.current_dir {

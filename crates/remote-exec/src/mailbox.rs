@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::child::{Process, Reader, Started};
 use crate::command::Spec;
+use crate::random::hexadecimal;
 use crate::script::{self, Event, LOADER, Report, WHO};
 use crate::{Error, Host, Kind, Status, local};
 
@@ -157,10 +158,7 @@ pub(crate) async fn start(
             what: "be given a secret: its agent shows commands in the process list (see the option `trusted`)",
         });
     }
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| Error::Here { what: "get random bytes", source: io::Error::other(e.to_string()) })?;
-    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let id = hexadecimal::<16>()?;
     let mailbox = Mailbox {
         agent: post.agent.clone(),
         tasks: post.tasks.clone(),

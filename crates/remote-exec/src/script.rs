@@ -130,7 +130,9 @@ fn one(s: &mut Vec<u8>, spec: &Spec, index: usize) -> Result<(), Error> {
         text(s, "=");
         match value {
             Value::Plain(value) => quote::push(s, value, name)?,
-            Value::Secret(value) => quote::push(s, OsStr::new(value.expose_secret()), name)?,
+            Value::Secret(value) | Value::Passing(value) => {
+                quote::push(s, OsStr::new(value.expose_secret()), name)?;
+            }
         }
         text(s, "; ");
     }
