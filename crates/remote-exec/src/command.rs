@@ -375,3 +375,16 @@ pub(crate) fn tail(stderr: &[u8]) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_an_attempt_is_in_no_message_and_keeps_no_agent_from_running_the_command() {
+        let command = Host::local().command("cat").env("A", "1").passing_env("KEY", "k3y".to_owned().into());
+        assert_eq!(command.shown(), "A=1 cat");
+        assert!(!command.spec.has_secrets());
+        assert!(command.secret_env("PW", "s3cret".to_owned().into()).spec.has_secrets());
+    }
+}

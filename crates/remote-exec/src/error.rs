@@ -101,6 +101,16 @@ pub enum Error {
         /// The command, secrets masked.
         command: String,
     },
+    /// The host ended the command because it did not hear of this program for that long: it was stopped, or cut off.
+    #[error("{command} was ended on {host}, which had heard nothing of its caller for {after:?}")]
+    Unheard {
+        /// Where it ran.
+        host: String,
+        /// The command, secrets masked.
+        command: String,
+        /// How long the host waits.
+        after: Duration,
+    },
     /// The host went away while the command ran. Whether the command did its work is unknown; it was not run again.
     #[error("lost {host} while it ran {command}; what became of it is unknown: {detail}")]
     Lost {
@@ -216,7 +226,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call could work a moment later: the connection failed, not the work.
     pub fn is_connection(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Lost { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Lost { .. } | Self::Unheard { .. })
     }
 
     /// Whether the error says that a path does not exist.

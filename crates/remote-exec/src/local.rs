@@ -184,7 +184,7 @@ pub(crate) fn statuses(events: &[Event], stages: &[Spec], host: &str) -> Result<
                 let detail = "its directory for temporary files cannot be written; is it full?".to_owned();
                 return Err(Error::Unreachable { host, detail });
             }
-            Event::Exit(_) | Event::Killed => {}
+            Event::Exit(_) | Event::Killed | Event::Unheard => {}
         }
     }
     Ok(None)

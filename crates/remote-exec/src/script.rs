@@ -197,6 +197,8 @@ pub(crate) enum Event {
     NoDirectory(usize),
     /// The process group was ended on request.
     Killed,
+    /// The process group was ended because nothing was heard of its caller.
+    Unheard,
     /// Nothing was started: the directory of the supervisor cannot be written.
     Full,
 }
@@ -219,6 +221,7 @@ impl Event {
             "noprog" => Some(Self::NoProgram(words.next()?.parse().ok()?)),
             "nodir" => Some(Self::NoDirectory(words.next()?.parse().ok()?)),
             "killed" => Some(Self::Killed),
+            "lease" => Some(Self::Unheard),
             "full" => Some(Self::Full),
             _ => None,
         }

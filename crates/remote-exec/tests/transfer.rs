@@ -396,7 +396,8 @@ fn late_socat(dir: &std::path::Path, go: &std::path::Path) -> String {
     format!("{}:{path}", late.display())
 }
 
-/// Sends this to the first that listens according to the logs in `dir`, and makes the file `go` when it was read or refused.
+/// Sends this to the first that listens according to the logs in `dir`, and makes the file `go` when it was read or
+/// refused.
 fn first_there(
     port: u16,
     logs: std::path::PathBuf,

@@ -18,7 +18,8 @@ use rustix::fs::{Advice, fadvise};
 ///
 /// The stream ends with its length and checksum, and only when all was read and the program ended with 0, so whoever
 /// receives it (`dbrecover receive`, `dbrecover unpack --sealed`) knows by itself whether all of it arrived. Length and
-/// checksum also go to standard error. With $DBRECOVER_TRANSFER_KEY the stream is taken by those only who were given the same.
+/// checksum also go to standard error. With $DBRECOVER_TRANSFER_KEY the stream is taken by those only who were given
+/// the same.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["file", "program"])))]
 pub(crate) struct SendArgs {
@@ -44,8 +45,8 @@ enum Compress {
 
 /// Write the contents of a sealed stream on standard input to standard output
 ///
-/// Ends with 0 only if all of it arrived as it was sent, and with 75 if it was cut or altered on the way, or was not sealed
-/// with the same $DBRECOVER_TRANSFER_KEY. Length and checksum also go to standard error.
+/// Ends with 0 only if all of it arrived as it was sent, and with 75 if it was cut or altered on the way, or was not
+/// sealed with the same $DBRECOVER_TRANSFER_KEY. Length and checksum also go to standard error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReceiveArgs {}
 

@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// What it is; auto looks at its first bytes
     #[arg(long, value_enum, default_value = "auto")]
     format: Form,
-    /// Standard input is a stream of `dbrecover send` with the same $DBRECOVER_TRANSFER_KEY; one of another, or that was cut
-    /// or altered, ends this with 75
+    /// Standard input is a stream of `dbrecover send` with the same $DBRECOVER_TRANSFER_KEY; one of another, or that
+    /// was cut or altered, ends this with 75
     #[arg(long)]
     sealed: bool,
     /// A server's folder in the backup, and the directory for its files; once for each server

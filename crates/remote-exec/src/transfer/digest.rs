@@ -58,8 +58,8 @@ const STAGE: &str = r#"r=$(sum 4>&1); told "$r"; echo "$1 $c $n" >&2"#;
 /// The two keys of HMAC, as [`key::padded`] has them.
 const KEYS: [&str; 2] = ["DBRECOVER_TRANSFER_INNER", "DBRECOVER_TRANSFER_OUTER"];
 
-/// Runs the program in its arguments and seals what it writes with `$2` in front, unless it failed. `code` is HMAC-SHA256, which
-/// takes the inner hash as bytes; what writes a key out is the shell itself.
+/// Runs the program in its arguments and seals what it writes with `$2` in front, unless it failed. `code` is
+/// HMAC-SHA256, which takes the inner hash as bytes; what writes a key out is the shell itself.
 const SEAL: &str = r#"m=$1 h=$2; shift 2; i=$DBRECOVER_TRANSFER_INNER o=$DBRECOVER_TRANSFER_OUTER
 unset DBRECOVER_TRANSFER_INNER DBRECOVER_TRANSFER_OUTER
 code() { s=$({ printf "$i"; printf %s "$1"; } | sha256sum) && s=${s%% *} && x= || return

@@ -55,7 +55,8 @@ pub(super) fn random() -> Result<SecretString, Error> {
     hexadecimal::<RANDOM>().map(SecretString::from)
 }
 
-/// The two keys that HMAC makes of one, as the `printf` of a shell writes them out: that of the inner hash, that of the outer.
+/// The two keys that HMAC makes of one, as the `printf` of a shell writes them out: that of the inner hash, that of the
+/// outer.
 pub(super) fn padded(key: &SecretString) -> [SecretString; 2] {
     let mut block = [0; BLOCK];
     for (byte, of_key) in block.iter_mut().zip(key.expose_secret().bytes()) {

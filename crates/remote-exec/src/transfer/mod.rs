@@ -14,7 +14,8 @@
 //!
 //! The CRC finds accidents; it is no protection against somebody who alters the stream on purpose. `Relay` and `Scp`
 //! are protected by ssh; `Socat` by the network it runs in, and by accepting connections from the sender's address only.
-//! A sealed stream ([`seal`]) also proves that it belongs to this attempt, by a key that both programs are given as a secret.
+//! A sealed stream ([`seal`]) also proves that it belongs to this attempt, by a key that both programs are given as a
+//! secret.
 
 mod digest;
 mod ends;
@@ -79,8 +80,8 @@ pub enum Check {
     /// A stage of stock tools on the sender's host seals the stream ([`seal`]); the receiver compares. It ends with
     /// [`seal::BROKEN`] where the stream did not arrive as it was sent, and says [`Digest::line`] on stderr otherwise.
     ///
-    /// Both get the key of the attempt in [`seal::KEY_VARIABLE`]. It is in no process list, but for that of a host whose agent
-    /// shows commands there: it tells streams apart in any case, and from each other's strangers where nobody reads that list.
+    /// Both get the key of the attempt in [`seal::KEY_VARIABLE`]. It is in no process list, but for that of a host
+    /// whose agent shows commands there: against somebody who reads that list it is of no use, against mistakes it is.
     SealingStage,
     /// The sender seals the stream itself and says [`Digest::line`] on stderr; the receiver as above.
     Sealed,

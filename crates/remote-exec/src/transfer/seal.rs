@@ -10,10 +10,10 @@
 //! A sender writes the end only when all that it had to send was read, so a stream without it was cut. The digest is
 //! over what is on the wire. It is the one of `cksum`, so that a host with nothing but coreutils can seal a stream too.
 //!
-//! A code is the HMAC-SHA256 of a text without its line end, 64 hexadecimal digits, under the [`Key`] of the attempt. A stream of
-//! another attempt, or of somebody who was not given the key, is known before anything of its contents is given out, and what ends
-//! a stream is what the sender wrote. The contents themselves have a CRC only: who is between the two can alter them so that
-//! it stays the same.
+//! A code is the HMAC-SHA256 of a text without its line end, 64 hexadecimal digits, under the [`Key`] of the attempt. A
+//! stream of another attempt, or of somebody who was not given the key, is known before anything of its contents is
+//! given out, and what ends a stream is what the sender wrote. The contents themselves have a CRC only: who is between
+//! the two can alter them so that it stays the same.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
