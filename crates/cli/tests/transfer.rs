@@ -75,6 +75,42 @@ fn stream_that_was_cut_or_altered_ends_with_75_and_leaves_nothing() {
 }
 
 #[test]
+fn stream_of_another_transfer_ends_with_75_before_anything_is_made() {
+    let (dir, by_hand) = stream();
+    let path = dir.path().join("stream");
+    let key = |command: &mut Command, key: Option<&str>| {
+        command.envs(key.map(|key| ("DBRECOVER_TRANSFER_KEY", key)));
+    };
+    let mut send = dbrecover(&["send", "--file", path.to_str().unwrap()]);
+    key(&mut send, Some("earlier"));
+    let earlier = send.output().unwrap().stdout;
+    for (given, stream) in [(Some("this"), &earlier), (Some("this"), &by_hand), (None, &earlier)] {
+        let work = dir.path().join("work");
+        let mut unpack =
+            dbrecover(&["unpack", "--backup", NAME, "--sealed", "--format", "tar", "--work-dir"]);
+        key(&mut unpack, given);
+        let refused = unpack.arg(&work).write_stdin(stream.clone()).assert().code(75);
+        refused.stderr(contains("not of this transfer"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is made");
+        let mut receive = dbrecover(&["receive"]);
+        key(&mut receive, given);
+        let refused = receive.write_stdin(stream.clone()).assert().code(75).stdout("");
+        refused.stderr(contains("not of this transfer"));
+    }
+    let mut receive = dbrecover(&["receive"]);
+    key(&mut receive, Some("earlier"));
+    receive.write_stdin(earlier).assert().success().stdout(fs::read(path).unwrap());
+}
+
+#[test]
+fn key_is_not_for_the_program_that_is_sent() {
+    let mut send = dbrecover(&["send", "--", "env"]);
+    let sent = send.env("DBRECOVER_TRANSFER_KEY", "this").output().unwrap();
+    assert!(sent.status.success() && !sent.stdout.is_empty());
+    assert!(!String::from_utf8_lossy(&sent.stdout).contains("DBRECOVER_TRANSFER_KEY"));
+}
+
+#[test]
 fn damage_that_was_sent_is_damage() {
     let (dir, _) = stream();
     let path = dir.path().join("stream");

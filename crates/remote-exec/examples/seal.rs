@@ -1,12 +1,12 @@
 //! The two ends of a sealed stream: `seal send [FILE]` seals a file or standard input, `seal receive` opens it again and ends
-//! with 75 where it was cut or altered on the way.
+//! with 75 where it was cut or altered on the way, or is not of this transfer.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use remote_exec::transfer::seal::{BROKEN, Compression, Unsealed, seal, widen};
+use remote_exec::transfer::seal::{BROKEN, Compression, Key, Unsealed, seal, widen};
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,11 +20,12 @@ fn main() -> io::Result<ExitCode> {
     widen(&output);
     match words.as_slice() {
         ["send"] | ["send", _] => {
-            let digest = seal(input, output, Compression::None, None).map_err(io::Error::other)?;
+            let digest =
+                seal(input, output, &Key::given(), Compression::None, None).map_err(io::Error::other)?;
             eprintln!("{}", digest.line());
         }
         ["receive"] => {
-            let mut stream = Unsealed::new(input)?;
+            let mut stream = Unsealed::new(input, &Key::given())?;
             let mut buffer = vec![0; 256 * 1024];
             loop {
                 match stream.read(&mut buffer) {
@@ -36,6 +37,7 @@ fn main() -> io::Result<ExitCode> {
                     }
                 }
             }
+            eprintln!("{}", stream.finish()?.line());
         }
         _ => {
             eprintln!("usage: seal send [FILE], or seal receive");

@@ -59,6 +59,8 @@ pub(crate) enum Arg {
 pub(crate) enum Value {
     Plain(OsString),
     Secret(SecretString),
+    /// Of use for one attempt only: no message has it, and an agent that shows commands is given it all the same.
+    Passing(SecretString),
 }
 
 #[derive(Debug, Clone)]
@@ -111,6 +113,7 @@ impl Spec {
             let _ = match value {
                 Value::Plain(value) => write!(line, "{name}={} ", quote::shown(value)),
                 Value::Secret(_) => write!(line, "{name}=*** "),
+                Value::Passing(_) => Ok(()),
             };
         }
         line.push_str(&quote::shown(&self.program));
@@ -176,6 +179,12 @@ impl Command {
     /// The environment of a running program can be read by its own user and by root.
     pub fn secret_env(mut self, name: impl Into<String>, value: SecretString) -> Self {
         self.spec.env.push((name.into(), Value::Secret(value)));
+        self
+    }
+
+    /// As a secret, but an agent that shows commands in its process list is given it all the same.
+    pub(crate) fn passing_env(mut self, name: impl Into<String>, value: SecretString) -> Self {
+        self.spec.env.push((name.into(), Value::Passing(value)));
         self
     }
 
@@ -365,4 +374,17 @@ pub(crate) fn tail(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(&stderr[from..]);
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(10)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_of_an_attempt_is_in_no_message_and_keeps_no_agent_from_running_the_command() {
+        let command = Host::local().command("cat").env("A", "1").passing_env("KEY", "k3y".to_owned().into());
+        assert_eq!(command.shown(), "A=1 cat");
+        assert!(!command.spec.has_secrets());
+        assert!(command.secret_env("PW", "s3cret".to_owned().into()).spec.has_secrets());
+    }
 }

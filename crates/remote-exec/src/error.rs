@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Status;
+use crate::transfer::Digest;
 
 /// An error of a host, a command or a transfer. Secrets appear in none of them.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,16 @@ pub enum Error {
         /// The command, secrets masked.
         command: String,
     },
+    /// The host ended the command because it did not hear of this program for that long: it was stopped, or cut off.
+    #[error("{command} was ended on {host}, which had heard nothing of its caller for {after:?}")]
+    Unheard {
+        /// Where it ran.
+        host: String,
+        /// The command, secrets masked.
+        command: String,
+        /// How long the host waits.
+        after: Duration,
+    },
     /// The host went away while the command ran. Whether the command did its work is unknown; it was not run again.
     #[error("lost {host} while it ran {command}; what became of it is unknown: {detail}")]
     Lost {
@@ -180,6 +191,22 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The receiver of a transfer took something that its sender did not send.
+    #[error(
+        "{to} received {received}, but {from} sent {sent}; what came of it there must not be used: {command}"
+    )]
+    Mistaken {
+        /// The sending host.
+        from: String,
+        /// The receiving host.
+        to: String,
+        /// The receiver.
+        command: String,
+        /// What the sender says.
+        sent: Digest,
+        /// What the receiver says.
+        received: Digest,
+    },
     /// A transfer did not arrive as it was sent, as often as it was tried.
     #[error("the transfer from {from} to {to} failed after {attempts} attempts: {detail}")]
     Transfer {
@@ -199,7 +226,7 @@ pub enum Error {
 impl Error {
     /// Whether the same call could work a moment later: the connection failed, not the work.
     pub fn is_connection(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Lost { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Lost { .. } | Self::Unheard { .. })
     }
 
     /// Whether the error says that a path does not exist.

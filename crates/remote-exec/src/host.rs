@@ -98,20 +98,20 @@ impl Host {
             }
             #[cfg(feature = "rabbit")]
             Method::Rabbit(options) => {
-                let name = options.at.host.clone();
+                let (name, lease) = (options.at.host.clone(), options.lease);
                 let rabbit = crate::rabbit::Rabbit::connect(options).await?;
-                Ok(Self::new(Backend::Agent(Post::new(rabbit, Kind::Rabbit)), &name))
+                Ok(Self::new(Backend::Agent(Post::new(rabbit, Kind::Rabbit, lease)), &name))
             }
             #[cfg(feature = "grpc")]
             Method::Adm(options) => {
-                let name = options.address.clone();
+                let (name, lease) = (options.address.clone(), options.lease);
                 let adm = crate::adm::Adm::connect(options).await?;
-                Ok(Self::new(Backend::Agent(Post::new(adm, Kind::Adm)), &name))
+                Ok(Self::new(Backend::Agent(Post::new(adm, Kind::Adm, lease)), &name))
             }
         }
     }
 
-    fn new(backend: Backend, name: &str) -> Self {
+    pub(crate) fn new(backend: Backend, name: &str) -> Self {
         Self { backend: Arc::new(backend), name: name.into() }
     }
 

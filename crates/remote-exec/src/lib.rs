@@ -52,6 +52,7 @@ mod pipeline;
 mod quote;
 #[cfg(feature = "rabbit")]
 pub mod rabbit;
+mod random;
 pub mod recording;
 mod script;
 pub mod ssh;

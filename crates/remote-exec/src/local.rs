@@ -40,7 +40,7 @@ fn direct(host: &Host, spec: &Spec, shown: &str) -> Result<Started, Error> {
     for (name, value) in &spec.env {
         match value {
             Value::Plain(value) => command.env(name, value),
-            Value::Secret(value) => command.env(name, value.expose_secret()),
+            Value::Secret(value) | Value::Passing(value) => command.env(name, value.expose_secret()),
         };
     }
     if let Some(dir) = &spec.current_dir {
@@ -184,7 +184,7 @@ pub(crate) fn statuses(events: &[Event], stages: &[Spec], host: &str) -> Result<
                 let detail = "its directory for temporary files cannot be written; is it full?".to_owned();
                 return Err(Error::Unreachable { host, detail });
             }
-            Event::Exit(_) | Event::Killed => {}
+            Event::Exit(_) | Event::Killed | Event::Unheard => {}
         }
     }
     Ok(None)

@@ -7,6 +7,11 @@
 //! what became of the command, so it need not be run twice to know; where even that cannot be told, it is
 //! [`Error::Lost`]. Who called removes the directory; where its agent went away for good, the next one who calls does, a
 //! day later. The same name twice is refused by `mkdir`, so a message that arrives twice runs once.
+//!
+//! Nothing tells the host that a caller has died. So a command has a lease: whoever waits for it asks what it does
+//! every few seconds, which renews it, and a watcher beside the command ends its process group when the lease has run
+//! out. The watcher counts pauses of its own and looks at no clock. An agent that takes one call at a time cannot renew
+//! anything while a command runs: a lease runs only where one was renewed before.
 
 use std::io;
 use std::pin::Pin;
@@ -24,6 +29,7 @@ use zeroize::Zeroizing;
 
 use crate::child::{Process, Reader, Started};
 use crate::command::Spec;
+use crate::random::hexadecimal;
 use crate::script::{self, Event, LOADER, Report, WHO};
 use crate::{Error, Host, Kind, Status, local};
 
@@ -42,6 +48,17 @@ const LOOK: Duration = Duration::from_secs(30);
 /// How often a host is asked about a command whose answer is still waited for.
 const WATCH: Duration = Duration::from_secs(10);
 
+/// The same for the first time, where it is not known yet whether the agent takes a call while a command runs.
+const SOON: Duration = Duration::from_secs(2);
+
+/// How long a command goes on whose caller is not heard of, unless told otherwise: a broker that is started anew and a
+/// connection that is known to be lost after two heartbeats only are back by then.
+pub(crate) const LEASE: Duration = Duration::from_secs(180);
+
+/// How often a lease is renewed in its time, and how many pauses its watcher makes.
+const RENEWALS: u32 = 18;
+const PAUSES: u32 = 12;
+
 /// How long an agent that answered before is waited for when it is away, as it is while it is started anew.
 const AWAY: Duration = Duration::from_secs(30);
 
@@ -52,6 +69,17 @@ const SWEEP: &str = r#"find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u
 /// Shell functions: `of` gets the process group of the command in `$d`, `own` tells whether it is there, also when the
 /// directory is gone. A number that another program has by now, or since the host was started anew, is not the command's.
 const OWN: &str = r#"of() { p=$(cat "$d/pid"); w=$(cat "$d/who"); } 2>/dev/null; own() { case $w in "$(who "$p")"*) kill -s 0 -- "-$p";; *) false;; esac; } 2>/dev/null; "#;
+
+/// The watcher of the command in `$d`: it ends the command's group with `lease` in its report, `$k` tenths of a second
+/// after SIGTERM for good, when nobody has renewed the lease (`$d/l`) for `$q` pauses of `$t` seconds. Where `$a` is
+/// empty, that counts from the first renewal on. It has ended when it is ended, and when there is nothing to watch.
+const WATCHER: &str = concat!(
+    r#"(trap 'kill "$s"; exit' TERM; n=0; while :; do sleep "$t" & s=$!; wait "$s"; n=$((n+1)); "#,
+    r#"if [ -e "$d/l" ]; then rm -f "$d/l"; n=0; a=1; fi; "#,
+    r#"if of; own; then if [ "$a" ] && [ $n -ge $q ]; then echo lease >>"$d/r"; kill -s TERM -- "-$p"; m=0; "#,
+    r#"while [ $m -lt $k ] && own; do sleep 0.1; m=$((m+1)); done; kill -s KILL -- "-$p"; fi; "#,
+    r#"elif [ -e "$d/pid" ] || [ ! -d "$d" ] || [ $n -ge $q ]; then exit; fi; done) >/dev/null 2>&1 &"#
+);
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,12 +122,22 @@ pub(crate) struct Post {
     seen: Arc<AtomicBool>,
     /// What others left there was removed.
     swept: Arc<AtomicBool>,
+    lease: Lease,
+}
+
+/// How long commands go on whose caller is not heard of.
+#[derive(Clone)]
+struct Lease {
+    time: Duration,
+    /// The agent takes a call while a command runs.
+    can_be_renewed: Arc<AtomicBool>,
 }
 
 impl Post {
-    pub(crate) fn new(agent: impl Agent, kind: Kind) -> Self {
+    pub(crate) fn new(agent: impl Agent, kind: Kind, lease: Duration) -> Self {
         let (agent, tasks) = (Arc::new(agent), TaskTracker::new());
-        Self { agent, kind, tasks, seen: Arc::default(), swept: Arc::default() }
+        let lease = Lease { time: lease, can_be_renewed: Arc::default() };
+        Self { agent, kind, tasks, seen: Arc::default(), swept: Arc::default(), lease }
     }
 
     /// Gives up the connection when nothing is left to be removed there, or when that takes too long.
@@ -117,6 +155,7 @@ struct Mailbox {
     tasks: TaskTracker,
     seen: Arc<AtomicBool>,
     swept: Arc<AtomicBool>,
+    lease: Lease,
     /// Nobody needs its directory any more.
     over: Arc<AtomicBool>,
     mark: String,
@@ -157,15 +196,13 @@ pub(crate) async fn start(
             what: "be given a secret: its agent shows commands in the process list (see the option `trusted`)",
         });
     }
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| Error::Here { what: "get random bytes", source: io::Error::other(e.to_string()) })?;
-    let id: String = random.iter().map(|b| format!("{b:02x}")).collect();
+    let id = hexadecimal::<16>()?;
     let mailbox = Mailbox {
         agent: post.agent.clone(),
         tasks: post.tasks.clone(),
         seen: post.seen.clone(),
         swept: post.swept.clone(),
+        lease: post.lease.clone(),
         over: Arc::default(),
         mark: format!("@dbrecover-{id}"),
         dir: format!("${{TMPDIR:-/tmp}}/dbrecover-{id}"),
@@ -219,6 +256,26 @@ fn reader(pieces: mpsc::Receiver<io::Result<Vec<u8>>>) -> Reader {
     Reader::new(StreamReader::new(stream.boxed()))
 }
 
+impl Lease {
+    /// When it is renewed for the first time, from the beginning of the command on.
+    fn first(&self) -> Duration {
+        let known = self.can_be_renewed.load(Ordering::Relaxed);
+        if known { self.renewal() } else { self.renewal().min(SOON) }
+    }
+
+    /// How long from one renewal to the next.
+    fn renewal(&self) -> Duration {
+        (self.time / RENEWALS).min(WATCH)
+    }
+
+    /// What [`WATCHER`] has to know, as shell text.
+    fn terms(&self, grace: Duration) -> String {
+        let runs = if self.can_be_renewed.load(Ordering::Relaxed) { "1" } else { "" };
+        let (pause, tenths) = ((self.time / PAUSES).as_secs_f64(), grace.as_millis() / 100);
+        format!("t={pause} q={PAUSES} k={tenths} a={runs};")
+    }
+}
+
 impl Mailbox {
     /// Hands the command over and waits for its end.
     async fn run(&self, stages: &[Spec], line: &[u8]) -> Result<State, Error> {
@@ -241,9 +298,10 @@ impl Mailbox {
         // here, not for what the command makes.
         let limit = timeout.map_or(0.0, |t| t.as_secs_f64().max(0.001));
         let text = Zeroizing::new(format!(
-            "u=$(umask); umask 077; d=\"{d}\"; if mkdir \"$d\"; then {} | base64 -d | \
+            "u=$(umask); umask 077; d=\"{d}\"; {WHO}{OWN}{} if mkdir \"$d\"; then {WATCHER} g=$!; {} | base64 -d | \
              (umask \"$u\"; exec timeout -k {} {limit} /bin/sh -c '{LOADER}') >\"$d/o\" 2>\"$d/e\"; \
-             echo $? >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+             c=$?; kill $g 2>/dev/null; echo $c >\"$d/s.new\"; mv \"$d/s.new\" \"$d/s\"; fi; {}",
+            self.lease.terms(grace),
             *source,
             grace.as_secs_f64().max(0.001),
             self.tell(),
@@ -287,27 +345,40 @@ impl Mailbox {
 
     /// Ready when the command has ended so long ago that its answer should be here, or should have begun long ago.
     async fn overdue(&self) {
-        let (mut ended, mut waits) = (false, tokio::time::Instant::now());
+        let now = tokio::time::Instant::now;
+        let (mut ended, mut waits) = (None, now());
+        let mut pause = self.lease.first();
         loop {
-            tokio::time::sleep(WATCH).await;
-            let state = self.look().await;
-            let ends = matches!(state, Some(State::Done { .. } | State::Dead));
-            let is_none = matches!(state, Some(State::None));
-            if ends && ended || is_none && waits.elapsed() > PATIENCE {
-                return;
-            }
-            ended = ends;
-            if !is_none {
-                waits = tokio::time::Instant::now();
+            tokio::time::sleep(pause).await;
+            pause = self.lease.renewal();
+            match self.look().await {
+                Some(State::None) => {
+                    ended = None;
+                    if waits.elapsed() > PATIENCE {
+                        return;
+                    }
+                }
+                Some(State::Done { .. } | State::Dead) => {
+                    waits = now();
+                    if ended.get_or_insert(waits).elapsed() >= WATCH {
+                        return;
+                    }
+                }
+                Some(State::Running) | None => (ended, waits) = (None, now()),
             }
         }
     }
 
-    /// What the directory tells now, if the host can be asked.
+    /// What the directory tells now, if the host can be asked. The lease of the command is renewed.
     async fn look(&self) -> Option<State> {
-        let text = format!("d=\"{}\"; {}", self.dir, self.tell());
+        let renew = "{ [ -d \"$d\" ] && : >\"$d/l\"; } 2>/dev/null";
+        let text = format!("umask 077; d=\"{}\"; {renew}; {WHO}{OWN}{}", self.dir, self.tell());
         let answer = self.agent.call(text.into(), Some(LOOK)).await.ok()?;
-        self.parse(&answer)
+        let state = self.parse(&answer);
+        if matches!(state, Some(State::Running)) {
+            self.lease.can_be_renewed.store(true, Ordering::Relaxed);
+        }
+        state
     }
 
     /// The answer got lost: asks the directory until it tells the end.
@@ -335,11 +406,11 @@ impl Mailbox {
         }
     }
 
-    /// Shell text that tells the state of the directory `$d`.
+    /// Shell text that tells the state of the directory `$d`. It needs [`WHO`] and [`OWN`].
     fn tell(&self) -> String {
         let mark = &self.mark;
         format!(
-            "{WHO}{OWN}if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
+            "if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
              $(cat \"$d/r\" 2>/dev/null | tr '\\n' ';'); head -c {INLINE} \"$d/o\" | base64 -w0; echo; \
              head -c {INLINE} \"$d/e\" | base64 -w0; echo; \
              elif [ ! -d \"$d\" ]; then echo; echo {mark} none; \
@@ -381,6 +452,9 @@ impl Mailbox {
         match state {
             State::Done { status, events, .. } => match local::statuses(events, stages, &host)? {
                 Some(statuses) => Ok(statuses),
+                None if events.contains(&Event::Unheard) => {
+                    Err(Error::Unheard { host, command, after: self.lease.time })
+                }
                 // 124 and 137 are what `timeout` says of what it ended.
                 None => match stages[0].timeout {
                     Some(after) if matches!(status, 124 | 137) => {
@@ -525,6 +599,95 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    /// An agent that runs what it is given here, one call at a time, or none of the calls that only look.
+    struct Here {
+        dir: tempfile::TempDir,
+        one_at_a_time: Option<tokio::sync::Mutex<()>>,
+        looks: usize,
+        looked: std::sync::atomic::AtomicUsize,
+    }
+
+    impl Here {
+        fn host(one_at_a_time: bool, looks: usize, lease: Duration) -> Host {
+            let one_at_a_time = one_at_a_time.then(Default::default);
+            let dir = tempfile::tempdir().unwrap();
+            let agent = Here { dir, one_at_a_time, looks, looked: Default::default() };
+            Host::new(crate::host::Backend::Agent(Post::new(agent, Kind::Rabbit, lease)), "here")
+        }
+    }
+
+    impl Agent for Here {
+        fn call(
+            &self,
+            text: Zeroizing<String>,
+            _: Option<Duration>,
+        ) -> Boxed<'_, Result<Vec<u8>, CallError>> {
+            Box::pin(async move {
+                let is_look = !text.contains("mkdir") && !text.contains("rm -rf");
+                if is_look && self.looked.fetch_add(1, Ordering::SeqCst) >= self.looks {
+                    return Err(CallError::Unknown("the caller is not there any more".to_owned()));
+                }
+                let _one = match &self.one_at_a_time {
+                    Some(lock) => Some(lock.lock().await),
+                    None => None,
+                };
+                let mut shell = tokio::process::Command::new("/bin/sh");
+                shell.arg("-c").arg(text.as_str()).env("TMPDIR", self.dir.path());
+                Ok(shell.output().await.unwrap().stdout)
+            })
+        }
+
+        fn may_have_secrets(&self) -> Boxed<'_, Result<bool, Error>> {
+            Box::pin(async { Ok(true) })
+        }
+
+        fn close(&self) -> Boxed<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn command_whose_lease_is_not_renewed_any_more_is_ended() {
+        let lease = Duration::from_secs(1);
+        let host = Here::host(false, 2, lease);
+        let begun = std::time::Instant::now();
+        // What does not heed SIGTERM is ended all the same.
+        let script = "trap '' TERM; sleep 1000 & wait; sleep 1000; :";
+        let command = host.command("sh").args(["-c", script]).grace(Duration::from_millis(200));
+        let error = tokio::time::timeout(Duration::from_secs(100), command.output()).await.unwrap();
+        let error = error.unwrap_err();
+        assert!(matches!(&error, Error::Unheard { after, .. } if *after == lease), "{error:?}");
+        assert!(begun.elapsed() >= lease);
+    }
+
+    #[tokio::test]
+    async fn lease_that_is_renewed_or_that_nobody_can_renew_does_not_run_out() {
+        for one_at_a_time in [false, true] {
+            let host = Here::host(one_at_a_time, usize::MAX, Duration::from_secs(3));
+            let command = host.command("sh").args(["-c", "sleep 7; echo done"]);
+            assert_eq!(command.output().await.unwrap().text(), "done", "{one_at_a_time}");
+            host.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn short_command_leaves_no_watcher() {
+        // Nobody else pauses for so long.
+        let pause = 1000.5 + f64::from(std::process::id());
+        let host = Here::host(false, usize::MAX, Duration::from_secs_f64(pause) * PAUSES);
+        host.command("sleep").arg("0.2").run().await.unwrap();
+        host.close().await;
+        let sleeps = || {
+            let ps = Command::new("ps").args(["-eo", "args"]).output().unwrap();
+            String::from_utf8_lossy(&ps.stdout).contains(&format!("sleep {pause}"))
+        };
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while sleeps() {
+            assert!(std::time::Instant::now() < end, "its watcher is there");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 
     fn shell(script: &str, argument: &Path) -> std::process::Output {
         let script = format!("{WHO}{OWN}{script}");

@@ -133,7 +133,7 @@ impl Recorder {
                     .iter()
                     .map(|(name, value)| match value {
                         Value::Plain(value) => (name.clone(), text(value)),
-                        Value::Secret(_) => (name.clone(), "***".to_owned()),
+                        Value::Secret(_) | Value::Passing(_) => (name.clone(), "***".to_owned()),
                     })
                     .collect(),
                 current_dir: spec.current_dir.as_ref().map(|d| text(d.as_os_str())),

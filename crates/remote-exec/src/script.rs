@@ -130,7 +130,9 @@ fn one(s: &mut Vec<u8>, spec: &Spec, index: usize) -> Result<(), Error> {
         text(s, "=");
         match value {
             Value::Plain(value) => quote::push(s, value, name)?,
-            Value::Secret(value) => quote::push(s, OsStr::new(value.expose_secret()), name)?,
+            Value::Secret(value) | Value::Passing(value) => {
+                quote::push(s, OsStr::new(value.expose_secret()), name)?;
+            }
         }
         text(s, "; ");
     }
@@ -195,6 +197,8 @@ pub(crate) enum Event {
     NoDirectory(usize),
     /// The process group was ended on request.
     Killed,
+    /// The process group was ended because nothing was heard of its caller.
+    Unheard,
     /// Nothing was started: the directory of the supervisor cannot be written.
     Full,
 }
@@ -217,6 +221,7 @@ impl Event {
             "noprog" => Some(Self::NoProgram(words.next()?.parse().ok()?)),
             "nodir" => Some(Self::NoDirectory(words.next()?.parse().ok()?)),
             "killed" => Some(Self::Killed),
+            "lease" => Some(Self::Unheard),
             "full" => Some(Self::Full),
             _ => None,
         }

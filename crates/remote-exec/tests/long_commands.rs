@@ -15,6 +15,9 @@ use remote_exec::{Host, Method, adm, agent, rabbit, ssh};
 
 const LONG: Duration = Duration::from_secs(120);
 
+/// What an agent hears of its caller is renewed in this time, over and over.
+const LEASE: Duration = Duration::from_secs(30);
+
 async fn by_ssh(server: &sshd::Sshd) -> Host {
     let mut options = ssh::Options::new("127.0.0.1");
     options.port = Some(server.port());
@@ -28,6 +31,7 @@ async fn by_rabbit(broker: &Broker, name: &str) -> Host {
     let mut options = rabbit::Options::new(uri(broker), name);
     // Silence of two heartbeats ends a connection.
     options.at.heartbeat = Duration::from_secs(5);
+    options.lease = LEASE;
     Host::connect(Method::Rabbit(options)).await.unwrap()
 }
 
@@ -62,7 +66,10 @@ async fn silent_command_of_two_minutes_ends_as_it_should_on_every_host() {
         let loopback = "127.0.0.1:0".parse().unwrap();
         agent::adm::serve(loopback, agent::adm::Options::default(), ready, std::future::pending()).await
     });
-    let by_adm = |address: String| Host::connect(Method::Adm(adm::Options::new(address)));
+    let by_adm = |address: String| {
+        let options = adm::Options { lease: LEASE, ..adm::Options::new(address) };
+        Host::connect(Method::Adm(options))
+    };
     let hosts = [
         Host::local(),
         by_ssh(&server).await,

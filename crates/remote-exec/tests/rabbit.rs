@@ -222,6 +222,67 @@ async fn broker_restart_loses_no_running_command_and_runs_none_twice() {
     host.command("true").run().await.unwrap();
 }
 
+/// How long a command of the caller below goes on without it.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// Calls for a test, in a process of its own.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the next test runs it"]
+async fn caller_that_will_be_killed() {
+    let variables = ["LEASE_URI", "LEASE_HOST", "LEASE_FILE"].map(std::env::var);
+    let [Ok(uri), Ok(host), Ok(file)] = variables else { return };
+    let mut options = Options::new(Uri::parse(&uri).unwrap(), host);
+    options.lease = LEASE;
+    let script = "echo $$ >\"$1.new\"; mv \"$1.new\" \"$1\"; exec sleep 100000";
+    let host = connect(options).await.unwrap();
+    host.command("sh").args(["-c", script, "sh"]).arg(file).run().await.unwrap();
+}
+
+/// Ends a process with the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs RabbitMQ; run: ./test"]
+async fn command_of_a_caller_that_was_killed_is_ended_and_that_of_a_living_one_is_not() {
+    let (broker, host) = (shared(), name());
+    let _agent = serve(&broker, "/", &host).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("pid");
+    let mut caller = std::process::Command::new(std::env::current_exe().unwrap());
+    caller.args(["--exact", "caller_that_will_be_killed", "--include-ignored"]);
+    caller.env("LEASE_URI", format!("{}/", broker.uri())).env("LEASE_HOST", &host).env("LEASE_FILE", &file);
+    let mut caller = Killed(caller.spawn().unwrap());
+    let end = Instant::now() + Duration::from_secs(60);
+    while !file.exists() {
+        assert!(Instant::now() < end, "it does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let pid = std::fs::read_to_string(&file).unwrap();
+    let runs = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * LEASE {
+        assert!(runs(), "its caller lives");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    caller.0.kill().unwrap();
+    let killed = Instant::now();
+    while runs() {
+        assert!(killed.elapsed() < 10 * LEASE, "its caller is dead");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(killed.elapsed() > LEASE / 2, "the lease was not over");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs RabbitMQ; run: ./test"]
 async fn tls_protects_both_ways_to_the_broker() {

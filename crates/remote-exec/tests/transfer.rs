@@ -71,7 +71,11 @@ async fn receiver_may_say_more_than_a_pipe_holds() {
     let host = Host::local();
     let sender = host.command("head").args(["-c", "3000000", "/dev/zero"]);
     for options in [Options::default(), Options { check: Check::SealingStage, ..Options::default() }] {
-        let receiver = host.command("sh").args(["-c", "head -c 1000000 /dev/zero; cat"]);
+        let script = match options.check {
+            Check::Stages => "head -c 1000000 /dev/zero; cat",
+            _ => "head -c 1000000 /dev/zero; exec \"$1\" receive",
+        };
+        let receiver = host.command("sh").args(["-c", script, "sh"]).arg(seal());
         let mut seen = |_| {};
         let moving = transfer::stream(&host, &sender, &host, &receiver, &options, &mut seen);
         let moved = tokio::time::timeout(std::time::Duration::from_secs(60), moving).await;
@@ -375,6 +379,141 @@ async fn failing_ends_of_a_sealed_stream_are_named_and_not_run_again() {
         matches!(&error, Error::Transfer { attempts: 2, detail, .. } if detail.contains("Welcome to db1")),
         "{error:?}"
     );
+}
+
+/// A PATH whose `socat` connects only when this file is there.
+fn late_socat(dir: &std::path::Path, go: &std::path::Path) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var("PATH").unwrap();
+    let script = format!(
+        "#!/bin/sh\nuntil [ -e '{}' ]; do sleep 0.02; done\nPATH='{path}' exec socat \"$@\"\n",
+        go.display()
+    );
+    let late = dir.join("late");
+    std::fs::create_dir_all(&late).unwrap();
+    std::fs::write(late.join("socat"), script).unwrap();
+    std::fs::set_permissions(late.join("socat"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    format!("{}:{path}", late.display())
+}
+
+/// Sends this to the first that listens according to the logs in `dir`, and makes the file `go` when it was read or
+/// refused.
+fn first_there(
+    port: u16,
+    logs: std::path::PathBuf,
+    stream: Vec<u8>,
+    go: std::path::PathBuf,
+) -> tokio::task::JoinHandle<()> {
+    use std::io::{Read as _, Write as _};
+    let listens = move || {
+        let days = std::fs::read_dir(&logs).into_iter().flatten().flatten();
+        let mut files = days.flat_map(|day| std::fs::read_dir(day.path()).unwrap()).flatten();
+        files.any(|log| std::fs::read_to_string(log.path()).unwrap_or_default().contains("listening on"))
+    };
+    tokio::task::spawn_blocking(move || {
+        while !listens() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let mut connection = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _ = connection.write_all(&stream);
+        let _ = connection.shutdown(std::net::Shutdown::Write);
+        while matches!(connection.read(&mut [0; 1000]), Ok(1..)) {}
+        std::fs::write(go, "").unwrap();
+    })
+}
+
+/// What a sealed stream of somebody else becomes that is there first.
+async fn stranger_is_refused(stream: Vec<u8>) {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options { check: Check::Sealed, retries: 2, ..socat(dir.path()) };
+    let socat = options.socat.as_mut().unwrap();
+    socat.retries = 2;
+    let (go, target) = (dir.path().join("go"), dir.path().join("there"));
+    let stranger = first_there(socat.port, socat.log_dir.clone(), stream, go.clone());
+    let source = sample(dir.path(), 1_000_001);
+    let sender = sealed_by(Check::Sealed, &host, &source).env("PATH", late_socat(dir.path(), &go));
+    // Whatever looks whole is there in the end.
+    let receiver =
+        host.command("sh").args(["-c", "\"$2\" receive >\"$1.new\" && cat \"$1.new\" >>\"$1\"", "sh"]);
+    let receiver = receiver.arg(&target).arg(seal());
+    let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
+    stranger.await.unwrap();
+    assert_eq!(moved.retries, 1, "the stranger was there first");
+    assert!(
+        std::fs::read(&target).unwrap() == std::fs::read(&source).unwrap(),
+        "only what was sent is there"
+    );
+}
+
+/// A stream of `seal send`, by itself.
+fn sealed_alone(contents: &str, key: Option<&str>) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut send = std::process::Command::new(seal());
+    send.arg("send").envs(key.map(|key| ("DBRECOVER_TRANSFER_KEY", key)));
+    let piped = std::process::Stdio::piped;
+    let mut send = send.stdin(piped()).stdout(piped()).spawn().unwrap();
+    send.stdin.take().unwrap().write_all(contents.as_bytes()).unwrap();
+    send.wait_with_output().unwrap().stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn sealed_stream_of_a_stranger_who_connects_first_never_looks_whole() {
+    stranger_is_refused(sealed_alone("of nobody", None)).await;
+    stranger_is_refused(sealed_alone("of another transfer", Some(&"0".repeat(64)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs socat; run: ./test"]
+async fn stream_of_an_earlier_attempt_that_is_sent_again_never_looks_whole() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let (source, copy) = (sample(dir.path(), 100_001), dir.path().join("copy"));
+    let sender = host.command("sh").args(["-c", "\"$1\" send <\"$2\" | tee \"$3\"", "sh"]);
+    let sender = sender.arg(seal()).arg(&source).arg(&copy);
+    let receiver = host.command(seal()).arg("receive").stdout_null();
+    let options = Options { check: Check::Sealed, ..socat(dir.path()) };
+    transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
+    let recorded = std::fs::read(copy).unwrap();
+    assert!(recorded.len() > 100_001);
+    stranger_is_refused(recorded).await;
+}
+
+#[tokio::test]
+async fn receiver_that_took_something_else_is_named_wherever_it_says_so_and_not_run_again() {
+    let host = Host::local();
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { check: Check::SealingStage, retries: 3, ..Options::default() };
+    let sender = host.command("echo").arg("x");
+    let (count, words) = (dir.path().join("count"), dir.path().join("words"));
+    let receiver = |says: &str| {
+        let script = format!("echo x >>\"$1\"; cat >/dev/null; {says}");
+        host.command("sh").args(["-c", &script, "sh"]).arg(&count)
+    };
+    let other = || receiver("echo a line >&2; echo @dbrecover-digest 1 2 >&2");
+    for receiver in [other(), other().stderr_to("words").current_dir(dir.path())] {
+        let result = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await;
+        assert!(
+            matches!(&result, Err(Error::Mistaken { received, .. }) if received.bytes == 2),
+            "{result:?}"
+        );
+    }
+    assert!(words.exists());
+    let result = transfer::stream(&host, &sender, &host, &receiver(":"), &options, &mut |_| {}).await;
+    assert!(
+        matches!(&result, Err(Error::Agent { detail, .. }) if detail.contains("the receiver")),
+        "{result:?}"
+    );
+    // What a file holds that its owner reads by himself is not repeated.
+    let refusing = receiver("echo progress >&2; echo why >&2; exit 75").stderr_to(&words);
+    let options = Options { retries: 0, ..options };
+    let result = transfer::stream(&host, &sender, &host, &refusing, &options, &mut |_| {}).await;
+    assert!(
+        matches!(&result, Err(Error::Transfer { detail, .. }) if detail.ends_with(": why")),
+        "{result:?}"
+    );
+    assert_eq!(std::fs::read(&count).unwrap().len(), 2 * 4);
 }
 
 #[tokio::test]

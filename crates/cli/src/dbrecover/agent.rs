@@ -20,7 +20,8 @@ const STOP: Duration = Duration::from_secs(2);
 ///
 /// Whoever can call it runs commands as its user. It listens on loopback; elsewhere only with a token and TLS, or with
 /// --insecure. Everything that a command started is ended at its deadline, when the agent ends, and, with gRPC, when its
-/// caller goes away; a broker does not tell that.
+/// caller goes away. A broker does not tell that; what dbrecover runs is ended three minutes after it was last heard
+/// of.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["adm", "rabbit", "rabbit_file"])))]
 pub(crate) struct Args {

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use dbrecover_cli::{Exit, Failure, Outcome, standard};
-use remote_exec::transfer::seal::{Compression, Unsealed, Unsent, seal, widen};
+use remote_exec::transfer::seal::{Compression, KEY_VARIABLE, Key, Unsealed, Unsent, seal, widen};
 use rustix::fs::{Advice, fadvise};
 
 /// Send a file, or what a program writes, as a sealed stream on standard output
 ///
 /// The stream ends with its length and checksum, and only when all was read and the program ended with 0, so whoever
 /// receives it (`dbrecover receive`, `dbrecover unpack --sealed`) knows by itself whether all of it arrived. Length and
-/// checksum also go to standard error.
+/// checksum also go to standard error. With $DBRECOVER_TRANSFER_KEY the stream is taken by those only who were given
+/// the same.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["file", "program"])))]
 pub(crate) struct SendArgs {
@@ -44,7 +45,8 @@ enum Compress {
 
 /// Write the contents of a sealed stream on standard input to standard output
 ///
-/// Ends with 0 only if all of it arrived as it was sent, and with 75 if it was cut or altered on the way.
+/// Ends with 0 only if all of it arrived as it was sent, and with 75 if it was cut or altered on the way, or was not
+/// sealed with the same $DBRECOVER_TRANSFER_KEY. Length and checksum also go to standard error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReceiveArgs {}
 
@@ -64,7 +66,7 @@ pub(crate) fn send(args: SendArgs) -> Outcome {
         }
         None => Box::new(Program::start(&args.program)?),
     };
-    match seal(input, output, compression, args.rate_limit) {
+    match seal(input, output, &Key::given(), compression, args.rate_limit) {
         Ok(digest) => {
             standard::tell(digest.line());
             Ok(())
@@ -91,6 +93,7 @@ impl Program {
         let name = program.to_string_lossy().into_owned();
         let mut child = Command::new(program)
             .args(arguments)
+            .env_remove(KEY_VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -128,7 +131,8 @@ pub(crate) fn receive(ReceiveArgs {}: ReceiveArgs) -> Outcome {
             }
         }
     };
-    copy().map_err(|failure| sealed.blame(failure))
+    copy().map_err(|failure| sealed.blame(failure))?;
+    sealed.tell()
 }
 
 /// As text: a closed pipe is a failure here, where the rest of a stream is lost with it; of text it would be none.
@@ -146,13 +150,29 @@ impl<R: Read> Clone for Sealed<R> {
 }
 
 impl<R: Read + AsFd> Sealed<R> {
-    pub(crate) fn new(input: R) -> io::Result<Self> {
+    /// Reads the header. Of a stream of another transfer nothing else is read.
+    pub(crate) fn new(input: R) -> Result<Self, Failure> {
         widen(&input);
-        Ok(Self(Arc::new(Mutex::new(Unsealed::new(input)?))))
+        let stream = Unsealed::new(input, &Key::given())?;
+        match stream.broken() {
+            Some(broken) => Err(Failure::new(Exit::Broken, anyhow::Error::msg(broken.to_string()))),
+            None => Ok(Self(Arc::new(Mutex::new(stream)))),
+        }
     }
 }
 
 impl<R: Read> Sealed<R> {
+    /// Tells length and checksum, as the sender did.
+    pub(crate) fn tell(&self) -> Outcome {
+        match self.lock().finish() {
+            Ok(digest) => {
+                standard::tell(digest.line());
+                Ok(())
+            }
+            Err(error) => Err(Failure::new(Exit::Broken, anyhow::Error::msg(error.to_string()))),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Unsealed<R>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -48,7 +48,8 @@ pub(crate) struct Args {
     /// What it is; auto looks at its first bytes
     #[arg(long, value_enum, default_value = "auto")]
     format: Form,
-    /// Standard input is a stream of `dbrecover send`; one that was cut or altered ends this with 75
+    /// Standard input is a stream of `dbrecover send` with the same $DBRECOVER_TRANSFER_KEY; one of another, or that
+    /// was cut or altered, ends this with 75
     #[arg(long)]
     sealed: bool,
     /// A server's folder in the backup, and the directory for its files; once for each server
@@ -147,13 +148,15 @@ pub(crate) fn run(args: Args) -> Outcome {
         if args.from.as_os_str() != "-" {
             return Err(Failure::usage("--sealed is for standard input"));
         }
-        let sealed = Sealed::new(interrupt.guard(standard::input()?))?;
-        input(&args, Some(Box::new(sealed.clone())), &interrupt).and_then(unpack).map_err(|error| match error
-        {
+        let sealed =
+            Sealed::new(interrupt.guard(standard::input()?)).map_err(|failure| interrupt.or(failure))?;
+        let report = input(&args, Some(Box::new(sealed.clone())), &interrupt).and_then(unpack);
+        let report = report.map_err(|error| match error {
             // The receiver of an attempt before this one, whose end is near: the stream is worth sending again.
             Error::Busy { .. } => Failure::new(Exit::Broken, error),
             error => sealed.blame(failure(error)),
-        })
+        });
+        report.and_then(|report| sealed.tell().map(|()| report))
     } else {
         input(&args, None, &interrupt).and_then(unpack).map_err(failure)
     };

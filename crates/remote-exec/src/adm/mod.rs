@@ -16,7 +16,7 @@ use tonic::{Code, Request, Status};
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::mailbox::{Agent, Boxed, CallError};
+use crate::mailbox::{Agent, Boxed, CallError, LEASE};
 use wire::{Message, Plain};
 
 /// The original's port.
@@ -49,6 +49,9 @@ pub struct Options {
     pub trusted: bool,
     /// How long connecting and `Ping` may take. Default: 15 s.
     pub connect_timeout: Duration,
+    /// How long a command goes on whose caller is not heard of: it has died, or is cut off. Default: 180 s, which is
+    /// longer than a caller looks for a host that it has lost.
+    pub lease: Duration,
 }
 
 /// Field numbers; the defaults are those of `dbinit.proto`.
@@ -91,6 +94,7 @@ impl Options {
             token: None,
             trusted: false,
             connect_timeout: Duration::from_secs(15),
+            lease: LEASE,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A command is given to a shell on its stdin, so neither it nor a secret in it is in the process list. It runs in a
 //! session of its own, and everything in that session is ended at the deadline and when the agent ends. A caller by gRPC that
-//! goes away, or gives up, ends it too; a broker tells nothing of callers, so there it runs on.
+//! goes away, or gives up, ends it too; a broker tells nothing of callers, so there it runs on, unless it has a lease
+//! of its own, as what our callers run.
 
 #[cfg(feature = "grpc")]
 pub mod adm;

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::mailbox::{Agent, Boxed, CallError};
+use crate::mailbox::{Agent, Boxed, CallError, LEASE};
 pub use address::Address;
 pub use uri::{Broker, Uri};
 use wire::{Failure, Reply, Request, unique};
@@ -54,6 +54,9 @@ pub struct Options {
     pub trusted: bool,
     /// How long connecting may take, and how long the agent has to take a command. Default: 15 s.
     pub connect_timeout: Duration,
+    /// How long a command goes on whose caller is not heard of: it has died, or is cut off. Default: 180 s, which is
+    /// longer than a caller looks for a host that it has lost.
+    pub lease: Duration,
 }
 
 impl Options {
@@ -64,6 +67,7 @@ impl Options {
             method: "common_cmd".to_owned(),
             trusted: false,
             connect_timeout: Duration::from_secs(15),
+            lease: LEASE,
         }
     }
 }

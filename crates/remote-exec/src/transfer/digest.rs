@@ -5,6 +5,10 @@ use std::fmt;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use secrecy::SecretString;
+
+use super::key;
+use super::seal::Compression;
 use crate::child::Reader;
 use crate::{Command, Host};
 
@@ -18,7 +22,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The line by which a sender that seals its stream itself tells its digest on stderr.
+    /// The line by which both ends of a sealed stream tell their digest on stderr.
     pub fn line(&self) -> String {
         format!("{MARK} {} {}", self.crc, self.bytes)
     }
@@ -51,10 +55,20 @@ END
 /// A digest is told only of what was copied to its end.
 const STAGE: &str = r#"r=$(sum 4>&1); told "$r"; echo "$1 $c $n" >&2"#;
 
-/// Runs the program in its arguments and seals what it writes, unless it failed.
-const SEAL: &str = r#"m=$1; shift; printf '%s\n' 'DBRsealed1 none'
+/// The two keys of HMAC, as [`key::padded`] has them.
+const KEYS: [&str; 2] = ["DBRECOVER_TRANSFER_INNER", "DBRECOVER_TRANSFER_OUTER"];
+
+/// Runs the program in its arguments and seals what it writes with `$2` in front, unless it failed. `code` is
+/// HMAC-SHA256, which takes the inner hash as bytes; what writes a key out is the shell itself.
+const SEAL: &str = r#"m=$1 h=$2; shift 2; i=$DBRECOVER_TRANSFER_INNER o=$DBRECOVER_TRANSFER_OUTER
+unset DBRECOVER_TRANSFER_INNER DBRECOVER_TRANSFER_OUTER
+code() { s=$({ printf "$i"; printf %s "$1"; } | sha256sum) && s=${s%% *} && x= || return
+while [ "$s" ]; do t=${s#??}; x="$x\\$(printf %03o "0x${s%"$t"}")"; s=$t; done
+s=$({ printf "$o"; printf "$x"; } | sha256sum) && [ "${s%% *}" ] && printf '%s\n' "${s%% *}"; }
+s=$(code "$h") || exit 125; printf '%s\n' "$h" "$s"
 r=$({ { "$@" 4>&- 5>&-; echo "p $?" >&4; } | sum; } 4>&1); told "$r"
-printf '@sealed %010d %020d\n' "$c" "$n" && echo "$m $c $n" >&2"#;
+e=$(printf '@sealed %010d %020d' "$c" "$n") && s=$(code "$e") || exit 125
+echo "$e $s" && echo "$m $c $n" >&2"#;
 
 /// The longest stderr line and the most lines that are kept.
 const LINE: u64 = 1024;
@@ -65,10 +79,12 @@ pub(super) fn stage(host: &Host) -> Command {
     host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{STAGE}")).args(["sh", MARK])
 }
 
-/// `sender` within a stage that seals what it writes and tells its digest on stderr. It needs what [`stage`] needs.
-pub(super) fn sealing(host: &Host, sender: &Command) -> Command {
-    let stage = host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{SEAL}")).args(["sh", MARK]);
-    stage.wrapping(sender)
+/// `sender` within a stage that seals what it writes and tells its digest on stderr. It needs what [`stage`] needs, and
+/// `sha256sum`.
+pub(super) fn sealing(sender: &Command, key: &SecretString) -> Command {
+    let stage = sender.host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{SEAL}"));
+    let stage = stage.args(["sh", MARK, Compression::None.header()]).wrapping(sender);
+    KEYS.into_iter().zip(key::padded(key)).fold(stage, |stage, (name, key)| stage.passing_env(name, key))
 }
 
 /// What came out of a stderr that a stage wrote to.
@@ -120,7 +136,12 @@ pub(super) fn parse(text: &str) -> Option<Digest> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::process::{Command, Output};
+
+    use secrecy::{ExposeSecret as _, SecretString};
+
+    use super::super::seal::{Compression, Key, Unsealed};
 
     /// Runs a stage's script in a PATH with these tools only.
     fn with_tools(tools: &[&str], script: &str, arguments: &[&str]) -> Output {
@@ -131,7 +152,30 @@ mod tests {
         let script = format!("{}{}{script}", super::BOTH, super::SUM);
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(script).args(["sh", super::MARK]).args(arguments).env("PATH", dir.path());
+        for (name, key) in super::KEYS.into_iter().zip(super::key::padded(&key())) {
+            command.env(name, key.expose_secret());
+        }
         command.stdin(std::fs::File::open("/etc/passwd").unwrap()).output().unwrap()
+    }
+
+    fn key() -> SecretString {
+        "0123456789abcdef".repeat(4).into()
+    }
+
+    const HEADER: &str = Compression::None.header();
+
+    #[test]
+    fn stage_seals_as_the_programs_do_and_keeps_its_key_to_itself() {
+        let tools = ["cksum", "tee", "cat", "env", "sha256sum"];
+        let sent = with_tools(&tools, super::SEAL, &[HEADER, "cat", "/etc/passwd"]);
+        let mut stream =
+            Unsealed::new(&sent.stdout[..], &Key::new(key().expose_secret().as_bytes())).unwrap();
+        let mut contents = Vec::new();
+        stream.read_to_end(&mut contents).unwrap();
+        assert_eq!(contents, std::fs::read("/etc/passwd").unwrap());
+        assert_eq!(super::hear(&sent.stderr).digest, stream.finish().ok());
+        let told = with_tools(&tools, super::SEAL, &[HEADER, "env"]);
+        assert!(!String::from_utf8_lossy(&told.stdout).contains("TRANSFER"), "{told:?}");
     }
 
     #[test]
@@ -146,7 +190,10 @@ mod tests {
         for tools in [&["cksum"][..], &["tee"]] {
             let output = with_tools(tools, super::STAGE, &[]);
             assert_eq!(super::hear(&output.stderr).digest, None, "{tools:?}");
-            let output = with_tools(&[tools, &["cat"]].concat(), super::SEAL, &["cat", "/etc/passwd"]);
+        }
+        for tools in [&["cksum", "sha256sum"][..], &["tee", "sha256sum"], &["cksum", "tee"]] {
+            let sealing = [HEADER, "cat", "/etc/passwd"];
+            let output = with_tools(&[tools, &["cat"]].concat(), super::SEAL, &sealing);
             assert!(!output.stdout.windows(7).any(|bytes| bytes == b"@sealed"), "{tools:?}");
             assert!(!output.status.success(), "{tools:?}");
         }

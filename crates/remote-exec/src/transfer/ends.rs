@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Digest, Failure, digest, failure, seal};
+use super::digest::{self, Heard};
+use super::{Digest, Failure, failure, seal};
+use crate::command::Sink;
 use crate::{Command, Error, Host, Output, Status};
 
 /// How long a program whose partner ended badly has to end by itself and say why.
 pub(super) const AFTERMATH: Duration = Duration::from_secs(10);
+
+/// How long a file may take in which a receiver said how it ended, and the most of it that is read, in bytes.
+const WORDS: (Duration, &str) = (Duration::from_secs(30), "4096");
 
 /// The two programs.
 #[derive(Clone, Copy)]
@@ -37,7 +42,23 @@ impl Ends<'_> {
             }
             received = &mut receiving => (tokio::time::timeout(AFTERMATH, sending).await.ok(), Some(received)),
         };
-        self.judge(sent, received)
+        let heard = match &received {
+            Some(Ok(output)) => self.heard(output).await,
+            _ => Ok(Heard::default()),
+        };
+        self.judge(sent, received, heard)
+    }
+
+    /// What the receiver said, wherever its stderr went.
+    async fn heard(self, output: &Output) -> Result<Heard, Error> {
+        let spec = &self.receiver.spec;
+        let Sink::File(path) = &spec.stderr else { return Ok(digest::hear(&output.stderr)) };
+        let mut end = self.to.command("tail").args(["-c", WORDS.1, "--"]).arg(path).timeout(WORDS.0);
+        end.spec.current_dir.clone_from(&spec.current_dir);
+        let mut heard = digest::hear(&end.run().await?.stdout);
+        // Whose file it is knows what else is in there.
+        heard.last_lines = heard.last_lines.lines().last().unwrap_or_default().to_owned();
+        Ok(heard)
     }
 
     /// Whose fault it was. A program that failed by itself comes first: what its partner says then is a consequence.
@@ -45,10 +66,11 @@ impl Ends<'_> {
         self,
         sent: Option<Result<Output, Failure>>,
         received: Option<Result<Output, Failure>>,
+        heard: Result<Heard, Error>,
     ) -> Result<Digest, Failure> {
         let said = match &sent {
             Some(Ok(output)) => digest::hear(&output.stderr),
-            _ => digest::Heard::default(),
+            _ => Heard::default(),
         };
         if let Some(Ok(output)) = &sent {
             let status = output.statuses.first().copied().unwrap_or(output.status);
@@ -59,11 +81,11 @@ impl Ends<'_> {
         let receiver = match received {
             Some(Ok(output)) if output.status.success() => None,
             Some(Ok(output)) if output.status.code() == seal::BROKEN || output.status.signal().is_some() => {
-                let words = crate::command::tail(&output.stderr);
+                let words = heard.as_ref().map_or("", |heard| &heard.last_lines);
                 Some(format!("the receiving side ended with {}: {words}", output.status))
             }
             Some(Ok(output)) => {
-                let words = crate::command::tail(&output.stderr);
+                let words = heard.map(|heard| heard.last_lines).unwrap_or_default();
                 return Err(failed(self.to, self.receiver, output.status, words));
             }
             Some(Err(Failure::Program(error))) => return Err(Failure::Program(error)),
@@ -75,12 +97,14 @@ impl Ends<'_> {
             None => Some("the receiving side does not end".to_owned()),
         };
         match (sent, receiver) {
-            (Some(Ok(_)), None) => said.digest.ok_or_else(|| {
-                Failure::Program(Box::new(Error::Agent {
-                    host: self.from.name().to_owned(),
-                    detail: "the sender told no checksum".to_owned(),
-                }))
-            }),
+            (Some(Ok(_)), None) => {
+                let heard = heard.map_err(|error| Failure::Program(Box::new(error)))?;
+                self.agree(said.digest, heard.digest)
+            }
+            // A receiver that refused somebody else's stream tells why its sender found nobody.
+            (Some(Err(Failure::Stream { detail, source })), Some(receiver)) if !receiver.is_empty() => {
+                Err(Failure::Stream { detail: format!("{detail}; {receiver}"), source })
+            }
             (Some(Err(sending)), _) => Err(sending),
             (Some(Ok(output)), Some(receiver)) => Err(Failure::stream(if output.status.success() {
                 receiver
@@ -91,6 +115,22 @@ impl Ends<'_> {
                 Err(Failure::stream(receiver.unwrap_or_else(|| "the sending side does not end".to_owned())))
             }
         }
+    }
+}
+
+impl Ends<'_> {
+    /// The digest that both ends told. What only one of them knows of, or each in its own way, was not this transfer.
+    fn agree(self, sent: Option<Digest>, received: Option<Digest>) -> Result<Digest, Failure> {
+        let (from, to) = (self.from.name().to_owned(), self.to.name().to_owned());
+        let silent = |host, end| Error::Agent { host, detail: format!("the {end} told no checksum") };
+        Err(Failure::Program(Box::new(match (sent, received) {
+            (Some(sent), Some(received)) if sent == received => return Ok(sent),
+            (Some(sent), Some(received)) => {
+                Error::Mistaken { from, to, command: self.receiver.shown(), sent, received }
+            }
+            (None, _) => silent(from, "sender"),
+            (_, None) => silent(to, "receiver"),
+        })))
     }
 }
 

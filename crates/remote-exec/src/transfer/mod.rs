@@ -14,10 +14,13 @@
 //!
 //! The CRC finds accidents; it is no protection against somebody who alters the stream on purpose. `Relay` and `Scp`
 //! are protected by ssh; `Socat` by the network it runs in, and by accepting connections from the sender's address only.
+//! A sealed stream ([`seal`]) also proves that it belongs to this attempt, by a key that both programs are given as a
+//! secret.
 
 mod digest;
 mod ends;
 mod gate;
+mod key;
 mod relay;
 mod scp;
 pub mod seal;
@@ -75,7 +78,10 @@ pub enum Check {
     #[default]
     Stages,
     /// A stage of stock tools on the sender's host seals the stream ([`seal`]); the receiver compares. It ends with
-    /// [`seal::BROKEN`] where the stream did not arrive as it was sent.
+    /// [`seal::BROKEN`] where the stream did not arrive as it was sent, and says [`Digest::line`] on stderr otherwise.
+    ///
+    /// Both get the key of the attempt in [`seal::KEY_VARIABLE`]. It is in no process list, but for that of a host
+    /// whose agent shows commands there: against somebody who reads that list it is of no use, against mistakes it is.
     SealingStage,
     /// The sender seals the stream itself and says [`Digest::line`] on stderr; the receiver as above.
     Sealed,
@@ -171,13 +177,13 @@ pub async fn stream(
     progress: &mut (dyn FnMut(u64) + Send),
 ) -> Result<Moved, Error> {
     let method = choose(from, to, options).await?;
-    let sealing = digest::sealing(from, sender);
-    let sender = if options.check == Check::SealingStage { &sealing } else { sender };
-    let ends = Ends { from, sender, to, receiver };
     let mut retries = 0;
     let mut pause = PAUSE.0;
     loop {
         let begun = Instant::now();
+        // An attempt before this one may still be on its way.
+        let (sender, receiver) = keyed(sender, receiver, options.check)?;
+        let ends = Ends { from, sender: &sender, to, receiver: &receiver };
         let attempt = async {
             match (method, &options.socat, &options.scp) {
                 (Method::Socat, Some(socat), _) => socat::run(ends, socat, options.check, progress).await,
@@ -219,6 +225,20 @@ pub async fn stream(
             command.clone().run().await?;
         }
     }
+}
+
+/// Both programs as they run in one attempt: that they belong together is known to them by its key.
+fn keyed(sender: &Command, receiver: &Command, check: Check) -> Result<(Command, Command), Error> {
+    let (sender, receiver) = (sender.clone(), receiver.clone());
+    if check == Check::Stages {
+        return Ok((sender, receiver));
+    }
+    let key = key::random()?;
+    let sender = match check {
+        Check::SealingStage => digest::sealing(&sender, &key),
+        _ => sender.passing_env(seal::KEY_VARIABLE, key.clone()),
+    };
+    Ok((sender, receiver.passing_env(seal::KEY_VARIABLE, key)))
 }
 
 /// Whether both names mean one machine as far as this crate can know.

@@ -2,12 +2,18 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 16 | `DBRsealed1 none\n` or `DBRsealed1 zstd\n`: whether the contents are a zstd frame |
+//! | 16 | `DBRsealed2 none\n` or `DBRsealed2 zstd\n`: whether the contents are a zstd frame |
+//! | 65 | `CODE\n`: that of the line before it |
 //! | any | the contents |
-//! | 40 | `@sealed CRC LENGTH\n`: POSIX `cksum` of the contents in 10 digits, their bytes in 20 |
+//! | 105 | `@sealed CRC LENGTH CODE\n`: POSIX `cksum` of the contents in 10 digits, their bytes in 20, and the code of the 39 bytes up to there |
 //!
 //! A sender writes the end only when all that it had to send was read, so a stream without it was cut. The digest is
 //! over what is on the wire. It is the one of `cksum`, so that a host with nothing but coreutils can seal a stream too.
+//!
+//! A code is the HMAC-SHA256 of a text without its line end, 64 hexadecimal digits, under the [`Key`] of the attempt. A
+//! stream of another attempt, or of somebody who was not given the key, is known before anything of its contents is
+//! given out, and what ends a stream is what the sender wrote. The contents themselves have a CRC only: who is between
+//! the two can alter them so that it stays the same.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -15,6 +21,8 @@ use std::time::{Duration, Instant};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 
 use super::Digest;
+use super::key::CODE;
+pub use super::key::{KEY_VARIABLE, Key};
 pub use super::unsent::Unsent;
 
 /// The exit status of a receiver whose stream was cut or altered: it is worth sending again. `EX_TEMPFAIL` of sysexits.
@@ -27,7 +35,7 @@ pub const NO_RECEIVER: u8 = 141;
 const PIECE: usize = 256 * 1024;
 
 const HEADER: usize = 16;
-const END: usize = 40;
+const END: usize = 40 + 1 + CODE;
 
 /// Largest window of a zstd frame, as a power of two: 8 MiB. Level 1 uses 512 KiB.
 const WINDOW_LOG: u32 = 23;
@@ -43,10 +51,11 @@ pub enum Compression {
 }
 
 impl Compression {
-    pub(super) const fn header(self) -> &'static [u8; HEADER] {
+    /// The first line of a stream, without its end.
+    pub(super) const fn header(self) -> &'static str {
         match self {
-            Self::None => b"DBRsealed1 none\n",
-            Self::Zstd => b"DBRsealed1 zstd\n",
+            Self::None => "DBRsealed2 none",
+            Self::Zstd => "DBRsealed2 zstd",
         }
     }
 }
@@ -61,10 +70,11 @@ impl Compression {
 pub fn seal(
     mut input: impl Read,
     output: impl Write,
+    key: &Key,
     compression: Compression,
     rate_limit: Option<u64>,
 ) -> Result<Digest, Unsent> {
-    let mut output = Sealer::new(output, compression, rate_limit).map_err(Unsent::Writing)?;
+    let mut output = Sealer::new(output, key, compression, rate_limit).map_err(Unsent::Writing)?;
     let mut buffer = vec![0; PIECE];
     loop {
         match input.read(&mut buffer) {
@@ -77,7 +87,10 @@ pub fn seal(
 }
 
 /// Seals what is written to it. Dropped without [`finish`](Self::finish), it leaves a stream that was cut.
-pub struct Sealer<W: Write>(Contents<W>);
+pub struct Sealer<W: Write> {
+    contents: Contents<W>,
+    key: Key,
+}
 
 enum Contents<W: Write> {
     Plain(Counted<W>),
@@ -90,10 +103,16 @@ impl<W: Write> Sealer<W> {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn new(mut output: W, compression: Compression, rate_limit: Option<u64>) -> io::Result<Self> {
-        output.write_all(compression.header())?;
+    pub fn new(
+        mut output: W,
+        key: &Key,
+        compression: Compression,
+        rate_limit: Option<u64>,
+    ) -> io::Result<Self> {
+        let header = compression.header();
+        output.write_all(format!("{header}\n{}\n", key.code(header)).as_bytes())?;
         let counted = Counted { output, sum: Sum::new(), rate_limit, begun: Instant::now() };
-        Ok(Self(match compression {
+        let contents = match compression {
             Compression::None => Contents::Plain(counted),
             Compression::Zstd => {
                 let mut encoder = zstd::stream::write::Encoder::new(counted, 1)?;
@@ -101,7 +120,8 @@ impl<W: Write> Sealer<W> {
                 encoder.include_checksum(true)?;
                 Contents::Zstd(encoder)
             }
-        }))
+        };
+        Ok(Self { contents, key: key.clone() })
     }
 
     /// Writes the end.
@@ -110,12 +130,12 @@ impl<W: Write> Sealer<W> {
     ///
     /// If it cannot be written.
     pub fn finish(self) -> io::Result<Digest> {
-        let mut counted = match self.0 {
+        let mut counted = match self.contents {
             Contents::Plain(counted) => counted,
             Contents::Zstd(encoder) => encoder.finish()?,
         };
         let digest = counted.sum.digest();
-        counted.output.write_all(&end(digest))?;
+        counted.output.write_all(&end(digest, &self.key))?;
         counted.output.flush()?;
         Ok(digest)
     }
@@ -123,22 +143,23 @@ impl<W: Write> Sealer<W> {
 
 impl<W: Write> Write for Sealer<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        match &mut self.contents {
             Contents::Plain(counted) => counted.write(bytes),
             Contents::Zstd(encoder) => encoder.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.0 {
+        match &mut self.contents {
             Contents::Plain(counted) => counted.flush(),
             Contents::Zstd(encoder) => encoder.flush(),
         }
     }
 }
 
-fn end(digest: Digest) -> Vec<u8> {
-    format!("@sealed {:010} {:020}\n", digest.crc, digest.bytes).into_bytes()
+fn end(digest: Digest, key: &Key) -> Vec<u8> {
+    let text = format!("@sealed {:010} {:020}", digest.crc, digest.bytes);
+    format!("{text} {}\n", key.code(&text)).into_bytes()
 }
 
 /// Counts what passes, and lets it pass no faster than it may.
@@ -202,6 +223,9 @@ pub enum Broken {
         /// Its first bytes.
         begin: String,
     },
+    /// It was not sealed with the key of this attempt: it is of another transfer or attempt, or of a stranger.
+    #[error("the stream is not of this transfer: it was not sealed with the same key")]
+    Foreign,
     /// It stopped before its end.
     #[error("the stream was cut after {bytes} bytes")]
     Cut {
@@ -231,23 +255,19 @@ impl<R: Read> Unsealed<R> {
     ///
     /// # Errors
     ///
-    /// If reading fails. A stream that is not sealed is [`Broken`] from the first read on.
-    pub fn new(mut input: R) -> io::Result<Self> {
-        let mut header = Vec::with_capacity(HEADER);
-        input.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
-        let is = |compression: Compression| header == compression.header();
-        if is(Compression::Zstd) {
-            let checked = io::BufReader::with_capacity(PIECE, Checked::new(input));
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(checked)?;
-            decoder.window_log_max(WINDOW_LOG)?;
-            return Ok(Self(Inside::Zstd(decoder)));
-        }
-        let mut checked = Checked::new(input);
-        if !is(Compression::None) {
-            let begin = String::from_utf8_lossy(&header).into_owned();
-            let none = header.is_empty();
-            checked.end =
-                Some(Err(if none { Broken::Cut { bytes: 0 } } else { Broken::NotSealed { begin } }));
+    /// If reading fails. A stream that is not sealed, or not with this key, is [`Broken`] from here on.
+    pub fn new(mut input: R, key: &Key) -> io::Result<Self> {
+        let compression = header(&mut input, key)?;
+        let mut checked = Checked::new(input, key.clone());
+        match compression {
+            Ok(Compression::Zstd) => {
+                let checked = io::BufReader::with_capacity(PIECE, checked);
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(checked)?;
+                decoder.window_log_max(WINDOW_LOG)?;
+                return Ok(Self(Inside::Zstd(decoder)));
+            }
+            Ok(Compression::None) => {}
+            Err(broken) => checked.end = Some(Err(broken)),
         }
         Ok(Self(Inside::Plain(checked)))
     }
@@ -296,6 +316,26 @@ impl<R: Read> Read for Unsealed<R> {
     }
 }
 
+/// Reads the header.
+fn header(input: &mut impl Read, key: &Key) -> io::Result<Result<Compression, Broken>> {
+    let mut some = |length: usize| {
+        let mut bytes = Vec::with_capacity(length);
+        input.by_ref().take(length as u64).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let line = some(HEADER)?;
+    let is = |compression: &Compression| line.strip_suffix(b"\n") == Some(compression.header().as_bytes());
+    let Some(compression) = [Compression::None, Compression::Zstd].into_iter().find(is) else {
+        let begin = String::from_utf8_lossy(&line).into_owned();
+        return Ok(Err(if line.is_empty() { Broken::Cut { bytes: 0 } } else { Broken::NotSealed { begin } }));
+    };
+    let code = some(CODE + 1)?;
+    Ok(match code.strip_suffix(b"\n") {
+        Some(code) if key.proves(compression.header(), code) => Ok(compression),
+        None if code.len() <= CODE => Err(Broken::Cut { bytes: 0 }),
+        _ => Err(Broken::Foreign),
+    })
+}
+
 /// The contents of a sealed stream. The last [`END`] bytes that were read are held back: they may be its end.
 struct Checked<R> {
     input: R,
@@ -305,12 +345,14 @@ struct Checked<R> {
     given: usize,
     filled: usize,
     sum: Sum,
+    key: Key,
     end: Option<Result<Digest, Broken>>,
 }
 
 impl<R: Read> Checked<R> {
-    fn new(input: R) -> Self {
-        Self { input, buffer: vec![0; PIECE + END], at: 0, given: 0, filled: 0, sum: Sum::new(), end: None }
+    fn new(input: R, key: Key) -> Self {
+        let (buffer, sum) = (vec![0; PIECE + END], Sum::new());
+        Self { input, buffer, at: 0, given: 0, filled: 0, sum, key, end: None }
     }
 
     /// Reads until there is something to give out; how much that is. 0 is the end, whatever it is.
@@ -339,13 +381,15 @@ impl<R: Read> Checked<R> {
         let received = self.sum.digest();
         let held = &self.buffer[..self.filled];
         let parse = || {
-            let text = std::str::from_utf8(held).ok()?.strip_prefix("@sealed ")?.strip_suffix('\n')?;
-            let (crc, bytes) = text.split_once(' ')?;
-            Some(Digest { crc: crc.parse().ok()?, bytes: bytes.parse().ok()? })
+            let (text, code) = std::str::from_utf8(held).ok()?.strip_suffix('\n')?.rsplit_once(' ')?;
+            let (crc, bytes) = text.strip_prefix("@sealed ")?.split_once(' ')?;
+            let sent = Digest { crc: crc.parse().ok()?, bytes: bytes.parse().ok()? };
+            Some((sent, self.key.proves(text, code.as_bytes())))
         };
         match parse() {
-            Some(sent) if sent == received => Ok(sent),
-            Some(sent) => Err(Broken::Altered { sent, received }),
+            Some((sent, true)) if sent == received => Ok(sent),
+            Some((sent, false)) if sent == received => Err(Broken::Foreign),
+            Some((sent, _)) => Err(Broken::Altered { sent, received }),
             None => Err(Broken::Cut { bytes: received.bytes + held.len() as u64 }),
         }
     }
@@ -381,14 +425,18 @@ pub fn widen(pipe: impl std::os::fd::AsFd) {
 mod tests {
     use super::*;
 
+    fn key() -> Key {
+        Key::new(b"of this attempt")
+    }
+
     fn sealed(contents: &[u8], compression: Compression) -> Vec<u8> {
         let mut out = Vec::new();
-        seal(contents, &mut out, compression, None).unwrap();
+        seal(contents, &mut out, &key(), compression, None).unwrap();
         out
     }
 
     fn opened(stream: &[u8], piece: usize) -> io::Result<Vec<u8>> {
-        let mut reader = Unsealed::new(Pieces(stream, piece))?;
+        let mut reader = Unsealed::new(Pieces(stream, piece), &key())?;
         let mut out = Vec::new();
         reader.read_to_end(&mut out)?;
         Ok(out)
@@ -421,7 +469,7 @@ mod tests {
         let contents: Vec<u8> = (0..200_u32).flat_map(u32::to_le_bytes).collect();
         for compression in [Compression::None, Compression::Zstd] {
             let stream = sealed(&contents, compression);
-            for piece in [1, 7, 39, 40, 41, 1 << 20] {
+            for piece in [1, 7, END - 1, END, END + 1, 1 << 20] {
                 assert_eq!(opened(&stream, piece).unwrap(), contents, "{compression:?} {piece}");
             }
             assert_eq!(opened(&sealed(b"", compression), 5).unwrap(), b"");
@@ -438,12 +486,36 @@ mod tests {
             for at in 0..stream.len() {
                 let mut altered = stream.clone();
                 altered[at] ^= 0x10;
-                let mut reader = Unsealed::new(altered.as_slice()).unwrap();
+                let mut reader = Unsealed::new(altered.as_slice(), &key()).unwrap();
                 assert!(io::copy(&mut reader, &mut io::sink()).is_err(), "{compression:?} altered at {at}");
                 // The decoder may give up before the end was read: the rest tells that the stream is at fault.
                 assert!(reader.finish().is_err() && reader.broken().is_some(), "{compression:?} {at}");
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_given_out_of_a_stream_with_another_key() {
+        for compression in [Compression::None, Compression::Zstd] {
+            let stream = sealed(b"a backup of somebody else", compression);
+            for other in [&b"of another attempt"[..], b""] {
+                let mut reader = Unsealed::new(stream.as_slice(), &Key::new(other)).unwrap();
+                assert_eq!(reader.broken(), Some(&Broken::Foreign), "{compression:?}");
+                assert!(reader.read(&mut [0; 100]).is_err() && reader.finish().is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn contents_of_somebody_else_behind_the_right_header_have_no_end() {
+        let (mut stream, mut other) = (sealed(b"what was sent", Compression::None), Vec::new());
+        seal(&b"something else"[..], &mut other, &Key::new(b"a guess"), Compression::None, None).unwrap();
+        let header = HEADER + CODE + 1;
+        stream.truncate(header);
+        stream.extend_from_slice(&other[header..]);
+        let mut reader = Unsealed::new(stream.as_slice(), &key()).unwrap();
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+        assert_eq!(reader.broken(), Some(&Broken::Foreign));
     }
 
     #[test]
@@ -457,7 +529,7 @@ mod tests {
     #[test]
     fn rate_limit_is_held() {
         let begun = Instant::now();
-        seal(&[0; 400_000][..], io::sink(), Compression::None, Some(1_000_000)).unwrap();
+        seal(&[0; 400_000][..], io::sink(), &key(), Compression::None, Some(1_000_000)).unwrap();
         assert!(begun.elapsed() >= Duration::from_millis(350));
     }
 }

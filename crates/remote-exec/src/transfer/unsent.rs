@@ -45,7 +45,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::super::seal::{Compression, seal};
+    use super::super::seal::{Compression, Key, seal};
     use super::*;
 
     /// A file or connection that fails after so many bytes.
@@ -89,13 +89,13 @@ mod tests {
 
     /// Sending 100 bytes from a reader to a writer that fails after so many: in the header, the contents and the end.
     fn written(after: usize, errno: Errno, compression: Compression) -> Unsent {
-        seal(&[7; 100][..], Fails(after, errno), compression, None).unwrap_err()
+        seal(&[7; 100][..], Fails(after, errno), &Key::new(b""), compression, None).unwrap_err()
     }
 
     #[test]
     fn failed_write_tells_whether_the_receiver_left() {
         for compression in [Compression::None, Compression::Zstd] {
-            for after in [0, 16, 20] {
+            for after in [0, 81, 85] {
                 for errno in LEFT {
                     let error = written(after, errno, compression);
                     assert!(error.receiver_left(), "{compression:?} {after} {error:?}");
@@ -106,7 +106,7 @@ mod tests {
                 }
             }
         }
-        assert!(written(130, Errno::PIPE, Compression::None).receiver_left(), "in its end");
+        assert!(written(190, Errno::PIPE, Compression::None).receiver_left(), "in its end");
     }
 
     #[test]
@@ -114,7 +114,10 @@ mod tests {
         for compression in [Compression::None, Compression::Zstd] {
             for errno in LEFT.into_iter().chain([Errno::IO, Errno::STALE]) {
                 for after in [0, 1_000_000] {
-                    let error = seal(Fails(after, errno), io::sink(), compression, None).unwrap_err();
+                    let error = {
+                        let key = Key::new(b"");
+                        seal(Fails(after, errno), io::sink(), &key, compression, None).unwrap_err()
+                    };
                     assert!(matches!(error, Unsent::Reading(_)) && !error.receiver_left(), "{error:?}");
                 }
             }
