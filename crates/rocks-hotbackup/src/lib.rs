@@ -88,6 +88,7 @@ mod encoded;
 mod error;
 mod event;
 mod limit;
+mod log_index;
 pub mod manifest;
 mod marked;
 mod move_back;

@@ -180,6 +180,8 @@ impl Server for MySqlServer {
                 aria_log_dir: path(conn, "aria_log_dir_path", &datadir).await?,
                 log_bin_basename: path(conn, "log_bin_basename", &datadir).await?,
                 log_bin_index: path(conn, "log_bin_index", &datadir).await?,
+                relay_log_basename: path(conn, "relay_log_basename", &datadir).await?,
+                relay_log_index: path(conn, "relay_log_index", &datadir).await?,
                 no_data,
                 direct_reads: matches!(direct.as_deref(), Some("ON" | "1")),
                 server_uid: uid,

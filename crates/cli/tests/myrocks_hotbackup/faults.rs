@@ -484,3 +484,46 @@ fn fifty_thousand_definitions_are_backed_up_and_verified() {
         std::fs::remove_file(&to).unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn binlogs_that_are_rotated_or_purged_while_nothing_is_locked_leave_an_index_that_a_server_starts_from() {
+    let server = Server::new();
+    // More than a pipe holds, sent before the binlogs and after they were listed.
+    server.sql(
+        "CREATE DATABASE a; CREATE TABLE a.t (v VARBINARY(1000)) ENGINE=MYISAM; CREATE DATABASE d;
+         CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=ROCKSDB",
+    );
+    std::fs::write(server.datadir.join("a/large.MYD"), vec![7; 8_000_000]).unwrap();
+    // Of the last stop: true no more.
+    std::fs::write(server.datadir.join("binlog.state"), "0-7-1\n").unwrap();
+    for (number, meanwhile) in [
+        "INSERT INTO d.t VALUES (1); FLUSH BINARY LOGS",
+        "FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000002'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut command = server.backup();
+        let mut child =
+            command.arg("--no-lock").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (mut archive, mut said) = (Vec::new(), String::new());
+        let mut stdout = child.stdout.take().unwrap();
+        while !said.contains("Sending the files of a\n") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        server.sql(meanwhile);
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        stdout.read_to_end(&mut archive).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let to = server.dir.path().join(format!("b{number}.tar"));
+        std::fs::write(&to, archive).unwrap();
+        let copy = restored(&[&to]);
+        let logs = copy.sql("SHOW BINARY LOGS");
+        assert!(logs.lines().count() >= 2, "{meanwhile}: {logs}");
+        // Not what was true when the server was stopped last.
+        let position = copy.sql("SELECT @@gtid_binlog_pos");
+        assert!(!position.is_empty() && position == server.sql("SELECT @@gtid_binlog_pos"), "{position}");
+    }
+}

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use crate::disk::SmallDisk;
-use crate::server::{Server, fail, program, restore, restored, run, shell, start_restored};
+use crate::server::{Server, fail, moved_back, program, restore, restored, run, shell, start_restored};
 
 const PLUGIN: &str = "--plugin-load-add=ha_rocksdb.so";
 
@@ -179,4 +180,69 @@ fn a_backup_that_is_none_is_said_to_be_none() {
     std::fs::create_dir(dir.path().join("b")).unwrap();
     fail(program().arg("verify").arg(dir.path().join("b")), 5);
     fail(&mut restore(&[&dir.path().join("b")], &dir.path().join("data")), 5);
+}
+
+/// The files of a data directory whose names begin like this.
+fn beginning(datadir: &Path, name: &str) -> Vec<String> {
+    let names = std::fs::read_dir(datadir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|n| n.starts_with(name)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_restored_server_works_with_its_own_binlogs_and_leaves_those_of_the_original_alone() {
+    // As Debian's packages suggest it: the index then holds absolute names.
+    let server = Server::placed(|datadir| {
+        let at = |name: &str| datadir.join(name).display().to_string();
+        vec![
+            PLUGIN.into(),
+            format!("--log-bin={}", at("binlog")),
+            format!("--relay-log={}", at("relay")),
+            format!("--relay-log-index={}", at("relay.index")),
+        ]
+    });
+    server.sql(
+        "CREATE DATABASE d; FLUSH BINARY LOGS; CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1; FLUSH BINARY LOGS",
+    );
+    let of_the_original = || [beginning(&server.datadir, "binlog"), beginning(&server.datadir, "relay")];
+    let before = of_the_original();
+    assert!(before.iter().all(|names| names.len() > 1), "{before:?}");
+    let check = |copy: Server, what: &str| {
+        let index = std::fs::read_to_string(copy.datadir.join("binlog.index")).unwrap();
+        assert!(index.lines().all(|line| line.starts_with("./binlog.0")), "{what}: {index}");
+        let logs = copy.sql("SHOW BINARY LOGS");
+        assert!(logs.lines().count() > 3 && logs.starts_with("binlog.000001"), "{what}: {logs}");
+        assert_eq!(copy.sql("SELECT @@gtid_binlog_pos"), server.sql("SELECT @@gtid_binlog_pos"), "{what}");
+        copy.sql("RESET MASTER");
+        assert_eq!(of_the_original(), before, "{what}");
+        assert_eq!(beginning(&copy.datadir, "binlog.0"), ["binlog.000001"], "{what}: it has its own");
+    };
+    for form in ["tar", "xbstream", "dir"] {
+        let to = server.dir.path().join(form);
+        run(server.backup().args(["-s", form, "--to"]).arg(&to));
+        let copy = restored(&[&to]);
+        assert_eq!(beginning(&copy.datadir, "relay"), Vec::<String>::new(), "{form}");
+        check(copy, form);
+    }
+    // As older versions, and the program before this one, made it.
+    let old = server.dir.path().join("dir");
+    let name = "binlog.index";
+    std::fs::copy(server.datadir.join(name), old.join(name)).unwrap();
+    std::fs::copy(server.datadir.join("relay.index"), old.join("relay.index")).unwrap();
+    let path = old.join("myrocks-hotbackup.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let files = manifest["files"].as_array_mut().unwrap();
+    files.retain(|file| file["path"] != name);
+    for name in [name, "relay.index"] {
+        let size = old.join(name).metadata().unwrap().len();
+        files.push(serde_json::json!({ "path": name, "size": size, "sum": null, "kind": "server" }));
+    }
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let copy = restored(&[&old]);
+    assert_eq!(beginning(&copy.datadir, "relay"), Vec::<String>::new(), "its relay logs are not there");
+    check(copy, "restore of an older backup");
+    check(moved_back(&old), "move-back of an older backup");
 }

@@ -194,7 +194,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
             let path = dir.join(path);
             std::fs::create_dir(&path).map_err(Error::io("create", path))?;
         }
-        let mut names = Vec::new();
+        let (mut names, mut index) = (Vec::new(), listing.index());
         match &kept {
             Some(aside) => {
                 let mut window = aside.window();
@@ -215,18 +215,25 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     }
                     .map_err(Error::io("copy", &target))?;
                     names.push(path.clone());
+                    index.keep(&kept.member);
                 }
             }
             None => {
                 for found in &listing.files {
-                    let Some((_, mut file)) = server_files::open(found)? else { continue };
+                    let Some((member, mut file)) = server_files::open(found)? else { continue };
                     let target = dir.join(&found.path);
                     File::create(&target)
                         .and_then(|mut copy| std::io::copy(&mut file, &mut copy))
                         .map_err(Error::io("copy", &found.source))?;
                     names.push(found.path.clone());
+                    index.keep(&member);
                 }
             }
+        }
+        if let Some((member, bytes)) = index.finish() {
+            let target = dir.join(&member.path);
+            std::fs::write(&target, bytes).map_err(Error::io("write", &target))?;
+            names.push(member.path);
         }
         let files = names.iter().map(|name| self.entry(name, &dir.join(name)));
         Ok(ServerPart { files: files.collect::<Result<_, _>>()?, directories })
