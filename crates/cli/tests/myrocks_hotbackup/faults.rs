@@ -527,3 +527,42 @@ fn binlogs_that_are_rotated_or_purged_while_nothing_is_locked_leave_an_index_tha
         assert!(!position.is_empty() && position == server.sql("SELECT @@gtid_binlog_pos"), "{position}");
     }
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn ddl_that_leaves_names_and_times_of_definitions_as_they_were_is_refused() {
+    let server = Server::new();
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.a (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         CREATE TABLE d.b (id INT PRIMARY KEY) ENGINE=ROCKSDB; CREATE TABLE d.c (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         INSERT INTO d.a VALUES (1); INSERT INTO d.b VALUES (2); INSERT INTO d.c VALUES (3)",
+    );
+    let refused = |meanwhile: &mut dyn FnMut(), name: &str| {
+        let signal = server.dir.path().join(name);
+        let (mut child, mut stderr) = waiting(&server, &signal);
+        meanwhile();
+        std::fs::write(&signal, "").unwrap();
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{name}: {said}");
+        assert!(said.contains("was changed"), "{name}: {said}");
+    };
+    // The new definition is as old as the beginning of the ALTER.
+    let reader = "BEGIN; SELECT * FROM d.c; DO SLEEP(1000)";
+    let mut reader = server.client().args(["-e", reader]).stdout(Stdio::null()).spawn().unwrap();
+    server.until("info LIKE 'DO SLEEP%'");
+    let mut alter = server.client();
+    let sql = "ALTER TABLE d.c ADD COLUMN x INT NOT NULL FIRST, ALGORITHM=COPY";
+    let mut alter = alter.args(["-e", sql]).spawn().unwrap();
+    server.until("state LIKE 'Waiting for table metadata lock%'");
+    let mut end = || {
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+        let id = server.sql("SELECT id FROM information_schema.processlist WHERE info LIKE 'DO SLEEP%'");
+        server.sql(&format!("KILL {id}"));
+        assert!(alter.wait().unwrap().success());
+    };
+    refused(&mut end, "alter");
+    refused(&mut || drop(server.sql("RENAME TABLE d.a TO d.x, d.b TO d.a, d.x TO d.b")), "swap");
+    server.assert_no_checkpoint();
+}

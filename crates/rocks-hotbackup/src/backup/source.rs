@@ -131,7 +131,7 @@ impl<'a> Source<'a> {
         self.one_moment &= consistent || !last;
         let definitions = match consistent || self.options.skip_definition_check {
             true => None,
-            false => Some(Definitions { start: self.started, names: self.scope().definitions()? }),
+            false => Some(Definitions { start: self.started, stamps: self.scope().definitions()? }),
         };
         let before = self.server.position()?;
         self.server.create_checkpoint(place.path())?;

@@ -1,13 +1,13 @@
 //! Which files of a data directory go into a backup.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{FileType, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::is_definition;
+use super::definitions::{Stamp, is_definition};
 use crate::Error;
 use crate::log_index;
 use crate::names::{self, Kind};
@@ -163,10 +163,6 @@ impl<'a> Scope<'a> {
         Self { datadir, binlogs, apart, index, relay_index, binlog, index_name, has_index, relay, aria }
     }
 
-    pub(super) fn datadir(&self) -> &Path {
-        self.datadir
-    }
-
     /// If the data directory is where the server keeps its binlogs, and looks for them.
     pub(crate) fn has_binlogs(&self) -> bool {
         self.binlog.is_some() && self.has_index
@@ -233,16 +229,19 @@ impl<'a> Scope<'a> {
     }
 
     /// The table definitions that there are now.
-    pub(crate) fn definitions(&self) -> Result<BTreeSet<PathBuf>, Error> {
-        let mut names = BTreeSet::new();
+    pub(crate) fn definitions(&self) -> Result<BTreeMap<PathBuf, Stamp>, Error> {
+        let mut stamps = BTreeMap::new();
         for Entry { name, path, .. } in entries(self.datadir)? {
             let Ok(meta) = path.metadata() else { continue };
             if meta.is_dir() && self.is_database(&name, &meta) {
-                let files = entries(&path)?.into_iter().filter(|file| is_definition(&file.name));
-                names.extend(files.map(|file| Path::new(&name).join(file.name)));
+                for file in entries(&path)?.into_iter().filter(|file| is_definition(&file.name)) {
+                    // One that is gone at once is none.
+                    let Ok(meta) = file.path.metadata() else { continue };
+                    stamps.insert(Path::new(&name).join(file.name), Stamp::of(&meta));
+                }
             }
         }
-        Ok(names)
+        Ok(stamps)
     }
 
     /// A directory is a database unless its name cannot be one: the server writes `#` and `.` of a name as `@0023`
