@@ -95,6 +95,7 @@ mod move_back;
 mod mysql_server;
 mod names;
 mod owner;
+mod private;
 mod restore;
 pub mod rocksdb;
 pub mod server;

@@ -5,14 +5,14 @@
 //! binlogs that are in it, and one that another version made is written anew when the backup is put back.
 
 use std::ffi::OsStr;
-use std::fs::{OpenOptions, Permissions};
+use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use crate::Error;
 use crate::sink::partial::{suffixed, sync_parent};
+use crate::{Error, private};
 
 /// Longest index that is read, in bytes.
 const MAX: u64 = 16 * 1024 * 1024;
@@ -95,7 +95,7 @@ fn logs(index: &[u8]) -> Option<Vec<&[u8]>> {
 /// Puts other bytes into the place of a file, with its owner and its mode.
 fn replace(path: &Path, meta: &std::fs::Metadata, bytes: &[u8]) -> std::io::Result<()> {
     let partial = suffixed(path, ".partial");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    let mut file = private::options().create(true).truncate(true).open(&partial)?;
     file.write_all(bytes)?;
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid()))?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions, OpenOptionsExt};
 use secrecy::SecretString;
 
 use crate::archive::{self, Item, Visit};
@@ -86,7 +86,7 @@ impl Visit for Unpacker<'_> {
         }
         let mut options = OpenOptions::new();
         // A file may come twice in an archive of the original: the later one is the right one.
-        options.write(true).create(true).truncate(true);
+        options.write(true).create(true).truncate(true).mode(0o600);
         let file = match self.root.open_with(&item.path, &options) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let parent = item.path.parent().unwrap_or(Path::new(""));

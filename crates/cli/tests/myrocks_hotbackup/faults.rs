@@ -566,3 +566,27 @@ fn ddl_that_leaves_names_and_times_of_definitions_as_they_were_is_refused() {
     refused(&mut || drop(server.sql("RENAME TABLE d.a TO d.x, d.b TO d.a, d.x TO d.b")), "swap");
     server.assert_no_checkpoint();
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn what_a_backup_makes_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::new();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    let to = server.dir.path().join("b.tar");
+    let signal = server.dir.path().join("go");
+    let mut command = server.backup();
+    let mut child =
+        command.arg("-D").arg(&signal).arg("--to").arg(&to).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Waiting until") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert_eq!(mode(&to.with_extension("tar.partial")), 0o600, "while it is written");
+    assert_eq!(mode(&server.snapshots()), 0o700);
+    std::fs::write(&signal, "").unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(mode(&to), 0o600);
+}

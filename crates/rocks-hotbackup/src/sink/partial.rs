@@ -1,11 +1,12 @@
 //! Files that have their name only when they are whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use super::output::Target;
+use crate::private;
 
 /// A file under its own name only once it is whole: until [`commit`](Partial::commit) it is `NAME.partial`, and a
 /// drop before removes it.
@@ -28,7 +29,7 @@ impl Partial {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists already"));
         }
         let partial = suffixed(path, ".partial");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
+        let file = private::options().create(true).truncate(true).open(&partial)?;
         Ok(Self { file, partial, path: path.to_owned(), done: false })
     }
 
