@@ -590,3 +590,29 @@ fn what_a_backup_makes_is_closed_to_others() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(mode(&to), 0o600);
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_second_backup_to_one_file_is_refused_and_the_first_one_is_whole() {
+    let server = Server::new();
+    server.bank();
+    let (to, go) = (server.dir.path().join("b.tar"), server.dir.path().join("go"));
+    let mut first = server.backup();
+    let mut first = first.arg("-D").arg(&go).arg("--to").arg(&to).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(first.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Waiting until") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    // Its server need not even be there.
+    let nowhere = server.dir.path().join("nowhere");
+    let said = fail(server.backup().arg("--to").arg(&to).arg("--socket").arg(&nowhere), 4);
+    assert!(said.contains("another") && said.contains("b.tar"), "{said}");
+    let said = fail(server.backup().arg("--to").arg(&to), 4);
+    assert!(said.contains("another"), "{said}");
+    std::fs::write(&go, "").unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    run(crate::server::program().arg("verify").arg(&to));
+    restored(&[&to]).assert_bank();
+}
