@@ -53,6 +53,15 @@ pub trait Server {
     ///
     /// As for [`facts`](Server::facts).
     fn left_out(&mut self) -> Result<Vec<LeftOut>, Error>;
+
+    /// If the account may see all tables. If not, [`left_out`](Server::left_out) may miss some.
+    ///
+    /// # Errors
+    ///
+    /// As for [`facts`](Server::facts).
+    fn sees_all_tables(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
 }
 
 /// What a server says about itself.

@@ -246,3 +246,38 @@ fn a_restored_server_works_with_its_own_binlogs_and_leaves_those_of_the_original
     check(copy, "restore of an older backup");
     check(moved_back(&old), "move-back of an older backup");
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn every_kind_of_table_in_innodb_is_told_and_an_account_that_cannot_see_them_is_warned() {
+    let server = Server::new();
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.v (id INT PRIMARY KEY) ENGINE=INNODB WITH SYSTEM VERSIONING;
+         CREATE SEQUENCE d.s ENGINE=INNODB; CREATE SEQUENCE d.a ENGINE=ARIA;
+         CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=INNODB;
+         CREATE USER blind@localhost; GRANT SUPER, RELOAD ON *.* TO blind@localhost;
+         CREATE USER half@localhost; GRANT SUPER, RELOAD ON *.* TO half@localhost;
+         GRANT SELECT ON d.* TO half@localhost;
+         CREATE ROLE seeing; GRANT SELECT ON *.* TO seeing; CREATE USER by_role@localhost;
+         GRANT SUPER, RELOAD ON *.* TO by_role@localhost; GRANT seeing TO by_role@localhost;
+         SET DEFAULT ROLE seeing FOR by_role@localhost",
+    );
+    let plan = |user: &str| {
+        let output = run(server.backup().args(["--dry-run", "--json", "-u", user]));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (plan["left_out"][0]["tables"].as_u64(), plan["warnings"].to_string())
+    };
+    for (user, tables, is_warned) in [
+        ("root", Some(3), false),
+        ("by_role", Some(3), false),
+        ("blind", None, true),
+        ("half", Some(3), true),
+    ] {
+        let (found, warnings) = plan(user);
+        assert_eq!((found, warnings.contains("SELECT")), (tables, is_warned), "{user}: {warnings}");
+    }
+    let to = server.dir.path().join("b.tar");
+    let output = run(server.backup().args(["-q", "-u", "blind", "--to"]).arg(&to));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("SELECT"), "{said}");
+}
