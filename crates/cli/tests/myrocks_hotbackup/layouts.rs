@@ -281,3 +281,22 @@ fn every_kind_of_table_in_innodb_is_told_and_an_account_that_cannot_see_them_is_
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("SELECT"), "{said}");
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn files_whose_names_look_like_encoded_ones_are_no_obstacle() {
+    let server = Server::new();
+    server.bank();
+    for name in ["notes.zst", "notes.aes", "notes.zst.aes"] {
+        std::fs::write(server.datadir.join(name), "neither compressed nor encrypted").unwrap();
+    }
+    for (form, more) in [("tar", &[][..]), ("xbstream", &[]), ("dir", &[]), ("dir", &["--compress"])] {
+        let to = server.dir.path().join(format!("{form}{}", more.len()));
+        run(server.backup().args(["-s", form, "--to"]).arg(&to).args(more));
+        run(program().arg("verify").arg(&to));
+        let copy = restored(&[&to]);
+        copy.assert_bank();
+        let notes = std::fs::read_to_string(copy.datadir.join("notes.zst.aes")).unwrap();
+        assert_eq!(notes, "neither compressed nor encrypted", "{form}");
+    }
+}

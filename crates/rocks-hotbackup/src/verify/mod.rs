@@ -11,7 +11,7 @@ use secrecy::SecretString;
 pub use self::findings::{Problem, Verified};
 use crate::archive::{self, Item, Visit};
 use crate::checksum::{Hasher, Sum};
-use crate::encoded::decoded;
+use crate::encoded::{decoded, plain};
 use crate::manifest::{self, Entry, Manifest};
 use crate::names::{self, Kind};
 use crate::rocksdb::{Blocks, LiveFiles, check_sst};
@@ -89,9 +89,9 @@ pub fn verify(
 /// Verifies the files of a directory against a given manifest, those of the base included: a restored backup.
 pub(crate) fn verify_whole(dir: &Path, manifest: Option<&Manifest>, stop: &Stop) -> Result<Verified, Error> {
     let mut look = Look::new(Depth::default()).knowing(manifest);
+    look.whole = true;
     look.directory(dir, Path::new(""), None, stop)?;
     look.manifest = manifest.cloned();
-    look.whole = true;
     Ok(look.compare())
 }
 
@@ -151,7 +151,7 @@ struct Look {
     kept: u64,
     /// The archive ends as one must.
     ended: bool,
-    /// The files of the base must be there too.
+    /// It is a restored backup: the files of the base must be there too, and nothing is encoded any more.
     whole: bool,
 }
 
@@ -189,6 +189,11 @@ impl Look {
         }
     }
 
+    /// If the file of a directory may be compressed or encrypted: a server's file may be named like that.
+    fn may_be_encoded(&self, name: &Path) -> bool {
+        !self.whole && self.known.as_ref().is_none_or(|known| !known.contains_key(name))
+    }
+
     /// Reads the files of a directory as if they came from an archive.
     fn directory(
         &mut self,
@@ -206,7 +211,10 @@ impl Look {
             if kind.is_dir() {
                 self.directory(root, &name, password, stop)?;
             } else if kind.is_file() {
-                let (mut reader, name) = decoded(&path, &name, password)?;
+                let (mut reader, name) = match self.may_be_encoded(&name) {
+                    true => decoded(&path, &name, password)?,
+                    false => (plain(&path)?, name),
+                };
                 let key = 0;
                 self.begin(key, &Item { path: name, ..Item::default() })?;
                 let mut buffer = vec![0; BUFFER];
@@ -414,6 +422,16 @@ mod tests {
         let verified = verify(dir.path(), None, Depth::default(), &Stop::new()).unwrap();
         assert!(matches!(verified.problems[0], Problem::CutOff { .. }), "{verified:?}");
         assert!(verified.unchecked[0].contains("no manifest"));
+    }
+
+    #[test]
+    fn a_restored_file_is_never_decoded_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["notes.zst", "notes.aes"] {
+            std::fs::write(dir.path().join(name), "neither").unwrap();
+        }
+        let verified = verify_whole(dir.path(), None, &Stop::new()).unwrap();
+        assert_eq!((verified.files, verified.bytes), (2, 14));
     }
 
     #[test]
