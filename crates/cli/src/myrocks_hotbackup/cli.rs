@@ -293,7 +293,7 @@ pub(crate) struct Restore {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Verify {
-    /// Archives or directories
+    /// Archives or directories; `-` is the standard input
     #[arg(required = true, value_name = "BACKUP")]
     pub(crate) backups: Vec<PathBuf>,
     /// Names and sizes only
