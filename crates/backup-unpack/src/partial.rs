@@ -1,9 +1,9 @@
 //! A directory that is complete, or not there under its name.
 
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,8 @@ pub(crate) struct Partial {
     at: Option<PathBuf>,
     /// The directory itself, locked: one process at a time fills a destination.
     held: File,
-    /// The destination was there, empty.
-    existed: bool,
+    /// The destination was there, empty. Whoever prepared it chose its owner and its mode.
+    existed: Option<fs::Metadata>,
 }
 
 impl Partial {
@@ -47,13 +47,15 @@ impl Partial {
         };
         // A destination that is a link stays one; what it leads to is replaced.
         let (destination, existed) = match fs::metadata(destination) {
-            Ok(_) => (fs::canonicalize(destination).map_err(fail("resolving", destination))?, true),
+            Ok(metadata) => {
+                (fs::canonicalize(destination).map_err(fail("resolving", destination))?, Some(metadata))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                (std::path::absolute(destination).map_err(fail("resolving", destination))?, false)
+                (std::path::absolute(destination).map_err(fail("resolving", destination))?, None)
             }
             Err(error) => return Err(fail("opening", destination)(error)),
         };
-        if existed {
+        if existed.is_some() {
             let empty = fs::read_dir(&destination).is_ok_and(|mut entries| entries.next().is_none());
             if !empty {
                 return Err(Error::Exists { path: destination });
@@ -65,7 +67,7 @@ impl Partial {
         fs::create_dir_all(parent).map_err(fail("creating", parent))?;
         // A rename to a mount point fails, and would do so only when all the work is done.
         let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
-        if existed && device(&destination).ok() != device(parent).ok() {
+        if existed.is_some() && device(&destination).ok() != device(parent).ok() {
             return Err(Error::Layout {
                 reason: format!("{} is a mount point; name a directory below it", destination.display()),
             });
@@ -75,7 +77,7 @@ impl Partial {
         let at = parent.join(partial);
         let begun = Instant::now();
         loop {
-            match fs::create_dir(&at) {
+            match make(&at, existed.is_some()) {
                 Ok(()) => {
                     if let Some(held) = hold(&at).map_err(fail("opening", &at))? {
                         return Ok(Self { destination, at: Some(at), held, existed });
@@ -123,6 +125,13 @@ impl Partial {
             let source = io::Error::other("it is not the directory any more that was made here");
             return Err(Error::File { action: "renaming", path: self.path().to_owned(), source });
         }
+        if let Some(existed) = &self.existed {
+            like(&self.held, existed).map_err(|source| Error::File {
+                action: "giving its owner and mode to",
+                path: self.path().to_owned(),
+                source,
+            })?;
+        }
         // An empty directory is replaced; one that was filled meanwhile is not.
         fs::rename(self.path(), &self.destination).map_err(|source| match source.kind() {
             io::ErrorKind::DirectoryNotEmpty => Error::Exists { path: self.destination.clone() },
@@ -152,10 +161,33 @@ impl Drop for Partial {
         if let Err(error) = fs::remove_dir_all(&at) {
             tracing::warn!(path = %at.display(), %error, "could not remove what is unfinished");
         }
-        if self.existed && at == self.destination {
-            let _ = fs::create_dir(&at);
+        if let Some(existed) = self.existed.as_ref().filter(|_| at == self.destination) {
+            let _ = make(&at, true).and_then(|()| like(&File::open(&at)?, existed));
         }
     }
+}
+
+/// Makes a directory; one that takes the place of another is closed until it has its owner and its mode.
+fn make(path: &Path, is_closed: bool) -> io::Result<()> {
+    DirBuilder::new().mode(if is_closed { 0o700 } else { 0o777 }).create(path)
+}
+
+/// Gives a directory the owner and the mode of another. Not everybody may give one away: that is told, and no error.
+fn like(directory: &File, other: &fs::Metadata) -> io::Result<()> {
+    let now = directory.metadata()?;
+    if (now.uid(), now.gid()) != (other.uid(), other.gid())
+        && let Err(error) = std::os::unix::fs::fchown(directory, Some(other.uid()), Some(other.gid()))
+    {
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        tracing::warn!(
+            uid = other.uid(),
+            gid = other.gid(),
+            "a destination could not be given to its owner again"
+        );
+    }
+    directory.set_permissions(Permissions::from_mode(other.mode() & 0o7777))
 }
 
 /// Opens and locks the directory; `None` while another process holds it, or where it has just been removed. Where
@@ -226,6 +258,39 @@ mod tests {
         second.publish().unwrap();
         second.keep();
         assert!(destination.is_dir());
+    }
+
+    #[test]
+    fn destination_that_was_prepared_keeps_its_owner_and_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let destination = dir.path().join("data");
+        fs::create_dir(&destination).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            std::os::unix::fs::chown(&destination, Some(65534), Some(65534)).unwrap();
+        }
+        let facts = |path: &Path| {
+            let metadata = fs::metadata(path).unwrap();
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+        };
+        for mode in [0o2750, 0o700, 0o777] {
+            fs::set_permissions(&destination, Permissions::from_mode(mode)).unwrap();
+            let before = facts(&destination);
+            assert_eq!(before.2, mode);
+            let mut partial = create(&destination, PATIENCE).unwrap();
+            assert_eq!(facts(partial.path()).2 & 0o777, 0o700, "closed while it is filled");
+            partial.publish().unwrap();
+            assert_eq!(facts(&destination), before);
+            // What is unpublished again is what was prepared.
+            drop(partial);
+            assert_eq!(facts(&destination), before);
+        }
+        let fresh = dir.path().join("fresh");
+        let mut partial = create(&fresh, PATIENCE).unwrap();
+        partial.publish().unwrap();
+        partial.keep();
+        fs::create_dir(dir.path().join("plain")).unwrap();
+        assert_eq!(facts(&fresh).2, facts(&dir.path().join("plain")).2, "as everything that is made here");
     }
 
     #[test]

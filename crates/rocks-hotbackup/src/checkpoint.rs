@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use crate::Error;
 use crate::checksum::hex;
 use crate::marked::same_file;
+use crate::private;
 
 const PREFIX: &str = "myrocks-hotbackup-";
 const LOCK: &str = ".lock";
@@ -46,7 +47,13 @@ impl Workspace {
     /// A directory that this makes gets the owner of `like`: the server must be able to write there.
     pub(crate) fn open(dir: &Path, like: &Path) -> Result<(Self, Vec<PathBuf>), Error> {
         if !dir.exists() {
-            std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+            if let Some(parent) = dir.parent() {
+                std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            }
+            match private::create_dir(dir) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => made.map_err(Error::io("create", dir))?,
+            }
             if rustix::process::geteuid().is_root()
                 && let Ok(owner) = like.metadata()
             {

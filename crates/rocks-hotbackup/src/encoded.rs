@@ -11,16 +11,20 @@ use crate::Error;
 /// Bytes that are read at once.
 const BUFFER: usize = 256 * 1024;
 
+/// A file of a directory backup as it is.
+pub(crate) fn plain(path: &Path) -> Result<Box<dyn Read>, Error> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+}
+
 /// A file of a directory backup, decoded according to the endings of its name, and its name without them.
 pub(crate) fn decoded(
     path: &Path,
     name: &Path,
     password: Option<&SecretString>,
 ) -> Result<(Box<dyn Read>, PathBuf), Error> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut reader: Box<dyn Read> = Box::new(BufReader::with_capacity(BUFFER, file));
+    let mut reader = plain(path)?;
     let mut name = name.to_owned();
-    // No file of a server ends like this; a file that does was encoded by a backup.
     if name.extension().is_some_and(|e| e == "aes") {
         let Some(password) = password else { return Err(Error::PasswordNeeded { path: path.to_owned() }) };
         let decryptor = aescrypt::Decryptor::new(reader, password)

@@ -161,10 +161,10 @@ pub enum Error {
         /// The data directory of the move-back that was begun.
         data: PathBuf,
     },
-    /// Somebody else works in a directory.
+    /// Somebody else works in a directory, or writes a file.
     #[error("another restore, move-back or backup works in {dir:?}")]
     Busy {
-        /// The directory.
+        /// The directory, or the file.
         dir: PathBuf,
     },
     /// A restore was begun and not ended, and it was not this one.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD};
 use serde::Serialize;
 
+use crate::log_index;
 use crate::manifest::{self, Entry, Manifest};
 use crate::names::{self, Kind};
 use crate::owner::Owner;
@@ -85,8 +86,9 @@ pub fn move_back(
         sync_filesystem(dir).map_err(Error::io("bring to the disk", dir))?;
     }
     if let Some(manifest) = &manifest {
-        check(&backup, manifest, |entry| vec![place(entry, &targets)])?;
+        check(&backup, manifest, resumed, |entry| vec![place(entry, &targets)])?;
     }
+    log_index::rewrite(&targets.datadir)?;
     let note = backup.join(NOTE);
     std::fs::remove_file(&note).map_err(Error::io("remove", &note))?;
     sync_parent(&note).map_err(Error::io("bring to the disk", &backup))?;
@@ -100,10 +102,18 @@ fn manifest(backup: &Path, targets: &Targets) -> Result<Option<Manifest>, Error>
     places.iter().find(|path| path.is_file()).map(|path| Manifest::read(path)).transpose()
 }
 
-/// All files of the manifest must be in one of their places, whole.
-fn check(backup: &Path, manifest: &Manifest, places: impl Fn(&Entry) -> Vec<PathBuf>) -> Result<(), Error> {
+/// All files of the manifest must be in one of their places, whole. If it is resumed, indexes of binlogs may have been
+/// written anew.
+fn check(
+    backup: &Path,
+    manifest: &Manifest,
+    resumed: bool,
+    places: impl Fn(&Entry) -> Vec<PathBuf>,
+) -> Result<(), Error> {
     let is_there = |entry: &Entry, path: &Path| path.metadata().is_ok_and(|meta| meta.len() == entry.size);
-    let is_moved = |entry: &Entry| !entry.obsolete && !stays(&entry.path);
+    let is_moved = |entry: &Entry| {
+        !entry.obsolete && !stays(&entry.path) && !(resumed && log_index::is_rewritten(&entry.path))
+    };
     let missing = |entry: &&Entry| is_moved(entry) && !places(entry).iter().any(|path| is_there(entry, path));
     let mut missing = manifest.files.iter().filter(missing);
     let Some(first) = missing.next() else { return Ok(()) };
@@ -144,7 +154,7 @@ fn begin(backup: &Path, targets: &Targets, manifest: Option<&Manifest>) -> Resul
             return Err(Error::OtherMoveBack { backup: backup.to_owned(), data: begun.datadir });
         }
         if let Some(manifest) = manifest {
-            check(backup, manifest, |entry| vec![backup.join(&entry.path), place(entry, targets)])?;
+            check(backup, manifest, true, |entry| vec![backup.join(&entry.path), place(entry, targets)])?;
         }
         return Ok(true);
     }
@@ -155,7 +165,7 @@ fn begin(backup: &Path, targets: &Targets, manifest: Option<&Manifest>) -> Resul
         return Err(Error::NoBackup { path: backup.to_owned(), missing: "RocksDB's CURRENT file" });
     }
     if let Some(manifest) = manifest {
-        check(backup, manifest, |entry| vec![backup.join(&entry.path)])?;
+        check(backup, manifest, false, |entry| vec![backup.join(&entry.path)])?;
     }
     for dir in targets.all() {
         if dir.starts_with(backup) || backup.starts_with(dir) {

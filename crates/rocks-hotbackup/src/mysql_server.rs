@@ -180,6 +180,8 @@ impl Server for MySqlServer {
                 aria_log_dir: path(conn, "aria_log_dir_path", &datadir).await?,
                 log_bin_basename: path(conn, "log_bin_basename", &datadir).await?,
                 log_bin_index: path(conn, "log_bin_index", &datadir).await?,
+                relay_log_basename: path(conn, "relay_log_basename", &datadir).await?,
+                relay_log_index: path(conn, "relay_log_index", &datadir).await?,
                 no_data,
                 direct_reads: matches!(direct.as_deref(), Some("ON" | "1")),
                 server_uid: uid,
@@ -308,7 +310,8 @@ impl Server for MySqlServer {
     fn left_out(&mut self) -> Result<Vec<LeftOut>, Error> {
         let sql = "SELECT engine, CAST(COUNT(*) AS UNSIGNED), \
                    CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED) \
-                   FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND engine IS NOT NULL \
+                   FROM information_schema.tables WHERE table_type IN ('BASE TABLE', 'SYSTEM VERSIONED', 'SEQUENCE') \
+                   AND engine IS NOT NULL \
                    AND table_schema NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema') \
                    AND UPPER(engine) NOT IN ('ROCKSDB', 'ARIA', 'MYISAM', 'MRG_MYISAM', 'CSV', 'ARCHIVE', 'MEMORY', \
                    'BLACKHOLE', 'PERFORMANCE_SCHEMA', 'SEQUENCE', 'FEDERATED', 'SPIDER') \
@@ -317,6 +320,15 @@ impl Server for MySqlServer {
             let rows: Vec<(String, u64, u64)> =
                 conn.query(sql).await.map_err(|e| refused("list the engines of its tables", e))?;
             Ok(rows.into_iter().map(|(engine, tables, bytes)| LeftOut { engine, tables, bytes }).collect())
+        })
+    }
+
+    fn sees_all_tables(&mut self) -> Result<bool, Error> {
+        // Whoever has a privilege on all tables, by whatever role, sees those of the server, too.
+        let sql =
+            "SELECT CAST(COUNT(*) AS UNSIGNED) FROM information_schema.tables WHERE table_schema = 'mysql'";
+        self.with(async |conn| {
+            Ok(one::<u64>(conn, "list its tables", sql).await?.is_some_and(|tables| tables > 0))
         })
     }
 }

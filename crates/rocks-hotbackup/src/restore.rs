@@ -204,7 +204,7 @@ impl Part {
         let dir = if borrowed { from.to_owned() } else { unpacked.to_owned() };
         let ended = match borrowed {
             true => true,
-            false => unpack::unpack_to(from, &dir, request.password.as_ref(), stop)?.1,
+            false => unpack::unpack(from, &dir, request.password.as_ref(), stop)?.ended,
         };
         let manifest = dir.join(manifest::NAME);
         let manifest = if manifest.is_file() { Some(Manifest::read(&manifest)?) } else { None };

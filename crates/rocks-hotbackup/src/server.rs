@@ -53,6 +53,15 @@ pub trait Server {
     ///
     /// As for [`facts`](Server::facts).
     fn left_out(&mut self) -> Result<Vec<LeftOut>, Error>;
+
+    /// If the account may see all tables. If not, [`left_out`](Server::left_out) may miss some.
+    ///
+    /// # Errors
+    ///
+    /// As for [`facts`](Server::facts).
+    fn sees_all_tables(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
 }
 
 /// What a server says about itself.
@@ -72,6 +81,10 @@ pub struct Facts {
     pub log_bin_basename: Option<PathBuf>,
     /// `@@log_bin_index`: the file that lists them.
     pub log_bin_index: Option<PathBuf>,
+    /// `@@relay_log_basename`: relay logs are the files that begin with it.
+    pub relay_log_basename: Option<PathBuf>,
+    /// `@@relay_log_index`: the file that lists them.
+    pub relay_log_index: Option<PathBuf>,
     /// Files and directories that are no data: the socket, the pid file, the temporary directory.
     pub no_data: Vec<PathBuf>,
     /// `@@rocksdb_use_direct_reads`: read around the page cache.

@@ -8,17 +8,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions, OpenOptionsExt};
 use secrecy::SecretString;
 
 use crate::archive::{self, Item, Visit};
-use crate::{Error, Stop};
+use crate::{Error, Stop, manifest};
 
 /// Unpacks an archive below `target`, which is made if it is missing. Nothing is written outside of it or through a
 /// link; links, devices and setuid files are refused.
 ///
 /// The archive may be tar (one, or many in a row as the original writes them) or xbstream, each of them compressed by
-/// zstd, encrypted by AES Crypt, or both. `-` is the standard input.
+/// zstd, encrypted by AES Crypt, or both. `-` is the standard input. Files in `target` that have the name of a member are
+/// overwritten, others stay.
+///
+/// An archive that was cut between two members is unpacked as far as it goes, and that is no error: see
+/// [`Unpacked::is_whole`]. That the files are those of the manifest says [`verify`](crate::verify()).
 ///
 /// # Errors
 ///
@@ -30,27 +34,17 @@ pub fn unpack(
     password: Option<&SecretString>,
     stop: &Stop,
 ) -> Result<Unpacked, Error> {
-    unpack_to(archive, target, password, stop).map(|(unpacked, _)| unpacked)
-}
-
-/// The same; tells also if the archive has its end mark.
-pub(crate) fn unpack_to(
-    archive: &Path,
-    target: &Path,
-    password: Option<&SecretString>,
-    stop: &Stop,
-) -> Result<(Unpacked, bool), Error> {
     std::fs::create_dir_all(target).map_err(Error::io("create", target))?;
     let root = Dir::open_ambient_dir(target, ambient_authority()).map_err(Error::io("open", target))?;
     let mut writer =
         Unpacker { root, target, open: HashMap::new(), done: Unpacked::default(), directories: Vec::new() };
-    let ended = archive::read(archive, password, stop, &mut writer)?;
+    writer.done.ended = archive::read(archive, password, stop, &mut writer)?;
     // Directories last: one may forbid to write into it.
     for item in std::mem::take(&mut writer.directories).iter().rev() {
         let dir = writer.root.open(&item.path).map_err(Error::io("open", target.join(&item.path)))?;
         finish(&dir.into_std(), item).map_err(Error::io("finish", target.join(&item.path)))?;
     }
-    Ok((writer.done, ended))
+    Ok(writer.done)
 }
 
 /// What was unpacked.
@@ -61,6 +55,17 @@ pub struct Unpacked {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// If the archive ends as one must: tar has a mark there, xbstream has none that could be missing.
+    pub ended: bool,
+    /// If the manifest was in it, which is the last member. Backups of the program before this one have none.
+    pub manifest: bool,
+}
+
+impl Unpacked {
+    /// If nothing was cut off, as far as the archive tells.
+    pub fn is_whole(&self) -> bool {
+        self.ended && self.manifest
+    }
 }
 
 struct Unpacker<'a> {
@@ -86,7 +91,7 @@ impl Visit for Unpacker<'_> {
         }
         let mut options = OpenOptions::new();
         // A file may come twice in an archive of the original: the later one is the right one.
-        options.write(true).create(true).truncate(true);
+        options.write(true).create(true).truncate(true).mode(0o600);
         let file = match self.root.open_with(&item.path, &options) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let parent = item.path.parent().unwrap_or(Path::new(""));
@@ -113,6 +118,7 @@ impl Visit for Unpacker<'_> {
     fn end(&mut self, open: u64) -> Result<(), Error> {
         let Some((item, file)) = self.open.remove(&open) else { return Ok(()) };
         self.done.files += 1;
+        self.done.manifest |= item.path == Path::new(manifest::NAME);
         finish(&file, &item).map_err(Error::io("finish", self.path(&item)))
     }
 }
@@ -221,11 +227,24 @@ mod tests {
     }
 
     #[test]
+    fn an_archive_that_was_cut_between_two_members_is_said_to_be_no_whole_one() {
+        let members = ["db/t.frm", manifest::NAME].map(|name| (name, tar::EntryType::Regular, 0o640));
+        let archive = tar_of(&members);
+        // Each member has a header and a block; two blocks of zeros are the end.
+        for (len, ended, has_manifest) in [(1024, false, false), (2048, false, true), (3072, true, true)] {
+            let unpacked = try_unpack(&archive[..len]).0.unwrap();
+            assert_eq!((unpacked.ended, unpacked.manifest), (ended, has_manifest), "{len}");
+            assert_eq!(unpacked.is_whole(), len == archive.len());
+        }
+        assert!(!try_unpack(&tar_of(&members[..1])).0.unwrap().is_whole());
+    }
+
+    #[test]
     fn archives_in_a_row_are_read_to_the_end() {
         let mut archive = tar_of(&[("one", tar::EntryType::Regular, 0o640)]);
         archive.extend(tar_of(&[("two", tar::EntryType::Regular, 0o600)]));
         let (result, dir) = try_unpack(&archive);
-        assert_eq!(result.unwrap(), Unpacked { files: 2, bytes: 8 });
+        assert_eq!(result.unwrap(), Unpacked { files: 2, bytes: 8, ended: true, manifest: false });
         let mode = std::fs::metadata(dir.path().join("in/target/two")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

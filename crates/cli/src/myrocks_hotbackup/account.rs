@@ -31,13 +31,17 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
         Some(path) => read(path).map_err(|e| Failure::new(Exit::Usage, e))?,
         None => OptionFile::default(),
     };
-    let asked = args.password.as_deref() == Some("");
-    let given = args.password.clone().filter(|p| !p.is_empty());
+    let asked = args.password.as_deref() == Some(cli::ASK);
+    // An empty password is one: scripts give it for an account that has none.
+    let given = args.password.clone().filter(|p| p != cli::ASK);
+    let no_password = given.as_deref() == Some("");
     let user = args.user.clone().or(file.user).unwrap_or_else(|| "root".into());
     let prompt = format!("Password of {user}: ");
     let explicit = given.is_some() || args.password_file.is_some();
     let password = if asked && !explicit {
         Some(rpassword::prompt_password(&prompt).map_err(|e| Failure::new(Exit::Usage, e))?.into())
+    } else if no_password {
+        None
     } else if !explicit && file.password.is_some() {
         file.password
     } else {
@@ -52,7 +56,12 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
     Ok(rocks::Account {
         user,
         password: password.unwrap_or_else(|| String::new().into()),
-        socket: args.socket.clone().or_else(|| file.socket.filter(|_| args.port.is_none())),
+        // An empty one is none, as in older scripts.
+        socket: args
+            .socket
+            .clone()
+            .or_else(|| file.socket.filter(|_| args.port.is_none()))
+            .filter(|socket| !socket.as_os_str().is_empty()),
         host: file.host.unwrap_or_else(|| "127.0.0.1".into()),
         port: args.port.or(file.port).unwrap_or(3306),
     })

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::abbreviations;
-use crate::values::{compression, size};
+use crate::values::{any_path, compression, size};
 
 const ABOUT: &str = "Online backups of MyRocks servers, and their way back";
 
@@ -123,7 +123,7 @@ pub(crate) struct Backup {
     )]
     pub(crate) checkpoint_dir: PathBuf,
     /// Backup: the server's data directory, if not the one it tells. Move-back: where it is to be
-    #[arg(short, long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR", value_parser = any_path(), value_hint = ValueHint::AnyPath)]
     pub(crate) datadir: Option<PathBuf>,
     /// Format of the backup
     #[arg(short, long, value_enum, default_value_t = Stream::Tar, ignore_case = true)]
@@ -234,6 +234,9 @@ pub(crate) struct Backup {
     pub(crate) quiet: bool,
 }
 
+/// The value of a password that is to be asked for: none that can be given, as no argument holds a NUL.
+pub(crate) const ASK: &str = "\0";
+
 /// The server and the account.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Account {
@@ -241,7 +244,7 @@ pub(crate) struct Account {
     #[arg(short, long)]
     pub(crate) user: Option<String>,
     /// Password; every user of this machine can read it here. Without a value it is asked for
-    #[arg(short, long, num_args = 0..=1, default_missing_value = "", hide_default_value = true)]
+    #[arg(short, long, num_args = 0..=1, default_missing_value = ASK, hide_default_value = true)]
     pub(crate) password: Option<String>,
     /// A file whose first line is the password; MYSQL_PWD in the environment is another way
     #[arg(long, alias = "password_file", value_name = "FILE")]
@@ -253,7 +256,7 @@ pub(crate) struct Account {
     #[arg(short = 'P', long)]
     pub(crate) port: Option<u16>,
     /// Socket; it goes before the port
-    #[arg(short = 'S', long, value_name = "PATH")]
+    #[arg(short = 'S', long, value_name = "PATH", value_parser = any_path(), value_hint = ValueHint::AnyPath)]
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -293,7 +296,7 @@ pub(crate) struct Restore {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Verify {
-    /// Archives or directories
+    /// Archives or directories; `-` is the standard input
     #[arg(required = true, value_name = "BACKUP")]
     pub(crate) backups: Vec<PathBuf>,
     /// Names and sizes only

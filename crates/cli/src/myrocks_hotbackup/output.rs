@@ -43,7 +43,7 @@ pub(crate) fn sink(args: &Backup) -> Result<Box<dyn Sink>, Failure> {
         }
         (format, None, Some(path)) => {
             let path = Path::new(path);
-            archive(format, output(Output::file(path, &encoding), path)?)
+            archive(format, Output::file(path, &encoding).map_err(failure)?)
         }
         (format, None, None) => {
             let stdout = standard::output()?;

@@ -46,11 +46,16 @@ pub(crate) fn run(args: Args) -> Outcome {
     }
 }
 
+/// The path of an option; an empty one is none, as in older scripts.
+fn given(path: &Option<PathBuf>) -> Option<&PathBuf> {
+    path.as_ref().filter(|path| !path.as_os_str().is_empty())
+}
+
 fn options(args: &Backup) -> Result<Options, Failure> {
     Ok(Options {
         checkpoint_dir: args.checkpoint_dir.clone(),
         interval: Duration::from_secs(args.interval),
-        datadir: args.datadir.clone(),
+        datadir: given(&args.datadir).cloned(),
         skip_definition_check: args.skip_check_frm_timestamp,
         consistent: args.consistent,
         no_lock: args.no_lock,
@@ -219,7 +224,7 @@ fn owner(text: Option<&str>) -> Result<Option<Owner>, Failure> {
 
 fn move_back(args: &Backup, stop: &Stop) -> Outcome {
     let (Some(datadir), Some(rocksdb), Some(wal), Some(backup)) =
-        (&args.datadir, &args.rocksdb_datadir, &args.rocksdb_waldir, &args.backup_dir)
+        (given(&args.datadir), &args.rocksdb_datadir, &args.rocksdb_waldir, &args.backup_dir)
     else {
         return Err(Failure::usage(
             "--move-back needs --datadir, --rocksdb-datadir, --rocksdb-waldir and --backup-dir",

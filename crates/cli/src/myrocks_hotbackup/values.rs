@@ -1,4 +1,13 @@
-//! The values of options: sizes, ways of compression.
+//! The values of options: sizes, ways of compression, paths.
+
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+/// A path, also an empty one: for older scripts.
+pub(crate) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
 
 /// The level of `zstd` or `zstd:LEVEL`.
 pub(crate) fn compression(text: &str) -> Result<i32, String> {

@@ -484,3 +484,135 @@ fn fifty_thousand_definitions_are_backed_up_and_verified() {
         std::fs::remove_file(&to).unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn binlogs_that_are_rotated_or_purged_while_nothing_is_locked_leave_an_index_that_a_server_starts_from() {
+    let server = Server::new();
+    // More than a pipe holds, sent before the binlogs and after they were listed.
+    server.sql(
+        "CREATE DATABASE a; CREATE TABLE a.t (v VARBINARY(1000)) ENGINE=MYISAM; CREATE DATABASE d;
+         CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=ROCKSDB",
+    );
+    std::fs::write(server.datadir.join("a/large.MYD"), vec![7; 8_000_000]).unwrap();
+    // Of the last stop: true no more.
+    std::fs::write(server.datadir.join("binlog.state"), "0-7-1\n").unwrap();
+    for (number, meanwhile) in [
+        "INSERT INTO d.t VALUES (1); FLUSH BINARY LOGS",
+        "FLUSH BINARY LOGS; PURGE BINARY LOGS TO 'binlog.000002'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut command = server.backup();
+        let mut child =
+            command.arg("--no-lock").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let (mut archive, mut said) = (Vec::new(), String::new());
+        let mut stdout = child.stdout.take().unwrap();
+        while !said.contains("Sending the files of a\n") {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        }
+        server.sql(meanwhile);
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        stdout.read_to_end(&mut archive).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let to = server.dir.path().join(format!("b{number}.tar"));
+        std::fs::write(&to, archive).unwrap();
+        let copy = restored(&[&to]);
+        let logs = copy.sql("SHOW BINARY LOGS");
+        assert!(logs.lines().count() >= 2, "{meanwhile}: {logs}");
+        // Not what was true when the server was stopped last.
+        let position = copy.sql("SELECT @@gtid_binlog_pos");
+        assert!(!position.is_empty() && position == server.sql("SELECT @@gtid_binlog_pos"), "{position}");
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn ddl_that_leaves_names_and_times_of_definitions_as_they_were_is_refused() {
+    let server = Server::new();
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.a (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         CREATE TABLE d.b (id INT PRIMARY KEY) ENGINE=ROCKSDB; CREATE TABLE d.c (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         INSERT INTO d.a VALUES (1); INSERT INTO d.b VALUES (2); INSERT INTO d.c VALUES (3)",
+    );
+    let refused = |meanwhile: &mut dyn FnMut(), name: &str| {
+        let signal = server.dir.path().join(name);
+        let (mut child, mut stderr) = waiting(&server, &signal);
+        meanwhile();
+        std::fs::write(&signal, "").unwrap();
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{name}: {said}");
+        assert!(said.contains("was changed"), "{name}: {said}");
+    };
+    // The new definition is as old as the beginning of the ALTER.
+    let reader = "BEGIN; SELECT * FROM d.c; DO SLEEP(1000)";
+    let mut reader = server.client().args(["-e", reader]).stdout(Stdio::null()).spawn().unwrap();
+    server.until("info LIKE 'DO SLEEP%'");
+    let mut alter = server.client();
+    let sql = "ALTER TABLE d.c ADD COLUMN x INT NOT NULL FIRST, ALGORITHM=COPY";
+    let mut alter = alter.args(["-e", sql]).spawn().unwrap();
+    server.until("state LIKE 'Waiting for table metadata lock%'");
+    let mut end = || {
+        reader.kill().unwrap();
+        reader.wait().unwrap();
+        let id = server.sql("SELECT id FROM information_schema.processlist WHERE info LIKE 'DO SLEEP%'");
+        server.sql(&format!("KILL {id}"));
+        assert!(alter.wait().unwrap().success());
+    };
+    refused(&mut end, "alter");
+    refused(&mut || drop(server.sql("RENAME TABLE d.a TO d.x, d.b TO d.a, d.x TO d.b")), "swap");
+    server.assert_no_checkpoint();
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn what_a_backup_makes_is_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::new();
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    let to = server.dir.path().join("b.tar");
+    let signal = server.dir.path().join("go");
+    let mut command = server.backup();
+    let mut child =
+        command.arg("-D").arg(&signal).arg("--to").arg(&to).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Waiting until") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert_eq!(mode(&to.with_extension("tar.partial")), 0o600, "while it is written");
+    assert_eq!(mode(&server.snapshots()), 0o700);
+    std::fs::write(&signal, "").unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(mode(&to), 0o600);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_second_backup_to_one_file_is_refused_and_the_first_one_is_whole() {
+    let server = Server::new();
+    server.bank();
+    let (to, go) = (server.dir.path().join("b.tar"), server.dir.path().join("go"));
+    let mut first = server.backup();
+    let mut first = first.arg("-D").arg(&go).arg("--to").arg(&to).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(first.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Waiting until") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    // Its server need not even be there.
+    let nowhere = server.dir.path().join("nowhere");
+    let said = fail(server.backup().arg("--to").arg(&to).arg("--socket").arg(&nowhere), 4);
+    assert!(said.contains("another") && said.contains("b.tar"), "{said}");
+    let said = fail(server.backup().arg("--to").arg(&to), 4);
+    assert!(said.contains("another"), "{said}");
+    std::fs::write(&go, "").unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    run(crate::server::program().arg("verify").arg(&to));
+    restored(&[&to]).assert_bank();
+}

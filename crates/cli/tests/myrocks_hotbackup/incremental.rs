@@ -198,3 +198,47 @@ fn verify_finds_every_kind_of_damage() {
         std::fs::remove_dir_all(&bad).unwrap();
     }
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_chain_of_backups_with_other_checksums_each_is_restored_and_what_has_none_is_said() {
+    let server = Server::new();
+    server.bank();
+    let mut chain: Vec<std::path::PathBuf> = Vec::new();
+    for (number, checksum) in ["crc32", "sha256", "none", "crc32"].into_iter().enumerate() {
+        server.sql(&format!(
+            "CREATE TABLE bank.t{number} (id INT, PRIMARY KEY (id) COMMENT 'f{number}') ENGINE=ROCKSDB;
+             INSERT INTO bank.t{number} SELECT seq FROM bank.seq_1_to_100;
+             SET GLOBAL rocksdb_force_flush_memtable_now = 1"
+        ));
+        let to = server.dir.path().join(format!("link-{number}"));
+        let mut command = server.backup();
+        command.args(["--consistent", "--checksum", checksum, "-s", "dir", "--to"]).arg(&to);
+        if let Some(base) = chain.last() {
+            command.arg("--incremental-base").arg(base);
+        }
+        run(&mut command);
+        run(program().arg("verify").arg(&to));
+        chain.push(to);
+    }
+    let from: Vec<_> = chain.iter().map(std::path::PathBuf::as_path).collect();
+    let datadir = server.dir.path().join("restored");
+    let output = run(&mut crate::server::restore(&from, &datadir));
+    let said = String::from_utf8(output.stdout).unwrap();
+    // A data file of the table and what else was flushed, of the link without checksums.
+    assert!(said.contains("files that have no checksum"), "{said}");
+    std::fs::remove_dir_all(&datadir).unwrap();
+    // The file of the second link is checked by the checksum that it has.
+    let manifest = |link: usize| -> serde_json::Value {
+        let path = chain[link].join("myrocks-hotbackup.json");
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let (second, last) = (manifest(1), manifest(3));
+    let mut files = last["files"].as_array().unwrap().iter();
+    let name = files.find(|file| file["from"] == second["id"]).unwrap()["path"].as_str().unwrap();
+    let mut bytes = std::fs::read(chain[1].join(name)).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(chain[1].join(name), bytes).unwrap();
+    let stderr = fail(&mut crate::server::restore(&from, &datadir), 5);
+    assert!(stderr.contains("sha256:"), "{stderr}");
+}

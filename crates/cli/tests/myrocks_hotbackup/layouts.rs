@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 
 use crate::disk::SmallDisk;
-use crate::server::{Server, fail, program, restore, restored, run, shell, start_restored};
+use crate::server::{Server, fail, moved_back, program, restore, restored, run, shell, start_restored};
 
 const PLUGIN: &str = "--plugin-load-add=ha_rocksdb.so";
 
@@ -179,4 +180,123 @@ fn a_backup_that_is_none_is_said_to_be_none() {
     std::fs::create_dir(dir.path().join("b")).unwrap();
     fail(program().arg("verify").arg(dir.path().join("b")), 5);
     fail(&mut restore(&[&dir.path().join("b")], &dir.path().join("data")), 5);
+}
+
+/// The files of a data directory whose names begin like this.
+fn beginning(datadir: &Path, name: &str) -> Vec<String> {
+    let names = std::fs::read_dir(datadir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|n| n.starts_with(name)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_restored_server_works_with_its_own_binlogs_and_leaves_those_of_the_original_alone() {
+    // As Debian's packages suggest it: the index then holds absolute names.
+    let server = Server::placed(|datadir| {
+        let at = |name: &str| datadir.join(name).display().to_string();
+        vec![
+            PLUGIN.into(),
+            format!("--log-bin={}", at("binlog")),
+            format!("--relay-log={}", at("relay")),
+            format!("--relay-log-index={}", at("relay.index")),
+        ]
+    });
+    server.sql(
+        "CREATE DATABASE d; FLUSH BINARY LOGS; CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=ROCKSDB;
+         CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1; FLUSH BINARY LOGS",
+    );
+    let of_the_original = || [beginning(&server.datadir, "binlog"), beginning(&server.datadir, "relay")];
+    let before = of_the_original();
+    assert!(before.iter().all(|names| names.len() > 1), "{before:?}");
+    let check = |copy: Server, what: &str| {
+        let index = std::fs::read_to_string(copy.datadir.join("binlog.index")).unwrap();
+        assert!(index.lines().all(|line| line.starts_with("./binlog.0")), "{what}: {index}");
+        let logs = copy.sql("SHOW BINARY LOGS");
+        assert!(logs.lines().count() > 3 && logs.starts_with("binlog.000001"), "{what}: {logs}");
+        assert_eq!(copy.sql("SELECT @@gtid_binlog_pos"), server.sql("SELECT @@gtid_binlog_pos"), "{what}");
+        copy.sql("RESET MASTER");
+        assert_eq!(of_the_original(), before, "{what}");
+        assert_eq!(beginning(&copy.datadir, "binlog.0"), ["binlog.000001"], "{what}: it has its own");
+    };
+    for form in ["tar", "xbstream", "dir"] {
+        let to = server.dir.path().join(form);
+        run(server.backup().args(["-s", form, "--to"]).arg(&to));
+        let copy = restored(&[&to]);
+        assert_eq!(beginning(&copy.datadir, "relay"), Vec::<String>::new(), "{form}");
+        check(copy, form);
+    }
+    // As older versions, and the program before this one, made it.
+    let old = server.dir.path().join("dir");
+    let name = "binlog.index";
+    std::fs::copy(server.datadir.join(name), old.join(name)).unwrap();
+    std::fs::copy(server.datadir.join("relay.index"), old.join("relay.index")).unwrap();
+    let path = old.join("myrocks-hotbackup.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let files = manifest["files"].as_array_mut().unwrap();
+    files.retain(|file| file["path"] != name);
+    for name in [name, "relay.index"] {
+        let size = old.join(name).metadata().unwrap().len();
+        files.push(serde_json::json!({ "path": name, "size": size, "sum": null, "kind": "server" }));
+    }
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let copy = restored(&[&old]);
+    assert_eq!(beginning(&copy.datadir, "relay"), Vec::<String>::new(), "its relay logs are not there");
+    check(copy, "restore of an older backup");
+    check(moved_back(&old), "move-back of an older backup");
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn every_kind_of_table_in_innodb_is_told_and_an_account_that_cannot_see_them_is_warned() {
+    let server = Server::new();
+    server.sql(
+        "CREATE DATABASE d; CREATE TABLE d.v (id INT PRIMARY KEY) ENGINE=INNODB WITH SYSTEM VERSIONING;
+         CREATE SEQUENCE d.s ENGINE=INNODB; CREATE SEQUENCE d.a ENGINE=ARIA;
+         CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=INNODB;
+         CREATE USER blind@localhost; GRANT SUPER, RELOAD ON *.* TO blind@localhost;
+         CREATE USER half@localhost; GRANT SUPER, RELOAD ON *.* TO half@localhost;
+         GRANT SELECT ON d.* TO half@localhost;
+         CREATE ROLE seeing; GRANT SELECT ON *.* TO seeing; CREATE USER by_role@localhost;
+         GRANT SUPER, RELOAD ON *.* TO by_role@localhost; GRANT seeing TO by_role@localhost;
+         SET DEFAULT ROLE seeing FOR by_role@localhost",
+    );
+    let plan = |user: &str| {
+        let output = run(server.backup().args(["--dry-run", "--json", "-u", user]));
+        let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (plan["left_out"][0]["tables"].as_u64(), plan["warnings"].to_string())
+    };
+    for (user, tables, is_warned) in [
+        ("root", Some(3), false),
+        ("by_role", Some(3), false),
+        ("blind", None, true),
+        ("half", Some(3), true),
+    ] {
+        let (found, warnings) = plan(user);
+        assert_eq!((found, warnings.contains("SELECT")), (tables, is_warned), "{user}: {warnings}");
+    }
+    let to = server.dir.path().join("b.tar");
+    let output = run(server.backup().args(["-q", "-u", "blind", "--to"]).arg(&to));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("SELECT"), "{said}");
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn files_whose_names_look_like_encoded_ones_are_no_obstacle() {
+    let server = Server::new();
+    server.bank();
+    for name in ["notes.zst", "notes.aes", "notes.zst.aes"] {
+        std::fs::write(server.datadir.join(name), "neither compressed nor encrypted").unwrap();
+    }
+    for (form, more) in [("tar", &[][..]), ("xbstream", &[]), ("dir", &[]), ("dir", &["--compress"])] {
+        let to = server.dir.path().join(format!("{form}{}", more.len()));
+        run(server.backup().args(["-s", form, "--to"]).arg(&to).args(more));
+        run(program().arg("verify").arg(&to));
+        let copy = restored(&[&to]);
+        copy.assert_bank();
+        let notes = std::fs::read_to_string(copy.datadir.join("notes.zst.aes")).unwrap();
+        assert_eq!(notes, "neither compressed nor encrypted", "{form}");
+    }
 }

@@ -195,3 +195,36 @@ fn the_guide_has_every_option_and_no_other() {
     assert_eq!(known.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the guide");
     assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "only in the guide");
 }
+
+#[test]
+fn empty_values_mean_what_they_meant() {
+    let connects = |args: &[&str], address: &str| {
+        let mut command = program();
+        command.args(["--checkpoint-dir", "/nowhere", "--dry-run", "-P", "1"]).args(args);
+        // Exit code 2 is that of a prompt without a terminal.
+        let stderr = fail(&mut command, 4);
+        assert!(stderr.contains(address), "{args:?}: {stderr}");
+    };
+    for empty in [&["--password="][..], &["-p", ""], &["--password", ""]] {
+        connects(empty, "127.0.0.1:1");
+    }
+    for empty in [&["--socket="][..], &["-S", ""], &["--socket=", "--datadir="]] {
+        connects(empty, "127.0.0.1:1");
+    }
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn an_empty_password_goes_before_other_sources_and_an_empty_data_directory_is_none() {
+    let server = Server::new();
+    let defaults = server.dir.path().join("my.cnf");
+    std::fs::write(&defaults, "[client]\npassword=wrong\n").unwrap();
+    let mut command = server.backup();
+    command.args(["--dry-run", "--password=", "--datadir="]).env("MYSQL_PWD", "wrong");
+    let output = run(command.arg("--defaults-file").arg(&defaults));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "",
+        "nothing that is secret is on the command line"
+    );
+}

@@ -67,6 +67,15 @@ impl Server {
         Self::on(dir, datadir, &["--plugin-load-add=ha_rocksdb.so"])
     }
 
+    /// A new, empty server with options that depend on where its data directory is.
+    pub(crate) fn placed(options: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let datadir = dir.path().join("data");
+        run(Command::new("cp").arg("-a").arg(template()).arg(&datadir));
+        let options = options(&datadir);
+        Self::on(dir, datadir, &options.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// A server on a data directory that exists.
     pub(crate) fn on(dir: TempDir, datadir: PathBuf, options: &[&str]) -> Self {
         // Socket paths are short: at most 107 bytes.

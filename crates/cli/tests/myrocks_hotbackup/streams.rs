@@ -277,3 +277,33 @@ fn a_binlog_that_is_rotated_while_the_backup_is_sent_is_the_one_of_the_lock() {
     copy.sql("CHECK TABLE bank.account, bank.log");
     assert_eq!(copy.number("SELECT MIN(amount) + MAX(amount) FROM bank.account"), 14);
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_backup_that_can_be_read_only_once_is_verified_by_the_checksums_it_has() {
+    let server = Server::new();
+    server.bank();
+    for checksum in ["sha256", "crc32", "none"] {
+        let to = server.dir.path().join(checksum);
+        run(server.backup().args(["--checksum", checksum, "--to"]).arg(&to));
+        let from_stdin = |path: &Path| {
+            let mut command = crate::server::program();
+            command.args(["verify", "-"]).stdin(std::fs::File::open(path).unwrap());
+            command
+        };
+        run(&mut from_stdin(&to));
+        shell(
+            "mkfifo \"$2\"; cat \"$1\" > \"$2\" & timeout 60 \"$3\" verify \"$2\"",
+            &[&to, &to.with_extension("fifo"), Path::new(env!("CARGO_BIN_EXE_myrocks-hotbackup"))],
+        );
+        let mut bytes = std::fs::read(&to).unwrap();
+        // In the first data file.
+        bytes[600] ^= 1;
+        std::fs::write(&to, bytes).unwrap();
+        if checksum != "none" {
+            let stderr = from_stdin(&to).output().unwrap();
+            let said = String::from_utf8(stderr.stdout).unwrap();
+            assert!(said.contains(&format!("has the checksum {checksum}:")), "{said}");
+        }
+    }
+}

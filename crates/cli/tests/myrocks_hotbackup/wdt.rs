@@ -186,3 +186,15 @@ fn options_that_wdt_does_not_heed_are_refused() {
         assert!(fail(&mut command, 2).contains(option[0]));
     }
 }
+
+#[test]
+#[ignore = "needs mariadbd and sshd; run: ./test"]
+fn wdt_into_a_directory_that_is_a_link_is_a_backup() {
+    let server = Server::new();
+    let far = Far::new("");
+    std::fs::create_dir(far.at("disk")).unwrap();
+    std::os::unix::fs::symlink(far.at("disk"), far.at("link")).unwrap();
+    run(&mut far.backup(&server, "link"));
+    run(program().arg("verify").arg(far.at("disk")));
+    assert!(far.at("link").is_symlink());
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Options;
-use super::source::{Locking, base_files, check_filesystem, identity, left_out, scope, warning};
+use super::source::{Locking, base_files, check_filesystem, identity, left_out, scope, warnings};
 use crate::Error;
 use crate::names::{self, Kind};
 use crate::server::{LeftOut, Server};
@@ -56,6 +56,7 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
     let identity = identity(&facts);
     let known = base_files(options, &facts, identity.as_deref())?;
     let left_out = left_out(server, options, &facts)?;
+    let warnings = warnings(server, options, &facts, &datadir)?;
     let listing = scope(&facts, &datadir, options).list()?;
     let mut plan = Plan {
         version: facts.version.clone(),
@@ -70,7 +71,7 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
         direct: options.direct.unwrap_or(facts.direct_reads),
         rocksdb_datadir: facts.rocksdb_datadir.clone(),
         lock: Locking::of(options, &facts, &datadir),
-        warnings: warning(options, &facts, &datadir).into_iter().collect(),
+        warnings,
         datadir,
     };
     let dir = &facts.rocksdb_datadir;

@@ -24,8 +24,12 @@ impl Run<'_, '_> {
         }
         let directories = listing.directories.iter().map(|directory| directory.path.clone()).collect();
         let mut part = ServerPart { directories, files: Vec::new() };
+        let mut index = listing.index();
         match &kept {
-            Some(aside) => self.send_aside(aside, &mut part)?,
+            Some(aside) => {
+                aside.kept.iter().for_each(|kept| index.keep(&kept.member));
+                self.send_aside(aside, &mut part)?;
+            }
             None => {
                 let mut directory = None;
                 for found in &listing.files {
@@ -34,8 +38,14 @@ impl Run<'_, '_> {
                     let mut content = self.reading.file(&found.source, file, member.size);
                     self.sink.file(&member, &mut content)?;
                     part.files.push(entry(&member, content.sum()?, Kind::Server));
+                    index.keep(&member);
                 }
             }
+        }
+        if let Some((member, bytes)) = index.finish() {
+            let mut content = self.reading.bytes(&member.path, &bytes);
+            self.sink.file(&member, &mut content)?;
+            part.files.push(entry(&member, content.sum()?, Kind::Server));
         }
         Ok(part)
     }

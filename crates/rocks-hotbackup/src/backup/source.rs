@@ -22,6 +22,10 @@ use crate::{Clock, Error, Event, Stop};
 const UNDECIDED: &str = "without binlogs the backup may hold transactions that are prepared and not committed; a restored \
                          server that refuses to start for them starts once with --tc-heuristic-recover=ROLLBACK";
 
+/// What follows if the account may not see all tables.
+const UNSEEN: &str = "the account does not see all tables: if there are some in InnoDB or other engines, whose data are not in \
+                      the backup, cannot be known; grant it SELECT on *.*";
+
 /// A server whose backup is being taken.
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a mut dyn Server,
@@ -83,7 +87,7 @@ impl<'a> Source<'a> {
         for path in orphans {
             tell(&Event::OrphanRemoved { path });
         }
-        if let Some(text) = warning(options, &facts, &datadir) {
+        for text in warnings(server, options, &facts, &datadir)? {
             tell(&Event::Warning { text });
         }
         let one_moment = Locking::of(options, &facts, &datadir) == Locking::Checkpoint;
@@ -131,7 +135,7 @@ impl<'a> Source<'a> {
         self.one_moment &= consistent || !last;
         let definitions = match consistent || self.options.skip_definition_check {
             true => None,
-            false => Some(Definitions { start: self.started, names: self.scope().definitions()? }),
+            false => Some(Definitions { start: self.started, stamps: self.scope().definitions()? }),
         };
         let before = self.server.position()?;
         self.server.create_checkpoint(place.path())?;
@@ -333,9 +337,20 @@ impl Locking {
 }
 
 /// What is to be known of a backup before it begins.
-pub(super) fn warning(options: &Options, facts: &Facts, datadir: &Path) -> Option<String> {
-    let undecided = options.no_lock && is_undecided(options, facts, datadir);
-    undecided.then(|| format!("not locked: {UNDECIDED}"))
+pub(super) fn warnings(
+    server: &mut dyn Server,
+    options: &Options,
+    facts: &Facts,
+    datadir: &Path,
+) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    if options.no_lock && is_undecided(options, facts, datadir) {
+        warnings.push(format!("not locked: {UNDECIDED}"));
+    }
+    if !server.sees_all_tables()? {
+        warnings.push(UNSEEN.into());
+    }
+    Ok(warnings)
 }
 
 /// Whether the backup lacks the binlog that decides about half of a commit. A checkpoint between the two phases of a

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::{Found, Listing, is_definition};
 use crate::checkpoint::Place;
 use crate::sink::Member;
-use crate::{Error, Stop};
+use crate::{Error, Stop, private};
 
 /// Files up to this size, in bytes, share one file: one for each would cost more than their bytes.
 const SMALL: u64 = 64 * 1024;
@@ -62,10 +62,9 @@ pub(crate) enum At {
 /// does no recovery from that binlog. So the header is kept as it is now.
 pub(crate) fn put_aside(listing: Listing, place: Place, threads: usize, stop: &Stop) -> Result<Aside, Error> {
     let dir = place.path();
-    std::fs::create_dir(dir).map_err(Error::io("create", dir))?;
+    private::create_dir(dir).map_err(Error::io("create", dir))?;
     let path = dir.join("spool");
-    let spool = File::options().read(true).write(true).create_new(true).open(&path);
-    let spool = spool.map_err(Error::io("create", &path))?;
+    let spool = private::create_file(&path).map_err(Error::io("create", &path))?;
     let work = Work {
         files: &listing.files,
         dir,
@@ -187,8 +186,7 @@ impl Share<'_> {
             let (at, head) = self.read(&file, member.size.min(HEAD), found)?;
             At::Link { path, at, head }
         } else if member.size > SMALL {
-            let copy = File::options().write(true).create_new(true).open(&path);
-            let mut copy = copy.map_err(Error::io("create", &path))?;
+            let mut copy = private::create_file(&path).map_err(Error::io("create", &path))?;
             let (mut file, mut left) = (file, member.size);
             while left > 0 {
                 self.work.stop.check()?;
@@ -254,6 +252,8 @@ pub(crate) fn open(found: &Found) -> Result<Option<(Member, File)>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::checkpoint::Workspace;
 
@@ -273,14 +273,20 @@ mod tests {
         for threads in [1, 2, 7] {
             let listing = Listing { files: files.clone(), ..Listing::default() };
             let place = workspace.place(&threads.to_string());
+            let dir = place.path().to_owned();
             let aside = put_aside(listing, place, threads, &Stop::new()).unwrap();
             assert_eq!(aside.kept.len(), files.len());
+            let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!((mode(&dir), mode(&dir.join("spool"))), (0o700, 0o600));
             let mut window = aside.window();
             for (number, (kept, found)) in aside.kept.iter().zip(&files).enumerate() {
                 assert_eq!(kept.member.path, found.path);
                 let bytes = match &kept.at {
                     At::Spool(at) => window.bytes(*at, kept.member.size).unwrap().to_vec(),
-                    At::File(path) => std::fs::read(path).unwrap(),
+                    At::File(path) => {
+                        assert_eq!(mode(path), 0o600);
+                        std::fs::read(path).unwrap()
+                    }
                     At::Link { path, at, head } => {
                         let mut bytes = std::fs::read(path).unwrap();
                         bytes[..*head as usize].copy_from_slice(window.bytes(*at, *head).unwrap());

@@ -1,14 +1,15 @@
 //! Which files of a data directory go into a backup.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{FileType, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::is_definition;
+use super::definitions::{Stamp, is_definition};
 use crate::Error;
+use crate::log_index;
 use crate::names::{self, Kind};
 use crate::server::Facts;
 use crate::sink::Member;
@@ -61,6 +62,41 @@ pub(crate) struct Listing {
     pub(crate) files: Vec<Found>,
     /// Files at the top that are left out.
     pub(crate) skipped: Vec<PathBuf>,
+    /// The name of the file that lists the binlogs, if those are taken.
+    pub(super) index: Option<PathBuf>,
+}
+
+impl Listing {
+    /// The index of the binlogs, to be made of those that go into the backup.
+    pub(crate) fn index(&self) -> Index {
+        let logs = self.files.iter().filter(|found| found.grows).map(|found| found.path.clone()).collect();
+        Index { name: self.index.clone(), logs, kept: Vec::new() }
+    }
+}
+
+/// The index of a backup's binlogs.
+#[derive(Debug)]
+pub(crate) struct Index {
+    name: Option<PathBuf>,
+    /// All binlogs that were listed. Others may have come since, and some may have gone.
+    logs: HashSet<PathBuf>,
+    kept: Vec<Member>,
+}
+
+impl Index {
+    /// A file is in the backup.
+    pub(crate) fn keep(&mut self, member: &Member) {
+        if self.logs.contains(&member.path) {
+            self.kept.push(member.clone());
+        }
+    }
+
+    /// The index as a file of the backup, and its bytes; `None` if no binlog is in the backup.
+    pub(crate) fn finish(self) -> Option<(Member, Vec<u8>)> {
+        let bytes = log_index::of(self.kept.iter().map(|log| log.path.as_os_str()))?;
+        let last = self.kept.into_iter().max_by_key(|log| log.modified)?;
+        Some((Member { path: self.name?, size: bytes.len() as u64, ..last }, bytes))
+    }
 }
 
 /// Where to look, and where not.
@@ -69,10 +105,16 @@ pub(crate) struct Scope<'a> {
     binlogs: bool,
     /// What is not the server's files: RocksDB's directories, the checkpoints, and what is no data.
     apart: HashSet<FileId>,
-    /// The file that lists the binlogs.
+    /// The files that list the binlogs and the relay logs.
     index: Option<FileId>,
+    relay_index: Option<FileId>,
     /// The beginning of the binlogs' names, if they are in the data directory.
     binlog: Option<OsString>,
+    /// The name of the file that lists them, and if it is in the data directory, too.
+    index_name: Option<OsString>,
+    has_index: bool,
+    /// The beginning of the relay logs' names.
+    relay: Option<OsString>,
     /// Where Aria keeps its logs, if that is not the data directory.
     aria: Option<&'a Path>,
 }
@@ -102,19 +144,28 @@ impl<'a> Scope<'a> {
             }
         }
         let index = facts.log_bin_index.as_deref().and_then(id_of);
-        let binlog = facts.log_bin_basename.as_deref().filter(|base| base.parent().and_then(id_of) == root);
-        let binlog = binlog.and_then(Path::file_name).map(OsStr::to_owned);
+        let relay_index = facts.relay_log_index.as_deref().and_then(id_of);
+        let name_at_top = |path: Option<&Path>| {
+            path.filter(|path| path.parent().and_then(id_of) == root)
+                .and_then(Path::file_name)
+                .map(OsStr::to_owned)
+        };
+        let binlog = name_at_top(facts.log_bin_basename.as_deref());
+        let named = name_at_top(facts.log_bin_index.as_deref());
+        let has_index = named.is_some() || facts.log_bin_index.is_none();
+        let index_name = named.or_else(|| {
+            let mut name = binlog.clone()?;
+            name.push(".index");
+            Some(name)
+        });
+        let relay = name_at_top(facts.relay_log_basename.as_deref());
         let aria = facts.aria_log_dir.as_deref().filter(|dir| id_of(dir) != root);
-        Self { datadir, binlogs, apart, index, binlog, aria }
+        Self { datadir, binlogs, apart, index, relay_index, binlog, index_name, has_index, relay, aria }
     }
 
-    pub(super) fn datadir(&self) -> &Path {
-        self.datadir
-    }
-
-    /// If the data directory is where the server keeps its binlogs.
+    /// If the data directory is where the server keeps its binlogs, and looks for them.
     pub(crate) fn has_binlogs(&self) -> bool {
-        self.binlog.is_some()
+        self.binlog.is_some() && self.has_index
     }
 
     /// Lists the files to take.
@@ -136,14 +187,17 @@ impl<'a> Scope<'a> {
                 }
                 listing.directories.push(Member::of(Path::new(&name), &meta));
             } else if meta.is_file() {
-                let binlog = self.is_binlog(&name, &meta);
-                match self.leaves_out(&name, &meta) || (binlog.is_some() && !self.binlogs) {
+                let log = self.log(&name, &meta);
+                let leaves_out = match log {
+                    // Made anew.
+                    Some(Log::Index) if self.binlogs => continue,
+                    Some(Log::Index | Log::Other) => true,
+                    Some(Log::Binlog) => !self.binlogs,
+                    None => false,
+                };
+                match leaves_out || self.leaves_out(&name, &meta) {
                     true => listing.skipped.push(name.into()),
-                    false => top.push(Found {
-                        path: name.into(),
-                        source: path,
-                        grows: binlog == Some(Binlog::Log),
-                    }),
+                    false => top.push(Found { path: name.into(), source: path, grows: log.is_some() }),
                 }
             }
         }
@@ -155,6 +209,9 @@ impl<'a> Scope<'a> {
             }
         }
         listing.files.append(&mut top);
+        if self.binlogs && self.binlog.is_some() {
+            listing.index = self.index_name.as_ref().map(PathBuf::from);
+        }
         Ok(listing)
     }
 
@@ -172,16 +229,19 @@ impl<'a> Scope<'a> {
     }
 
     /// The table definitions that there are now.
-    pub(crate) fn definitions(&self) -> Result<BTreeSet<PathBuf>, Error> {
-        let mut names = BTreeSet::new();
+    pub(crate) fn definitions(&self) -> Result<BTreeMap<PathBuf, Stamp>, Error> {
+        let mut stamps = BTreeMap::new();
         for Entry { name, path, .. } in entries(self.datadir)? {
             let Ok(meta) = path.metadata() else { continue };
             if meta.is_dir() && self.is_database(&name, &meta) {
-                let files = entries(&path)?.into_iter().filter(|file| is_definition(&file.name));
-                names.extend(files.map(|file| Path::new(&name).join(file.name)));
+                for file in entries(&path)?.into_iter().filter(|file| is_definition(&file.name)) {
+                    // One that is gone at once is none.
+                    let Ok(meta) = file.path.metadata() else { continue };
+                    stamps.insert(Path::new(&name).join(file.name), Stamp::of(&meta));
+                }
             }
         }
-        Ok(names)
+        Ok(stamps)
     }
 
     /// A directory is a database unless its name cannot be one: the server writes `#` and `.` of a name as `@0023`
@@ -191,25 +251,39 @@ impl<'a> Scope<'a> {
         !matches!(first, Some(b'.' | b'#')) && name != "lost+found" && !self.apart.contains(&id(meta))
     }
 
-    /// A binlog, or one of the two files that list them: a server does not start if its index names files that are
-    /// not there.
-    fn is_binlog(&self, name: &OsStr, meta: &Metadata) -> Option<Binlog> {
-        if self.index == Some(id(meta)) {
-            return Some(Binlog::List);
+    /// If a file is a binlog or a relay log, or about them.
+    fn log(&self, name: &OsStr, meta: &Metadata) -> Option<Log> {
+        let id = Some(id(meta));
+        if self.index == id {
+            return Some(Log::Index);
         }
-        let rest = name.as_bytes().strip_prefix(self.binlog.as_deref()?.as_bytes())?;
-        match rest.strip_prefix(b".")? {
-            b"index" | b"state" => Some(Binlog::List),
-            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => Some(Binlog::Log),
-            _ => None,
+        if self.relay_index == id {
+            return Some(Log::Other);
         }
+        let rest = |base: &Option<OsString>| name.as_bytes().strip_prefix(base.as_deref()?.as_bytes());
+        let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        match rest(&self.binlog).and_then(|rest| rest.strip_prefix(b".")) {
+            Some(b"index") => return Some(Log::Index),
+            Some(b"state" | b"~rec~") => return Some(Log::Other),
+            Some(number) if is_number(number) => return Some(Log::Binlog),
+            _ => {}
+        }
+        // A connection's name may follow.
+        let rest = rest(&self.relay).filter(|rest| matches!(rest.first(), Some(b'.' | b'-')))?;
+        let ending = rest.rsplit(|byte| *byte == b'.').next()?;
+        (is_number(ending) || matches!(ending, b"index" | b"~rec~")).then_some(Log::Other)
     }
 }
 
+/// What a file at the top has to do with binlogs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Binlog {
-    Log,
-    List,
+enum Log {
+    Binlog,
+    /// The list of them, see [`log_index`].
+    Index,
+    /// Relay logs with their list: where a replica stands in them is not in a backup. The list of logs to remove. The GTID
+    /// state of the time when the server was stopped last; without it a server that starts finds it in its last binlog.
+    Other,
 }
 
 /// An entry of a directory.
@@ -261,6 +335,12 @@ pub(super) mod tests {
             "aria_log_control",
             "bl.000001",
             "bl.index",
+            "bl.state",
+            "bl.~rec~",
+            "bl-relay.000001",
+            "bl-relay-c.000002",
+            "bl-relay.index",
+            "bl-relay.txt",
             "ibdata1",
             "ib_logfile0",
             "ibtmp1",
@@ -276,6 +356,7 @@ pub(super) mod tests {
             rocksdb_datadir: root.join("#rocksdb"),
             rocksdb_wal_dir: root.join("#rocksdb"),
             log_bin_basename: Some(root.join("bl")),
+            relay_log_basename: Some(root.join("bl-relay")),
             no_data: vec![root.join("pid"), root.join("tmp")],
             ..Facts::default()
         };
@@ -303,13 +384,40 @@ pub(super) mod tests {
                 "db/t.frm",
                 "mysql/user.MAI",
                 "aria_log_control",
+                "bl-relay.txt",
                 "bl.000001",
-                "bl.index",
                 "tc.log"
             ]
         );
         assert_eq!(directories(&listing), ["db", "empty", "mysql"]);
         assert!(listing.files.iter().all(|f| f.grows == (f.path == Path::new("bl.000001"))));
+    }
+
+    #[test]
+    fn the_index_is_made_of_the_binlogs_that_are_kept() {
+        let (dir, mut facts) = datadir();
+        let index = |facts: &Facts, name: &str| {
+            let scope = Scope::new(facts, dir.path(), Path::new("/nowhere"), true);
+            let listing = scope.list().unwrap();
+            assert!(!names(&listing).contains(&name), "{name} is not copied");
+            let mut index = listing.index();
+            for found in &listing.files {
+                index.keep(&Member::of(&found.path, &found.source.metadata().unwrap()));
+            }
+            let none = listing.index().finish();
+            assert!(none.is_none(), "no binlog, no index: {none:?}");
+            let (member, bytes) = index.finish().unwrap();
+            assert_eq!((member.path.as_path(), member.size), (Path::new(name), bytes.len() as u64));
+            assert_eq!(bytes, b"./bl.000001\n");
+            scope.has_binlogs()
+        };
+        assert!(index(&facts, "bl.index"));
+        std::fs::rename(dir.path().join("bl.index"), dir.path().join("logs")).unwrap();
+        facts.log_bin_index = Some(dir.path().join("logs"));
+        assert!(index(&facts, "logs"));
+        let elsewhere = tempfile::NamedTempFile::new().unwrap();
+        facts.log_bin_index = Some(elsewhere.path().to_owned());
+        assert!(!index(&facts, "bl.index"), "a server with the same options looks elsewhere");
     }
 
     #[test]

@@ -164,9 +164,9 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// As for [`new`](Output::new) and [`Partial::create`].
-    pub fn file(path: &Path, encoding: &Encoding) -> io::Result<Self> {
-        Self::new(Box::new(Partial::create(path)?), encoding)
+    /// Those of [`Partial::create`], and [`Error::Io`] as for [`new`](Output::new).
+    pub fn file(path: &Path, encoding: &Encoding) -> Result<Self, Error> {
+        Self::new(Box::new(Partial::create(path)?), encoding).map_err(Error::io("create", path))
     }
 
     /// Bytes taken so far, before compression and encryption.

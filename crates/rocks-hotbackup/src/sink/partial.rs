@@ -1,11 +1,15 @@
 //! Files that have their name only when they are whole.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::output::Target;
+use crate::{Error, marked, private};
 
 /// A file under its own name only once it is whole: until [`commit`](Partial::commit) it is `NAME.partial`, and a
 /// drop before removes it.
@@ -18,18 +22,35 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Begins the file; what is left of an earlier attempt is replaced.
+    /// Begins the file; what is left of an earlier attempt is replaced. It is locked: one at a time writes it.
     ///
     /// # Errors
     ///
-    /// If `path` exists, or the file cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        if path.symlink_metadata().is_ok() {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the file exists already"));
-        }
+    /// [`Error::Busy`] if somebody else writes it, [`Error::Io`] if `path` exists, or the file cannot be made.
+    pub fn create(path: &Path) -> Result<Self, Error> {
         let partial = suffixed(path, ".partial");
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(&partial)?;
-        Ok(Self { file, partial, path: path.to_owned(), done: false })
+        loop {
+            if path.symlink_metadata().is_ok() {
+                let source = io::Error::new(io::ErrorKind::AlreadyExists, "the file exists already");
+                return Err(Error::Io { action: "create", path: path.to_owned(), source });
+            }
+            let mut options = private::options();
+            options.create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+            let file = options.open(&partial).map_err(Error::io("create", &partial))?;
+            marked::lock(&file, &partial)?;
+            // Its owner may have given it its name, or removed it, before the lock.
+            if marked::same_file(&file, &partial) {
+                file.set_permissions(Permissions::from_mode(0o600))
+                    .and_then(|()| file.set_len(0))
+                    .map_err(Error::io("create", &partial))?;
+                return Ok(Self { file, partial, path: path.to_owned(), done: false });
+            }
+        }
+    }
+
+    /// If nobody took the file away.
+    fn is_ours(&self) -> bool {
+        marked::same_file(&self.file, &self.partial)
     }
 
     /// Brings the bytes to the disk and gives the file its name.
@@ -39,6 +60,9 @@ impl Partial {
     /// If the disk or the rename fails.
     pub fn commit(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
+        if !self.is_ours() {
+            return Err(io::Error::other("somebody else removed or replaced the unfinished file"));
+        }
         std::fs::rename(&self.partial, &self.path)?;
         self.done = true;
         sync_parent(&self.path)
@@ -47,7 +71,7 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.done && self.is_ours() {
             let _ = std::fs::remove_file(&self.partial);
         }
     }
@@ -87,4 +111,42 @@ pub(crate) fn sync_filesystem(path: &Path) -> io::Result<()> {
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_writes_a_file_and_what_a_dead_one_left_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b");
+        let partial = dir.path().join("b.partial");
+        std::fs::write(&partial, "left by a dead one, and readable by all").unwrap();
+        let mut first = Partial::create(&path).unwrap();
+        first.write_all(b"first").unwrap();
+        assert!(matches!(Partial::create(&path), Err(Error::Busy { .. })));
+        assert_eq!(std::fs::read(&partial).unwrap(), b"first");
+        assert_eq!(partial.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        first.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"first");
+        assert!(
+            matches!(Partial::create(&path), Err(Error::Io { .. })),
+            "an existing file is never replaced"
+        );
+    }
+
+    #[test]
+    fn a_file_that_took_the_place_of_an_unfinished_one_is_neither_named_nor_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b");
+        let mut first = Partial::create(&path).unwrap();
+        std::fs::remove_file(dir.path().join("b.partial")).unwrap();
+        let second = Partial::create(&path).unwrap();
+        assert!(first.commit().is_err());
+        drop(first);
+        assert!(!path.exists() && dir.path().join("b.partial").exists());
+        drop(second);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
 }

@@ -11,8 +11,8 @@ use secrecy::SecretString;
 pub use self::findings::{Problem, Verified};
 use crate::archive::{self, Item, Visit};
 use crate::checksum::{Hasher, Sum};
-use crate::encoded::decoded;
-use crate::manifest::{self, Manifest};
+use crate::encoded::{decoded, plain};
+use crate::manifest::{self, Entry, Manifest};
 use crate::names::{self, Kind};
 use crate::rocksdb::{Blocks, LiveFiles, check_sst};
 use crate::sink::UNFINISHED;
@@ -55,20 +55,27 @@ pub fn verify(
         true => {
             let manifest = backup.join(manifest::NAME);
             let manifest = if manifest.is_file() { Some(Manifest::read(&manifest)?) } else { None };
-            let mut look = Look::new(manifest.as_ref().map_or(Checksum::None, |m| m.checksum), depth);
+            let mut look = Look::new(depth).knowing(manifest.as_ref());
             look.directory(backup, Path::new(""), password, stop)?;
             look.manifest = manifest;
             look
         }
         false => {
-            // The manifest comes last, and says then which checksum counts.
-            let mut look = Look::new(Checksum::Crc32, depth);
+            // The manifest comes last, and says then which checksums count.
+            let mut look = Look::new(depth);
+            // What can be read only once is summed in all ways: `sha256` costs time.
+            let is_regular = backup != Path::new("-") && backup.is_file();
+            look.blind = if is_regular { &[Checksum::Crc32] } else { &[Checksum::Crc32, Checksum::Sha256] };
             look.ended = archive::read(backup, password, stop, &mut look)?;
-            if look.manifest.as_ref().is_some_and(|m| m.checksum == Checksum::Sha256) && !depth.quick {
-                look = Look::new(Checksum::Sha256, depth);
-                look.ended = archive::read(backup, password, stop, &mut look)?;
+            let is_sha256 = |entry: &Entry| entry.from.is_none() && entry.sum.kind() == Checksum::Sha256;
+            match &look.manifest {
+                Some(manifest) if is_regular && manifest.files.iter().any(is_sha256) && !depth.quick => {
+                    let mut again = Look::new(depth).knowing(Some(manifest));
+                    again.ended = archive::read(backup, password, stop, &mut again)?;
+                    again
+                }
+                _ => look,
             }
-            look
         }
     };
     let mut verified = seen.compare();
@@ -83,11 +90,10 @@ pub fn verify(
 
 /// Verifies the files of a directory against a given manifest, those of the base included: a restored backup.
 pub(crate) fn verify_whole(dir: &Path, manifest: Option<&Manifest>, stop: &Stop) -> Result<Verified, Error> {
-    let depth = Depth::default();
-    let mut look = Look::new(manifest.map_or(Checksum::None, |m| m.checksum), depth);
+    let mut look = Look::new(Depth::default()).knowing(manifest);
+    look.whole = true;
     look.directory(dir, Path::new(""), None, stop)?;
     look.manifest = manifest.cloned();
-    look.whole = true;
     Ok(look.compare())
 }
 
@@ -124,16 +130,19 @@ fn blocks(dir: &Path, verified: &mut Verified, stop: &Stop) -> Result<(), Error>
 struct Open {
     path: PathBuf,
     size: u64,
-    hasher: Hasher,
+    hashers: Vec<Hasher>,
     /// Its bytes, of files that are needed later.
     kept: Option<Vec<u8>>,
 }
 
 /// What is in a backup.
 struct Look {
-    checksum: Checksum,
     depth: Depth,
-    files: BTreeMap<PathBuf, (u64, Sum)>,
+    /// The kind of the checksum that the manifest has of each file, if the manifest is known before the files.
+    known: Option<HashMap<PathBuf, Checksum>>,
+    /// What is computed of every file if it is not.
+    blind: &'static [Checksum],
+    files: BTreeMap<PathBuf, (u64, Vec<Sum>)>,
     manifest: Option<Manifest>,
     /// What CURRENT says.
     current: Option<Vec<u8>>,
@@ -144,16 +153,16 @@ struct Look {
     kept: u64,
     /// The archive ends as one must.
     ended: bool,
-    /// The files of the base must be there too.
+    /// It is a restored backup: the files of the base must be there too, and nothing is encoded any more.
     whole: bool,
 }
 
 impl Look {
-    fn new(checksum: Checksum, depth: Depth) -> Self {
-        let checksum = if depth.quick { Checksum::None } else { checksum };
+    fn new(depth: Depth) -> Self {
         Self {
-            checksum,
             depth,
+            known: None,
+            blind: &[],
             files: BTreeMap::new(),
             manifest: None,
             current: None,
@@ -163,6 +172,28 @@ impl Look {
             ended: true,
             whole: false,
         }
+    }
+
+    /// The manifest is known before the files are. In a chain each file has the kind of checksum that its own backup
+    /// computed.
+    fn knowing(mut self, manifest: Option<&Manifest>) -> Self {
+        let kinds = |m: &Manifest| m.files.iter().map(|f| (f.path.clone(), f.sum.kind())).collect();
+        self.known = manifest.map(kinds);
+        self
+    }
+
+    /// The checksums to compute of a file.
+    fn hashers(&self, path: &Path) -> Vec<Hasher> {
+        match &self.known {
+            _ if self.depth.quick => Vec::new(),
+            Some(known) => known.get(path).map(|kind| kind.hasher()).into_iter().collect(),
+            None => self.blind.iter().map(|kind| kind.hasher()).collect(),
+        }
+    }
+
+    /// If the file of a directory may be compressed or encrypted: a server's file may be named like that.
+    fn may_be_encoded(&self, name: &Path) -> bool {
+        !self.whole && self.known.as_ref().is_none_or(|known| !known.contains_key(name))
     }
 
     /// Reads the files of a directory as if they came from an archive.
@@ -182,7 +213,10 @@ impl Look {
             if kind.is_dir() {
                 self.directory(root, &name, password, stop)?;
             } else if kind.is_file() {
-                let (mut reader, name) = decoded(&path, &name, password)?;
+                let (mut reader, name) = match self.may_be_encoded(&name) {
+                    true => decoded(&path, &name, password)?,
+                    false => (plain(&path)?, name),
+                };
                 let key = 0;
                 self.begin(key, &Item { path: name, ..Item::default() })?;
                 let mut buffer = vec![0; BUFFER];
@@ -196,7 +230,7 @@ impl Look {
                 }
                 self.end(key)?;
             } else {
-                self.files.insert(name, (0, Sum::none()));
+                self.files.insert(name, (0, Vec::new()));
             }
         }
         Ok(())
@@ -224,9 +258,7 @@ impl Look {
             Some(manifest) => {
                 verified.id = Some(manifest.id.clone());
                 verified.base = manifest.base.clone();
-                if manifest.checksum == Checksum::None {
-                    verified.unchecked.push("the content of the files: the manifest has no checksums".into());
-                } else if self.depth.quick {
+                if self.depth.quick {
                     verified.unchecked.push("the content of the files: a quick look was asked for".into());
                 }
                 self.against_manifest(manifest, &mut verified, &mut in_base);
@@ -243,6 +275,7 @@ impl Look {
         in_base: &mut BTreeSet<PathBuf>,
     ) {
         let known = manifest.by_path();
+        let mut unsummed = 0;
         for entry in &manifest.files {
             if entry.from.is_some() && !self.whole {
                 in_base.insert(entry.path.clone());
@@ -256,15 +289,20 @@ impl Look {
                 Some((size, _)) if *size != entry.size => {
                     verified.add(Problem::Size { path, expected: entry.size, actual: *size });
                 }
-                Some((_, sum)) => {
-                    if let (Some(expected), Some(actual)) = (entry.sum.as_str(), sum.as_str())
-                        && expected != actual
-                    {
-                        let (expected, actual) = (expected.to_owned(), actual.to_owned());
-                        verified.add(Problem::Sum { path, expected, actual });
+                Some((_, sums)) => {
+                    let text = |sum: &Sum| sum.as_str().unwrap_or_default().to_owned();
+                    let kind = entry.sum.kind();
+                    unsummed += u64::from(kind == Checksum::None);
+                    if let Some(sum) = sums.iter().find(|sum| sum.kind() == kind && **sum != entry.sum) {
+                        verified.add(Problem::Sum { path, expected: text(&entry.sum), actual: text(sum) });
                     }
                 }
             }
+        }
+        if unsummed > 0 && !self.depth.quick {
+            verified
+                .unchecked
+                .push(format!("the content of {unsummed} files that have no checksum in the manifest"));
         }
         verified.in_base = in_base.len() as u64;
         for path in self.files.keys() {
@@ -318,15 +356,15 @@ impl Visit for Look {
         let is_live = names::kind(&item.path) == Kind::Meta && name.starts_with(b"MANIFEST-");
         let small = is_live || name == b"CURRENT" || item.path == Path::new(manifest::NAME);
         let kept = small.then(Vec::new);
-        let hasher = self.checksum.hasher();
-        self.open.insert(open, Open { path: item.path.clone(), size: 0, hasher, kept });
+        let hashers = self.hashers(&item.path);
+        self.open.insert(open, Open { path: item.path.clone(), size: 0, hashers, kept });
         Ok(())
     }
 
     fn bytes(&mut self, open: u64, bytes: &[u8]) -> Result<(), Error> {
-        let Some(Open { path, size, hasher, kept }) = self.open.get_mut(&open) else { return Ok(()) };
+        let Some(Open { path, size, hashers, kept }) = self.open.get_mut(&open) else { return Ok(()) };
         *size += bytes.len() as u64;
-        hasher.update(bytes, None);
+        hashers.iter_mut().for_each(|hasher| hasher.update(bytes, None));
         if let Some(kept) = kept {
             let bytes = match path == Path::new("CURRENT") {
                 true => &bytes[..bytes.len().min(CURRENT.saturating_sub(kept.len()))],
@@ -340,7 +378,7 @@ impl Visit for Look {
     }
 
     fn end(&mut self, open: u64) -> Result<(), Error> {
-        let Some(Open { path, size, hasher, kept }) = self.open.remove(&open) else { return Ok(()) };
+        let Some(Open { path, size, hashers, kept }) = self.open.remove(&open) else { return Ok(()) };
         if let Some(kept) = kept {
             self.kept -= kept.len() as u64;
             if path == Path::new(manifest::NAME) {
@@ -359,7 +397,7 @@ impl Visit for Look {
                 self.live.insert(path.clone(), live);
             }
         }
-        self.files.insert(path, (size, hasher.finish()));
+        self.files.insert(path, (size, hashers.into_iter().map(Hasher::finish).collect()));
         Ok(())
     }
 }
@@ -389,8 +427,18 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_file_is_never_decoded_whatever_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["notes.zst", "notes.aes"] {
+            std::fs::write(dir.path().join(name), "neither").unwrap();
+        }
+        let verified = verify_whole(dir.path(), None, &Stop::new()).unwrap();
+        assert_eq!((verified.files, verified.bytes), (2, 14));
+    }
+
+    #[test]
     fn what_is_kept_of_a_backup_is_bounded() {
-        let mut look = Look::new(Checksum::None, Depth::default());
+        let mut look = Look::new(Depth::default());
         let item = |path: &str| Item { path: path.into(), ..Item::default() };
         look.begin(0, &item("CURRENT")).unwrap();
         for _ in 0..100 {

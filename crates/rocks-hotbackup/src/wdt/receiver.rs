@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use remote_exec::Host;
+use remote_exec::{Command, Host};
 
 use crate::Error;
 use crate::manifest::{self, Manifest};
@@ -54,7 +54,7 @@ impl Receiver<'_> {
         // without changing its size, and a receiver that resumes would keep the old one.
         let current = self.host.command("rm").args(["-f", "--"]).arg(self.directory.join("CURRENT"));
         current.run().await.map_err(fail("remove CURRENT"))?;
-        let old = self.host.command("find").arg(self.directory).args(["-type", "f"]);
+        let old = self.find();
         let old = ["*.sst", "*.blob", LOG, MARK].iter().fold(old, |old, name| old.args(["!", "-name", name]));
         old.arg("-delete").run().await.map_err(fail("remove the files of an earlier run"))?;
         Ok(())
@@ -64,7 +64,7 @@ impl Receiver<'_> {
     /// from then on it is a backup.
     pub(super) async fn finish(&self, manifest: &Manifest) -> Result<(), Error> {
         let fail = |action| failed(self.host.name(), action);
-        let list = self.host.command("find").arg(self.directory).args(["-type", "f", "-printf", "%s %P\\0"]);
+        let list = self.find().args(["-printf", "%s %P\\0"]);
         let list = list.output_limit(1 << 30).run().await.map_err(fail("list the backup"))?;
         let mut found =
             sizes(&list.stdout).ok_or_else(|| self.damaged("its list of files is not readable"))?;
@@ -94,6 +94,11 @@ impl Receiver<'_> {
         marks.arg(self.directory.join(MARK)).run().await.map_err(fail("finish the backup"))?;
         sync().await.map_err(fail("bring the backup to the disk"))?;
         Ok(())
+    }
+
+    /// Finds the files of the directory, which may be a link to another disk.
+    fn find(&self) -> Command {
+        self.host.command("find").arg("-H").arg(self.directory).args(["-type", "f"])
     }
 
     fn damaged(&self, first: &str) -> Error {

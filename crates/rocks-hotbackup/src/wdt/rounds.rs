@@ -20,7 +20,7 @@ use crate::limit::Limiter;
 use crate::manifest::Entry;
 use crate::names;
 use crate::server_files::{self, Aside, At};
-use crate::{Checksum, Clock, Error, Event, Stop};
+use crate::{Checksum, Clock, Error, Event, Stop, private};
 
 /// Runs in a row that may end in a lost connection before the backup gives up.
 const LOST: u32 = 5;
@@ -81,7 +81,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
     /// Leaves the data files that are to be sent alone in the checkpoint; gives the place of the rest.
     fn part(&self, checkpoint: &Checkpoint, round: u32) -> Result<Place, Error> {
         let place = self.source.workspace.place(&format!("{round}-rest"));
-        std::fs::create_dir(place.path()).map_err(Error::io("create", place.path()))?;
+        private::create_dir(place.path()).map_err(Error::io("create", place.path()))?;
         for name in &checkpoint.rest {
             let path = checkpoint.place.path().join(name);
             std::fs::rename(&path, place.path().join(name)).map_err(Error::io("move", &path))?;
@@ -192,9 +192,9 @@ impl<'s, 'r> Transfer<'s, 'r> {
             listing.directories.iter().map(|member| member.path.clone()).collect();
         for path in &directories {
             let path = dir.join(path);
-            std::fs::create_dir(&path).map_err(Error::io("create", path))?;
+            private::create_dir(&path).map_err(Error::io("create", path))?;
         }
-        let mut names = Vec::new();
+        let (mut names, mut index) = (Vec::new(), listing.index());
         match &kept {
             Some(aside) => {
                 let mut window = aside.window();
@@ -203,30 +203,40 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     let size = kept.member.size;
                     match &kept.at {
                         At::File(aside) => File::open(aside)
-                            .and_then(|file| io::copy(&mut file.take(size), &mut File::create(&target)?))
+                            .and_then(|file| {
+                                io::copy(&mut file.take(size), &mut private::create_file(&target)?)
+                            })
                             .and_then(|_| std::fs::remove_file(aside)),
                         // A link to a binlog has more bytes by now.
                         At::Link { path: aside, at, head } => {
                             window.bytes(*at, *head).and_then(|head| copy_headed(head, aside, size, &target))
                         }
-                        At::Spool(at) => {
-                            window.bytes(*at, size).and_then(|bytes| std::fs::write(&target, bytes))
-                        }
+                        At::Spool(at) => window
+                            .bytes(*at, size)
+                            .and_then(|bytes| private::create_file(&target)?.write_all(bytes)),
                     }
                     .map_err(Error::io("copy", &target))?;
                     names.push(path.clone());
+                    index.keep(&kept.member);
                 }
             }
             None => {
                 for found in &listing.files {
-                    let Some((_, mut file)) = server_files::open(found)? else { continue };
+                    let Some((member, mut file)) = server_files::open(found)? else { continue };
                     let target = dir.join(&found.path);
-                    File::create(&target)
+                    private::create_file(&target)
                         .and_then(|mut copy| std::io::copy(&mut file, &mut copy))
                         .map_err(Error::io("copy", &found.source))?;
                     names.push(found.path.clone());
+                    index.keep(&member);
                 }
             }
+        }
+        if let Some((member, bytes)) = index.finish() {
+            let target = dir.join(&member.path);
+            let written = private::create_file(&target).and_then(|mut file| file.write_all(&bytes));
+            written.map_err(Error::io("write", &target))?;
+            names.push(member.path);
         }
         let files = names.iter().map(|name| self.entry(name, &dir.join(name)));
         Ok(ServerPart { files: files.collect::<Result<_, _>>()?, directories })
@@ -239,7 +249,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
 
 /// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`; `from` goes.
 fn copy_headed(head: &[u8], from: &Path, size: u64, to: &Path) -> io::Result<()> {
-    let (mut file, mut copy) = (File::open(from)?, File::create(to)?);
+    let (mut file, mut copy) = (File::open(from)?, private::create_file(to)?);
     copy.write_all(head)?;
     file.seek(SeekFrom::Start(head.len() as u64))?;
     io::copy(&mut file.take(size.saturating_sub(head.len() as u64)), &mut copy)?;
