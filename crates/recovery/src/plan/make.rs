@@ -10,6 +10,7 @@ use super::{Facts, Goal, Located, Plan, PlannedBackup, PlannedServer, UsedFor, W
 use crate::config::{Config, Connect, ReplayMethod};
 use crate::facts::LEFT_ALONE;
 use crate::hosts::Hosts;
+use crate::locate::no_worker;
 use crate::points::Points;
 use crate::time::{StopTime, Zone};
 use crate::{Error, SCHEMA_VERSION};
@@ -52,11 +53,7 @@ pub fn make(
     }
     let stock = facts.tools.worker.is_none();
     if stock && located.is_some() {
-        return Err(Error::Tool {
-            host: hosts.job.name().to_owned(),
-            tool: "stock tools".to_owned(),
-            reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
-        });
+        return Err(no_worker(hosts, &facts.tools));
     }
     if let (true, Some(stop), Some(_)) = (stock, &stop, &selection.next) {
         whole_second(stop)?;
@@ -156,6 +153,7 @@ pub fn make(
         for_testing: config.misc.for_testing,
         servers,
         without_groups: without.to_vec(),
+        looked_into: located.map(|located| located.decrypted.clone()).unwrap_or_default(),
         to_trash,
         warnings,
         extends: None,
