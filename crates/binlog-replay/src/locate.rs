@@ -61,7 +61,14 @@ pub fn may_lie_before(index: &Index, set: &GtidSet) -> bool {
     index.files.iter().any(|file| {
         let follows = before.replace(file).and_then(|before| next_name(&before.name));
         follows.as_ref() != Some(&file.name)
-            && file.gtids_before.as_ref().is_none_or(|before| !before.is_disjoint(set))
+            && file.gtids_before.as_ref().is_none_or(|before| {
+                !before.is_disjoint(set)
+                    && match set {
+                        // Numbers are of a domain, whoever wrote them.
+                        GtidSet::MariaDb(set) => set.is_of(&file.writers_before),
+                        GtidSet::MySql(_) => true,
+                    }
+            })
     })
 }
 

@@ -65,12 +65,19 @@ fn files_without_gtids_say_nothing_of_what_lies_before() {
 }
 
 #[test]
-fn numbers_of_a_mariadb_domain_may_be_of_any_of_its_servers() {
+fn transactions_of_mariadb_may_lie_before_where_their_server_wrote_to_their_domain() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::new(Flavor::MariaDb, 1, Some("0-1-7"));
     log.transaction(Some("0-1-8"), T0, None);
     log.open(dir.path(), "log.000002", 0);
-    for (set, earlier) in [("0-1-7", true), ("0-2-3", true), ("0-1-8", false), ("1-1-3", false)] {
+    for (set, earlier) in [
+        ("0-1-7", true),
+        ("0-1-3", true),
+        ("0-2-3,0-1-4", true),
+        ("0-2-3", false),
+        ("0-1-8", false),
+        ("1-1-3", false),
+    ] {
         let found = ask(dir.path(), Some(TargetAt::BeforeGtid(set.to_owned())), None);
         assert_eq!(found.earlier, earlier, "{set}");
         assert_eq!(ask(dir.path(), None, Some(set)).earlier, earlier, "without {set}");

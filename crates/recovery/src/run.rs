@@ -51,6 +51,8 @@ async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalo
     let (catalog, _) = unless_cancelled(cancel, reading).await?;
     let mut facts = unless_cancelled(cancel, facts(request, hosts, &catalog, &wanted.name)).await?;
     if wanted.needs_binlogs() {
+        // Something may be written beside it.
+        plan::check_work_dir(config, &facts)?;
         let (program, scratch) = (request.program.as_deref(), &Scratch::default());
         let sender = &Sender::new(&hosts.store, facts.tools.sender.as_ref(), program, config);
         let (tools, password) = (&facts.tools, request.password.as_ref());

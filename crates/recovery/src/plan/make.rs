@@ -62,14 +62,7 @@ pub fn make(
     let buffer_pool = room::buffer_pool(facts.memory, parallel);
     let used = backups.iter().map(|backup: &PlannedBackup| (&backup.name, backup.used_for));
     let needed = room::needed(catalog, used, &choices, stock, buffer_pool)?;
-    if facts.work_dir_in_store {
-        return Err(Error::Config {
-            place: "configuration".to_owned(),
-            section: "recovery-job-server",
-            key: "work-dir",
-            reason: format!("lies in the backup store {}", config.store_dir.display()),
-        });
-    }
+    check_work_dir(config, facts)?;
     let work_dir = config.work_dir.join(&name);
     // What a finished recovery needs is there already.
     if facts.free < needed && facts.extends.is_none() {
@@ -165,6 +158,19 @@ pub fn make(
         finished.extend(&mut plan, catalog)?;
     }
     Ok(plan)
+}
+
+/// Refuses a work directory in the store.
+pub(crate) fn check_work_dir(config: &Config, facts: &Facts) -> Result<(), Error> {
+    if !facts.work_dir_in_store {
+        return Ok(());
+    }
+    Err(Error::Config {
+        place: "configuration".to_owned(),
+        section: "recovery-job-server",
+        key: "work-dir",
+        reason: format!("lies in the backup store {}", config.store_dir.display()),
+    })
 }
 
 /// The backups for a goal.
