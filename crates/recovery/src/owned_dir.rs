@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use remote_exec::{Child, Host};
+use remote_exec::{Child, Host, Kind};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Mutex;
 
@@ -52,7 +52,13 @@ impl OwnedDir {
             let line = made.stdout.strip_suffix(b"\n").unwrap_or(&made.stdout);
             return Ok(Self { host: host.clone(), path: path_of(line), owner: None });
         }
-        let mut owner = host.command("sh").args(["-c", OWNER, "sh"]).arg(template).spawn().await?;
+        let owner = match host.kind() {
+            // What is left of this machine's process groups is killed when this process is; in a session of its own the
+            // owner sees the end of its input instead.
+            Kind::Local => host.command("setsid").args(["-w", "sh"]),
+            _ => host.command("sh"),
+        };
+        let mut owner = owner.args(["-c", OWNER, "sh"]).arg(template).spawn().await?;
         let mut line = Vec::new();
         if let Some(stdout) = &mut owner.stdout {
             let mut byte = [0];

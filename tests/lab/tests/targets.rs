@@ -501,7 +501,7 @@ fn lookup_that_is_ended_leaves_no_binlogs() -> Result<()> {
         })?;
         assert_eq!(running.end(signal)?.code, code);
         job.nothing_left()?;
-        no_binlogs_left(&job)?;
+        no_binlogs_left(&job).with_context(|| format!("{signal:?}"))?;
     }
     Ok(())
 }

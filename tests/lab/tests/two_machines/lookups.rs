@@ -10,7 +10,7 @@ use lab::recovery::fingerprint;
 use lab::truth::{Moment, differences};
 use rustix::process::Signal;
 
-use crate::ways::{Connect, Wired};
+use crate::ways::{Connect, OnControl, Wired};
 
 const GROUP: &str = "normal_0";
 
@@ -31,10 +31,11 @@ fn binlogs_on_the_job_server(wired: &Wired) -> Result<Vec<String>> {
 }
 
 /// Recovers to a GTID, compares, and finds nothing left on any machine; what the lookup said.
-fn recovers_to_gtid(wired: &mut Wired) -> Result<String> {
+fn recovers_to_gtid(wired: &mut Wired, program: Option<OnControl>) -> Result<String> {
     let moment = aim_at_gtid(wired)?;
     let before = fingerprint(&wired.store.dir)?;
     let outcome = wired.job.run()?;
+    drop(program);
     ensure!(outcome.code == 0, "exit code {}\n{}", outcome.code, outcome.stderr);
     let truth = &wired.store.truth;
     let found = truth.state_of(&wired.job.work_dir().join("datadir").join(&truth.folders[GROUP]))?;
@@ -55,8 +56,7 @@ fn gtid_is_looked_up_on_a_store_without_dbrecover() -> Result<()> {
     let wired = Wired::start(Store::masters()?, Connect::Ssh, "relay", Family::Four)?;
     let Some(mut wired) = wired else { return Ok(()) };
     let program = wired.only_on_control()?;
-    let said = recovers_to_gtid(&mut wired)?;
-    drop(program);
+    let said = recovers_to_gtid(&mut wired, Some(program))?;
     ensure!(!said.contains("read the binlogs"), "it was sent anywhere: {said}");
     Ok(())
 }
@@ -68,8 +68,7 @@ fn gtid_of_a_store_that_takes_no_programs_is_looked_up_on_the_job_server() -> Re
     let Some(mut wired) = wired else { return Ok(()) };
     wired.machines.store.run(Command::new("mount").args(["-o", "remount,bind,noexec", "/tmp"]))?;
     let program = wired.only_on_control()?;
-    let said = recovers_to_gtid(&mut wired)?;
-    drop(program);
+    let said = recovers_to_gtid(&mut wired, Some(program))?;
     ensure!(said.contains("read the binlogs"), "{said}");
     Ok(())
 }
@@ -81,9 +80,8 @@ fn gtid_of_an_encrypted_store_is_looked_up_on_the_job_server() -> Result<()> {
     let Some(mut wired) = wired else { return Ok(()) };
     let program = wired.only_on_control()?;
     let seen = wired.watch_arguments();
-    let said = recovers_to_gtid(&mut wired)?;
+    let said = recovers_to_gtid(&mut wired, Some(program))?;
     let seen = seen.finish();
-    drop(program);
     ensure!(seen.is_empty(), "passwords in the arguments of {seen:?}");
     ensure!(said.contains("read the binlogs"), "{said}");
     Ok(())
@@ -94,7 +92,7 @@ fn gtid_of_an_encrypted_store_is_looked_up_on_the_job_server() -> Result<()> {
 fn gtid_of_an_encrypted_store_is_looked_up_through_agents() -> Result<()> {
     let wired = Wired::start(Store::encrypted()?, Connect::Rabbit, "socat", Family::Four)?;
     let Some(mut wired) = wired else { return Ok(()) };
-    recovers_to_gtid(&mut wired).map(drop)
+    recovers_to_gtid(&mut wired, None).map(drop)
 }
 
 #[test]
