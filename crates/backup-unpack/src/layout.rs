@@ -15,13 +15,20 @@ pub struct Layout {
     pub(crate) work_dir: PathBuf,
     pub(crate) servers: BTreeMap<String, PathBuf>,
     pub(crate) base: Option<PathBuf>,
+    pub(crate) only: Option<fn(&Path) -> bool>,
 }
 
 impl Layout {
     /// Everything but streams and base directory goes to `work_dir/backup`. The name of the backup is also what
     /// is taken off the front of a tar's members.
     pub fn new(work_dir: impl Into<PathBuf>, backup: impl Into<String>) -> Self {
-        Self { backup: backup.into(), work_dir: work_dir.into(), servers: BTreeMap::new(), base: None }
+        Self {
+            backup: backup.into(),
+            work_dir: work_dir.into(),
+            servers: BTreeMap::new(),
+            base: None,
+            only: None,
+        }
     }
 
     /// The stream of the server with this folder goes to `directory`: its datadir for a full backup, its
@@ -36,6 +43,14 @@ impl Layout {
     #[must_use]
     pub fn base(mut self, directory: impl Into<PathBuf>) -> Self {
         self.base = Some(directory.into());
+        self
+    }
+
+    /// Only the members that `wanted` names by their paths in the backup go to `work_dir/backup`. Everything is read and
+    /// checked, and the rest goes nowhere; so there is no place for a server or the base directory.
+    #[must_use]
+    pub fn only(mut self, wanted: fn(&Path) -> bool) -> Self {
+        self.only = Some(wanted);
         self
     }
 
@@ -68,6 +83,11 @@ impl Layout {
     /// Refuses names that are none, and destinations that would be in each other's way.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |reason| Err(Error::Layout { reason });
+        if self.only.is_some() && (!self.servers.is_empty() || self.base.is_some()) {
+            return wrong(
+                "where only some members are wanted, no server and no base directory has a place".into(),
+            );
+        }
         for name in self.servers.keys().chain([&self.backup]) {
             let mut components = Path::new(name).components();
             if !matches!((components.next(), components.next()), (Some(Component::Normal(only)), None) if only == name.as_str())

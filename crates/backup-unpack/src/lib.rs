@@ -10,6 +10,8 @@
 //! | `datanode_base/*.tar.gz` | the files in it, below [`Layout::base`]; nowhere without one |
 //! | everything else | `WORK-DIR/BACKUP/`, under its own name |
 //!
+//! With [`Layout::only`] some members go to `WORK-DIR/BACKUP/`, and the others nowhere.
+//!
 //! # Example
 //!
 //! ```

@@ -1,7 +1,9 @@
 //! One backup, from its source to its destinations.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -74,7 +76,7 @@ fn run(source: Source<'_>, layout: &Layout, options: &Options, progress: &Progre
     let base = layout.base.as_deref().map(|base| Partial::create(base, progress)).transpose()?;
     let rest = Partial::create(&layout.rest(), progress)?;
 
-    let job = Job { options, progress, servers, base, rest };
+    let job = Job { options, progress, only: layout.only, servers, base, rest };
     let mut done = Done { tree: Tree::open(job.rest.path())?, result: Results::default() };
     match source {
         Source::Folder(path) => job.folder(&path, &mut done)?,
@@ -108,6 +110,7 @@ fn decryption(error: Error) -> Error {
 struct Job<'a> {
     options: &'a Options,
     progress: &'a Progress,
+    only: Option<fn(&Path) -> bool>,
     servers: BTreeMap<String, Partial>,
     base: Option<Partial>,
     rest: Partial,
@@ -150,11 +153,19 @@ impl Route {
 }
 
 impl Job<'_> {
+    /// Whether a member is none of those that are wanted.
+    fn passes_over(&self, member: &Member) -> bool {
+        self.only.is_some_and(|wanted| !wanted(Path::new(OsStr::from_bytes(member.as_bytes()))))
+    }
+
     fn archive<R: Read>(&self, archive: &mut Archive<R>, backup: &str, done: &mut Done) -> Result<(), Error> {
         while let Some(Entry { path, kind, mode, modified }) = archive.next_entry()? {
             let parse = |raw: &[u8]| Member::parse(raw).map(|member| member.without(backup.as_bytes()));
             let member = parse(&path).map_err(|why| Error::refused(&path, why))?;
             self.progress.begin(member.as_bytes());
+            if self.passes_over(&member) {
+                continue;
+            }
             let route = Route::of(&member);
             if kind != Kind::Directory && kind != Kind::File && !matches!(route, Route::Plain) {
                 return Err(Error::refused(&path, Refusal::Link));
@@ -231,6 +242,9 @@ impl Job<'_> {
         let mut streams = Vec::new();
         folder::walk(folder, &mut |found| {
             self.progress.begin(found.member.as_bytes());
+            if self.passes_over(&found.member) {
+                return Ok(());
+            }
             let Some(path) = found.file else { return done.tree.directory(&found.member, found.mode) };
             match Route::of(&found.member) {
                 Route::Stream(server) if self.servers.contains_key(&server) => {

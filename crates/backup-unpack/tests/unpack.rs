@@ -296,3 +296,35 @@ fn input_that_fails_is_an_error_of_reading() {
         lab.assert_nothing_left("broken input");
     }
 }
+
+#[test]
+fn only_what_is_wanted_is_written_and_everything_is_checked() {
+    let lab = Lab::new();
+    let is_binlog = |path: &std::path::Path| path.extension().is_some_and(|number| number == "000041");
+    let layout = || Layout::new(lab.work(), NAME).only(is_binlog);
+    let archive = encrypt(&tar(&lab.path("store"), &["-cf", "-", NAME]));
+    for folder in [false, true] {
+        let source = match folder {
+            true => Source::Folder(lab.backup()),
+            false => Source::from_reader(&archive[..], Format::EncryptedTar, password()).unwrap(),
+        };
+        let report = unpack(source, &layout(), &quick(), &Progress::default()).unwrap();
+        assert_eq!((report.small_files.files, report.small_files.bytes), (1, 9000), "folder: {folder}");
+        let written: Vec<_> = tree(&lab.work().join(NAME)).into_keys().collect();
+        assert_eq!(written, [ONE.to_owned(), format!("{ONE}/greatdb-bin.000041")]);
+        fs::remove_dir_all(lab.work()).unwrap();
+    }
+    let mut damaged = archive.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    for archive in [&damaged[..], &archive[..archive.len() - 600]] {
+        let source = Source::from_reader(archive, Format::EncryptedTar, password()).unwrap();
+        let error = unpack(source, &layout(), &quick(), &Progress::default()).unwrap_err();
+        assert!(error.is_damage(), "{error}");
+        assert!(names(&lab.work()).is_empty());
+    }
+    let layout = layout().server(ONE, lab.path("data"));
+    let source = Source::Folder(lab.backup());
+    let error = unpack(source, &layout, &quick(), &Progress::default()).unwrap_err();
+    assert!(matches!(error, Error::Layout { .. }), "{error}");
+}

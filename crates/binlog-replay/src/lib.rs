@@ -57,7 +57,7 @@ pub use choose::choose;
 pub use error::Error;
 pub use find::{Change, Filter, Found, find};
 pub use gtid::{Gtid, GtidSet};
-pub use locate::{Located, locate, named};
+pub use locate::{Located, locate, may_lie_before, named};
 pub use range::{Range, RangeFile, TransactionMark};
 pub use reader::{FileEnd, Reader};
 pub use scan::{Ddl, FileInfo, Index, Largest, scan, scan_file};

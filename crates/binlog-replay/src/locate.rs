@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::gtid::GtidSet;
 use crate::range::TransactionMark;
 use crate::reader::Reader;
-use crate::scan::{FileInfo, Index};
+use crate::scan::{FileInfo, Index, next_name};
 use crate::target::{Position, Target};
 use crate::transaction::{Transaction, Walked, Walker};
 
@@ -52,6 +52,24 @@ pub fn named(index: &Index, set: &GtidSet) -> Result<GtidSet, Error> {
         }
     })?;
     Ok(found)
+}
+
+/// Whether binlogs before these may hold transactions of `set`. Each file says what was committed before it; where one
+/// does not, they may.
+pub fn may_lie_before(index: &Index, set: &GtidSet) -> bool {
+    let mut before: Option<&FileInfo> = None;
+    index.files.iter().any(|file| {
+        let follows = before.replace(file).and_then(|before| next_name(&before.name));
+        follows.as_ref() != Some(&file.name)
+            && file.gtids_before.as_ref().is_none_or(|before| {
+                !before.is_disjoint(set)
+                    && match set {
+                        // Numbers are of a domain, whoever wrote them.
+                        GtidSet::MariaDb(set) => set.is_of(&file.writers_before),
+                        GtidSet::MySql(_) => true,
+                    }
+            })
+    })
 }
 
 fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Located>, Error> {

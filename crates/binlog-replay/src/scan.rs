@@ -88,6 +88,9 @@ pub struct FileInfo {
     /// Where the transactions start that may make or change events of the event scheduler; all of them.
     #[serde(skip)]
     pub(crate) event_ddl: Vec<u64>,
+    /// Domains and servers of all transactions before it (MariaDB).
+    #[serde(skip)]
+    pub(crate) writers_before: BTreeSet<(u32, u32)>,
     /// The server began it when it was started, and not behind another file.
     #[serde(skip)]
     pub(crate) at_start: bool,
@@ -369,6 +372,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         first_time: None,
         last_time: None,
         gtids_before: None,
+        writers_before: BTreeSet::new(),
         gtids_added: None,
         transactions: 0,
         anonymous: 0,
@@ -501,6 +505,7 @@ fn look(
         EventKind::GTID_LIST if place == Place::Outside => {
             if let Event::GtidList(list) = event.decode().map_err(malformed)? {
                 info.gtids_before = Some(GtidSet::MariaDb(list.position()));
+                info.writers_before = list.writers().collect();
             }
         }
         EventKind::QUERY => {

@@ -192,3 +192,33 @@ fn signal_ends_with_its_code_and_leaves_nothing() {
         assert_nothing_left(&dir);
     }
 }
+
+#[test]
+fn only_the_binlogs_of_an_encrypted_backup_are_written() {
+    let dir = store();
+    let folder = dir.path().join("store").join(NAME).join(ONE);
+    fs::write(folder.join("greatdb-bin.000041"), "binlog").unwrap();
+    fs::write(folder.join("my.conf"), "[mysqld]").unwrap();
+    let replica = folder.with_file_name("ds-db2-10.0.0.6-3306");
+    fs::create_dir(&replica).unwrap();
+    fs::write(replica.join("master_dir"), ONE).unwrap();
+    let only = |password: &str| {
+        let mut command = Command::cargo_bin("dbrecover").unwrap();
+        command.current_dir(&dir).env("DBRECOVER_PASSWORD", password).write_stdin(encrypted(&dir));
+        command.args(["unpack", "--work-dir", "work", "--backup", NAME, "--only-binlogs"]);
+        command
+    };
+    only("wrong").assert().code(5).stdout("");
+    assert_eq!(fs::read_dir(dir.path().join("work")).map_or(0, Iterator::count), 0);
+    only("secret").assert().success();
+    let written = dir.path().join("work").join(NAME);
+    let mut names = Vec::new();
+    for folder in fs::read_dir(&written).unwrap() {
+        for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+            names.push(file.unwrap().path().strip_prefix(&written).unwrap().display().to_string());
+        }
+    }
+    names.sort();
+    assert_eq!(names, [format!("{ONE}/greatdb-bin.000041"), "ds-db2-10.0.0.6-3306/master_dir".to_owned()]);
+    only("secret").args(["--server", "a=b"]).assert().code(2);
+}

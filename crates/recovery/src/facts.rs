@@ -75,7 +75,7 @@ pub(crate) async fn facts(
     Ok(Facts {
         prepare: prepare::detect(config, job).await?,
         tools: Tools::find(config, hosts, &work, request.program.as_deref()).await?,
-        free: free_bytes(job, &config.work_dir).await?,
+        free: job.files().free_bytes(existing(job, &config.work_dir).await?).await?,
         cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
         memory: memory(job).await?,
         newest_is_written: match catalog.newest_incomplete() {
@@ -167,16 +167,15 @@ pub(crate) async fn compressed(store: &Host, plan: &Plan) -> Result<bool, Error>
     Ok(false)
 }
 
-/// Bytes free where `dir` is, or will be made.
-async fn free_bytes(host: &Host, dir: &Path) -> Result<u64, Error> {
-    let mut dir = dir;
+/// The directory, or the nearest one above it that is there.
+pub(crate) async fn existing<'a>(host: &Host, mut dir: &'a Path) -> Result<&'a Path, Error> {
     while !host.files().exists(dir).await? {
         match dir.parent() {
             Some(parent) => dir = parent,
             None => break,
         }
     }
-    Ok(host.files().free_bytes(dir).await?)
+    Ok(dir)
 }
 
 /// The user of the temporary servers. They never run as root.

@@ -45,6 +45,7 @@ mod identity;
 mod journal;
 mod locate;
 mod one_server;
+mod owned_dir;
 mod physical;
 pub mod plan;
 mod points;

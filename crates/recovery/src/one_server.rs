@@ -85,7 +85,7 @@ struct Stopped {
 }
 
 /// The name of a folder in the backup; nothing that leads out of it.
-fn is_folder_name(name: &str) -> bool {
+pub(crate) fn is_folder_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['/', '\0']) && !name.starts_with('.')
 }
 

@@ -15,8 +15,9 @@ use crate::facts::{compressed, facts};
 use crate::hosts::Hosts;
 use crate::identity::Identity;
 use crate::journal::{Journal, PREPARE, PREPARE_BEGUN};
-use crate::locate::locate;
+use crate::locate::{Look, locate};
 use crate::one_server::{OneServer, Recovered};
+use crate::owned_dir::Scratch;
 use crate::plan::{self, Facts, Plan, UsedFor};
 use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
@@ -38,26 +39,37 @@ pub async fn plan(request: &Request) -> Result<Plan, Error> {
     request.wanted()?;
     let watch = Watch::new(request.observer.clone());
     let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
-    let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
+    let looked = look(request, &hosts, &watch).await;
     hosts.close().await;
     Ok(looked?.2)
 }
 
 async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalog, Facts, Plan), Error> {
-    let config = &request.config;
-    let (catalog, _) =
-        watch.step("", "read the catalog", read_catalog(&hosts.store, &config.store_dir)).await?;
+    let (config, cancel) = (&request.config, &request.cancel);
     let wanted = request.wanted()?;
-    let mut facts = facts(request, hosts, &catalog, &wanted.name).await?;
+    let reading = watch.step("", "read the catalog", read_catalog(&hosts.store, &config.store_dir));
+    let (catalog, _) = unless_cancelled(cancel, reading).await?;
+    let mut facts = unless_cancelled(cancel, facts(request, hosts, &catalog, &wanted.name)).await?;
     if wanted.needs_binlogs() {
-        let looking = locate(config, hosts, &catalog, &wanted, request.program.as_deref());
-        facts.located = Some(watch.step("", "look for the target in the binlogs", looking).await?.0);
+        // Something may be written beside it.
+        plan::check_work_dir(config, &facts)?;
+        let (program, scratch) = (request.program.as_deref(), &Scratch::default());
+        let sender = &Sender::new(&hosts.store, facts.tools.sender.as_ref(), program, config);
+        let (tools, password) = (&facts.tools, request.password.as_ref());
+        let look =
+            Look { config, hosts, catalog: &catalog, tools, password, program, sender, scratch, watch };
+        let looking = watch.step("", "look for the target in the binlogs", locate(&look, &wanted));
+        let located = unless_cancelled(cancel, looking).await;
+        // Also when cancelled: here nothing is dropped half-way any more.
+        scratch.remove().await;
+        sender.remove().await;
+        facts.located = Some(located?.0);
     }
     let mut plan = plan::make(&catalog, config, &wanted, hosts, &facts)?;
     if request.read_only_store {
         plan.to_trash = None;
     }
-    plan.compressed = compressed(&hosts.store, &plan).await?;
+    plan.compressed = unless_cancelled(cancel, compressed(&hosts.store, &plan)).await?;
     for warning in &plan.warnings {
         watch.warning(warning.clone());
     }
@@ -77,7 +89,7 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
     let watch = Watch::new(request.observer.clone());
     let hosts = unless_cancelled(&request.cancel, Hosts::connect(&request.config)).await?;
     let result = async {
-        let looked = unless_cancelled(&request.cancel, look(request, &hosts, &watch)).await;
+        let looked = look(request, &hosts, &watch).await;
         let (catalog, facts, plan) = &looked?;
         let run_dirs = &RunDirs::default();
         let (config, program) = (&request.config, request.program.as_deref());

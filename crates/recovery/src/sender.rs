@@ -1,41 +1,30 @@
 //! The `dbrecover` that sends from the store: one that is there, or this one, put there for as long as it is needed.
 //!
-//! It never lies in the directory of the backups. It has a directory of its own among the store's temporary ones, and a
-//! process there that owns it: when that process's input ends, or it is ended because the connection is gone, it
-//! removes the directory.
+//! It never lies in the directory of the backups. It has a directory of its own among the store's temporary ones, which
+//! does not outlive the recovery.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use remote_exec::{Child, Host};
-use tokio::io::AsyncReadExt as _;
+use remote_exec::Host;
 use tokio::sync::Mutex;
 
 use crate::Error;
 use crate::config::Config;
+use crate::owned_dir::{OwnedDir, REMOVE};
 use crate::worker::{Worker, only_by_sender, place, says_version, unfit, version_line};
 
 /// Its directory's name in the directory of temporary files, as `mktemp` takes it.
 const DIR: &str = "dbrecover-send-XXXXXXXXXX";
 /// Its own name there.
 const NAME: &str = "dbrecover";
-/// Longest name of a directory that is read, in bytes.
-const MAX_PATH: u64 = 4096;
-/// How long the removal may take.
-const REMOVE: Duration = Duration::from_secs(10);
 
 /// Says where temporary files go, if a program that is written there runs.
 const PROBE: &str = r#"umask 077; trap : HUP INT PIPE TERM; t=${TMPDIR:-/tmp}; d=$(mktemp -d -- "$t/$1") || exit 1
 printf '#!/bin/sh\n' >"$d/x" && chmod 700 "$d/x" && "$d/x"; s=$?; trap '' HUP INT PIPE TERM; rm -rf -- "$d"
 [ $s = 0 ] && printf %s "$t""#;
-
-/// Makes a directory like `$1`, says its name, and removes it in the end. The end of its input and the signal come together
-/// when a connection is lost; neither may end the removal.
-const OWNER: &str = r#"umask 077; trap : HUP INT PIPE TERM; d=$(mktemp -d -- "$1") || exit 1
-printf '%s\n' "$d"; cat >/dev/null; trap '' HUP INT PIPE TERM; rm -rf -- "$d""#;
 
 /// Who is to send, and why.
 pub(crate) async fn look(
@@ -101,8 +90,8 @@ enum Place {
     /// It was not put there yet.
     #[default]
     Nowhere,
-    /// It lies in this directory, or is being written there, for as long as its owner runs.
-    In { dir: PathBuf, owner: Box<Child>, whole: bool },
+    /// It lies in this directory, or is being written there.
+    In { dir: Box<OwnedDir>, whole: bool },
     /// It could not be put there.
     GivenUp,
 }
@@ -151,9 +140,9 @@ impl Sender {
             let (store, template) = (self.store.clone(), template.parent().map(Path::to_owned));
             // To its end, even when the recovery is cancelled meanwhile: what is made must have its owner.
             let made = tokio::spawn(async move {
-                let made = own(&store, &template.unwrap_or_default()).await;
-                made.map(|(dir, owner)| {
-                    *guard = Place::In { dir, owner: Box::new(owner), whole: false };
+                let made = OwnedDir::make(&store, &template.unwrap_or_default()).await;
+                made.map(|dir| {
+                    *guard = Place::In { dir: Box::new(dir), whole: false };
                     guard
                 })
             });
@@ -161,8 +150,8 @@ impl Sender {
                 .await
                 .map_err(|e| Error::Unexpected { what: "a task".to_owned(), text: e.to_string() })??;
         }
-        let Place::In { dir, whole, .. } = &mut *guard else { return Ok(None) };
-        let path = dir.join(NAME);
+        let Place::In { dir, whole } = &mut *guard else { return Ok(None) };
+        let path = dir.path().join(NAME);
         if !*whole {
             place(&self.store, &path, self.program.as_deref()).await?;
             *whole = true;
@@ -174,7 +163,7 @@ impl Sender {
     /// somebody asks for its path.
     pub(crate) async fn is_lost(&self) -> bool {
         let path = match &*self.place.lock().await {
-            Place::In { dir, .. } => dir.join(NAME),
+            Place::In { dir, .. } => dir.path().join(NAME),
             Place::Nowhere | Place::GivenUp => return false,
         };
         let lost = matches!(self.store.files().exists(path).await, Ok(false));
@@ -187,35 +176,13 @@ impl Sender {
     /// Removes what was put there. Nothing of it is left when this returns, unless the host cannot be reached.
     pub(crate) async fn remove(&self) {
         let removed = async {
-            if let Place::In { owner, .. } = std::mem::take(&mut *self.place.lock().await) {
-                // Its owner's input ends.
-                let _ = owner.wait().await;
+            if let Place::In { dir, .. } = std::mem::take(&mut *self.place.lock().await) {
+                dir.remove().await;
             }
         };
-        // What is left then ends with the connection.
+        // It may be on its way there, and the way may hang.
         let _ = tokio::time::timeout(REMOVE, removed).await;
     }
-}
-
-/// Makes a directory, and the process that owns it.
-async fn own(host: &Host, template: &Path) -> Result<(PathBuf, Child), Error> {
-    let mut owner = host.command("sh").args(["-c", OWNER, "sh"]).arg(template).spawn().await?;
-    let mut line = Vec::new();
-    if let Some(stdout) = &mut owner.stdout {
-        let mut byte = [0];
-        while let Ok(1) = stdout.read(&mut byte).await {
-            if byte == *b"\n" {
-                return Ok((Path::new(OsStr::from_bytes(&line)).to_owned(), owner));
-            }
-            line.extend_from_slice(&byte);
-        }
-    }
-    let output = owner.wait_with_output(MAX_PATH).await?;
-    Err(Error::Tool {
-        host: host.name().to_owned(),
-        tool: "mktemp".to_owned(),
-        reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -305,6 +305,11 @@ pub(crate) async fn watch_stderr(
     words.trim().trim_start_matches("dbrecover: ").to_owned()
 }
 
+/// How many bytes a worker that unpacks has read, by a line of its progress.
+pub(crate) fn bytes_read(progress: &serde_json::Value) -> Option<u64> {
+    progress.get("bytes_read").and_then(serde_json::Value::as_u64)
+}
+
 /// The error of a worker that ended with `code`.
 pub(crate) fn failed(job: &Host, doing: &str, code: Option<i32>, words: String) -> Error {
     Error::Worker {

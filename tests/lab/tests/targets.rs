@@ -5,9 +5,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use chrono::{DateTime, Local, NaiveDateTime, TimeDelta, Utc};
-use lab::recovery::{Job, dbrecover};
+use lab::recovery::{Job, dbrecover, fingerprint};
 use lab::truth::{Moment, State, differences};
-use lab::{Store, Truth};
+use lab::{Flavor, Shape, Store, StoreOptions, Truth};
+use rustix::process::Signal;
 use serde_json::Value;
 
 const GROUP: &str = "normal_0";
@@ -74,6 +75,11 @@ fn recovered(store: &Store, keys: &[(&str, &str)]) -> Result<Job> {
 /// A `DROP TABLE` between the first two backups, and a later moment that is known. On a server whose commit times
 /// are whole seconds the moment of its own second is known, too.
 fn a_drop(store: &Store) -> Result<(Found, &Moment)> {
+    a_drop_of(store, true)
+}
+
+/// As [`a_drop`]; its own second needs to be `known`, or not.
+fn a_drop_of(store: &Store, known: bool) -> Result<(Found, &Moment)> {
     let truth = &store.truth;
     let (from, to) = (truth.points[0].time, truth.points[1].time);
     let second = TimeDelta::seconds(1);
@@ -82,8 +88,7 @@ fn a_drop(store: &Store) -> Result<(Found, &Moment)> {
     usable
         .filter_map(|drop| {
             let later = truth.moments.iter().find(|m| m.time > local(drop.time) + second && m.time < to)?;
-            moment_at(truth, local(drop.time))?;
-            Some((drop, later))
+            (!known || moment_at(truth, local(drop.time)).is_some()).then_some((drop, later))
         })
         .next()
         .context("the lab dropped no table at a second that is known")
@@ -233,9 +238,270 @@ fn targets_that_cannot_be_reached_are_refused_before_anything_is_touched() -> Re
     let mut job = Job::new(&store)?;
     job.set("recover-to", "until-gtid", &last.gtid).set("recover-to", "skip-gtid", &first.gtid);
     job.refuse(3, &["cannot be left out", &first.gtid])?;
-    let encrypted = Store::encrypted()?;
-    let mut job = Job::new(&encrypted)?;
-    job.set("recover-to", "until-gtid", "0-1-5");
-    job.refuse(3, &["encrypted", "dbrecover unpack"])?;
+    Ok(())
+}
+
+/// The binlogs of an encrypted store, as if it were none.
+struct Opened {
+    store: Store,
+    _dir: tempfile::TempDir,
+}
+
+impl Opened {
+    fn of(store: &Store) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let password = store.truth.password.as_deref().context("an encrypted store")?;
+        for point in &store.truth.points {
+            let tar = store.dir.join(format!("encrypted/{}.tar.encrypted", point.backup));
+            let mut unpack = Command::new(dbrecover()?);
+            unpack
+                .args(["unpack", "--only-binlogs", "--backup", &point.backup, "--work-dir"])
+                .arg(dir.path());
+            unpack.arg("--from").arg(tar).env("DBRECOVER_PASSWORD", password);
+            lab::tools::run(&mut unpack)?;
+        }
+        let mut truth = store.truth.clone();
+        for folder in truth.folders.values_mut() {
+            // Replicas' binlogs are those of their masters.
+            let said = dir.path().join(&truth.points[0].backup).join(&*folder).join("master_dir");
+            if let Ok(master) = std::fs::read_to_string(said) {
+                *folder = master.trim().to_owned();
+            }
+        }
+        Ok(Self { store: Store { dir: dir.path().to_owned(), truth }, _dir: dir })
+    }
+}
+
+fn encrypted(flavor: Flavor, shape: Shape) -> Result<Store> {
+    let password = Some("correct \"horse\" $1 'ä'".to_owned());
+    Store::get(&StoreOptions { flavor, shape, password, ..StoreOptions::default() })
+}
+
+/// The numbers of the backups that were decrypted to find the target, newest first.
+fn looked_into(store: &Store, report: &Value) -> Result<Vec<usize>> {
+    let names = report["plan"]["looked_into"].as_array().context("nothing was looked into")?;
+    let number = |name: &Value| store.truth.points.iter().position(|point| *name == *point.backup);
+    names.iter().map(|name| number(name).context("no backup")).collect()
+}
+
+fn report(job: &Job) -> Result<Value> {
+    Ok(serde_json::from_slice(&std::fs::read(job.work_dir().join("recovery-report.json"))?)?)
+}
+
+/// No binlogs out of encrypted backups lie about.
+fn no_binlogs_left(job: &Job) -> Result<()> {
+    let entries = [job.dir().join("work"), job.dir().to_owned()].map(std::fs::read_dir);
+    let names = entries.into_iter().flatten().flatten().flatten().map(|entry| entry.file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().contains("binlogs-")).collect();
+    ensure!(left.is_empty(), "left: {left:?}");
+    Ok(())
+}
+
+/// A recovery of an encrypted store to `key`, and whether each group is at its moment.
+fn comes_back(store: &Store, keys: &[(&str, &str)], moment: &Moment, groups: &[&str]) -> Result<Vec<usize>> {
+    let job = recovered(store, keys)?;
+    for group in groups {
+        let found = differences(&moment.groups[*group], &state(&job, &store.truth, group)?);
+        assert_eq!(found, Vec::<String>::new(), "{group}, {keys:?}");
+    }
+    no_binlogs_left(&job)?;
+    looked_into(store, &report(&job)?)
+}
+
+/// All targets of an encrypted store, in the newest span and in the one before.
+fn targets_of_an_encrypted_store(flavor: Flavor, shape: Shape) -> Result<()> {
+    let store = encrypted(flavor, shape)?;
+    let opened = Opened::of(&store)?;
+    let newest = a_moment(&store.truth, 1)?;
+    let (last, next) = around(&opened.store, newest)?;
+    let position = format!("{}/{}", opened.store.truth.folders[GROUP], last.end);
+    for (key, value) in
+        [("before-gtid", &next.gtid), ("until-gtid", &last.gtid), ("until-position", &position)]
+    {
+        let looked = comes_back(&store, &[(key, value)], newest, &[GROUP])?;
+        // Only the newest holds it; of the position's file others may have a copy.
+        assert!(looked.starts_with(&[2]) && (key == "until-position" || looked == [2]), "{key}: {looked:?}");
+    }
+    let before = a_moment(&store.truth, 0)?;
+    let (last, _) = around(&opened.store, before)?;
+    let looked = comes_back(&store, &[("until-gtid", &last.gtid)], before, &[GROUP])?;
+    assert_eq!(looked, [2, 1], "the newest one says that it lies before it, and the next one holds it");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn encrypted_masters_reach_the_same_state() -> Result<()> {
+    targets_of_an_encrypted_store(Flavor::MariaDb, Shape::Masters)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn encrypted_replicas_reach_the_same_state() -> Result<()> {
+    targets_of_an_encrypted_store(Flavor::MariaDb, Shape::Replicas)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn encrypted_mysql_reaches_the_same_state() -> Result<()> {
+    targets_of_an_encrypted_store(Flavor::MySql, Shape::Masters)
+}
+
+/// A moment whose `DROP TABLE` is left out: the table is there, and nothing else differs, in no group.
+fn left_out_of_an_encrypted_store(flavor: Flavor) -> Result<()> {
+    let store = encrypted(flavor, Shape::Masters)?;
+    let opened = Opened::of(&store)?;
+    let (drop, later) = a_drop_of(&opened.store, flavor == Flavor::MariaDb)?;
+    let time = later.time.to_string();
+    let job = recovered(&store, &[("stop-datetime", &time), ("skip-gtid", &drop.gtid)])?;
+    let kept = differences(&later.groups[GROUP], &state(&job, &store.truth, GROUP)?);
+    let tables: Vec<_> = kept.iter().filter(|line| !line.starts_with("GTID")).collect();
+    assert!(tables.len() == 1 && tables[0].ends_with("should not be there"), "{kept:?}");
+    assert_eq!(differences(&later.groups[OTHER], &state(&job, &store.truth, OTHER)?), Vec::<String>::new());
+    assert!(!looked_into(&store, &report(&job)?)?.contains(&0));
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn transaction_is_left_out_of_an_encrypted_store() -> Result<()> {
+    left_out_of_an_encrypted_store(Flavor::MariaDb)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn transaction_is_left_out_of_an_encrypted_store_of_mysql() -> Result<()> {
+    left_out_of_an_encrypted_store(Flavor::MySql)
+}
+
+/// A copy of an encrypted store in which the backups with these numbers are not encrypted.
+fn partly_encrypted(store: &Store, plain: &[usize]) -> Result<lab::recovery::Damaged> {
+    let copy = lab::recovery::Damaged::copy(store)?;
+    let password = store.truth.password.as_deref().context("an encrypted store")?;
+    for &number in plain {
+        let name = &store.truth.points[number].backup;
+        let (tar, temp) =
+            (copy.store.dir.join(format!("encrypted/{name}.tar.encrypted")), tempfile::tempdir()?);
+        let opened = temp.path().join("tar");
+        let mut decrypt = Command::new(dbrecover()?);
+        decrypt.args(["aescrypt", "-d", "-o"]).arg(&opened).arg(&tar).env("DBRECOVER_PASSWORD", password);
+        lab::tools::run(&mut decrypt)?;
+        lab::tools::run(Command::new("tar").arg("-C").arg(copy.backup(number)).arg("-xf").arg(&opened))?;
+        std::fs::remove_file(&tar)?;
+        std::fs::remove_file(copy.backup(number).join("encrypted_sample"))?;
+    }
+    Ok(copy)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn store_that_is_encrypted_in_part_is_looked_into_as_a_whole() -> Result<()> {
+    let store = encrypted(Flavor::MariaDb, Shape::Masters)?;
+    let opened = Opened::of(&store)?;
+    let moment = a_moment(&store.truth, 0)?;
+    let (last, next) = around(&opened.store, moment)?;
+    for (plain, decrypted) in [(&[2][..], &[1][..]), (&[0, 1], &[2])] {
+        let mixed = partly_encrypted(&store, plain)?;
+        for (key, value) in [("before-gtid", &next.gtid), ("until-gtid", &last.gtid)] {
+            let looked = comes_back(&mixed.store, &[(key, value)], moment, &[GROUP])?;
+            assert_eq!(looked, decrypted, "{key}, without encryption: {plain:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn targets_in_encrypted_backups_are_refused_before_anything_is_touched() -> Result<()> {
+    let store = encrypted(Flavor::MariaDb, Shape::Masters)?;
+    let opened = Opened::of(&store)?;
+    let (last, next) = around(&opened.store, a_moment(&store.truth, 1)?)?;
+    let (file, start) = next.start.split_once(':').context("a position")?;
+    let inside = format!("{GROUP}/{file}:{}", start.parse::<u64>()? + 1);
+    let behind = format!("{GROUP}/{file}:999999999");
+    let nowhere = format!("{GROUP}/nothing-bin.000001:4");
+    let passed_over = "encrypted backups cannot hold it and were not decrypted";
+    let cases: [(&str, &str, i32, &[&str]); 5] = [
+        ("before-gtid", "7-77-777", 3, &["7-77-777", "no binlogs of the store (2 ", passed_over]),
+        ("skip-gtid", "1-11-99999999", 3, &["skip-gtid 1-11-99999999", passed_over]),
+        ("until-position", &inside, 2, &["inside a transaction", &last.end]),
+        ("until-position", &behind, 3, &["behind the end"]),
+        ("until-position", &nowhere, 3, &["no binlogs of the store (3 ", passed_over]),
+    ];
+    for args in [&[][..], &["--dry-run"]] {
+        for (key, value, code, words) in cases {
+            let mut job = Job::new(&store)?;
+            job.set_args(args).set("recover-to", key, value);
+            if key == "skip-gtid" {
+                job.set("recover-to", "until-gtid", &last.gtid);
+            }
+            job.refuse(code, words).with_context(|| format!("{key} = {value}"))?;
+            no_binlogs_left(&job)?;
+        }
+        let mut job = Job::new(&store)?;
+        job.set_args(args).set("recover-to", "until-gtid", &last.gtid).password(None);
+        job.refuse(2, &["is encrypted and no password was given"])?;
+        job.password(Some("wrong"));
+        let outcome = job.refuse(5, &["does not open the backup", &store.truth.points[2].backup])?;
+        assert!(!outcome.stderr.contains("read the binlogs"), "{}", outcome.stderr);
+        job.password(store.truth.password.as_deref()).set("misc", "toolchain", "stock");
+        job.refuse(4, &["toolchain = stock"])?;
+        no_binlogs_left(&job)?;
+        let damaged = lab::recovery::Damaged::copy(&store)?;
+        let tar = format!("encrypted/{}.tar.encrypted", store.truth.points[2].backup);
+        lab::recovery::change(&damaged.store.dir.join(tar), |bytes| bytes.truncate(bytes.len() / 3))?;
+        let mut job = Job::new(&damaged.store)?;
+        job.set_args(args).set("recover-to", "until-gtid", &last.gtid);
+        job.refuse(5, &["binlogs of", &store.truth.points[2].backup])?;
+        no_binlogs_left(&job)?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn plan_says_what_was_decrypted_and_leaves_nothing() -> Result<()> {
+    let store = encrypted(Flavor::MariaDb, Shape::Masters)?;
+    let opened = Opened::of(&store)?;
+    let (last, _) = around(&opened.store, a_moment(&store.truth, 1)?)?;
+    let watch = lab::recovery::watch_arguments(&[store.truth.password.as_deref().context("encrypted")?]);
+    let mut job = Job::new(&store)?;
+    job.set_args(&["--dry-run"]).set("recover-to", "until-gtid", &last.gtid);
+    let before = fingerprint(&store.dir)?;
+    let outcome = job.run()?;
+    ensure!(outcome.code == 0, "exit code {}\n{}", outcome.code, outcome.stderr);
+    let newest = &store.truth.points[2].backup;
+    assert!(outcome.stderr.contains(&format!("read the binlogs of {newest}")), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains(&format!("looked into  {newest}: decrypted")), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("up to and including GTID"), "{}", outcome.stdout);
+    ensure!(fingerprint(&store.dir)? == before, "the store was changed");
+    assert_eq!(watch.finish(), Vec::<String>::new());
+    assert!(!job.dir().join("work").exists());
+    no_binlogs_left(&job)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn lookup_that_is_ended_leaves_no_binlogs() -> Result<()> {
+    let store = encrypted(Flavor::MariaDb, Shape::Masters)?;
+    let opened = Opened::of(&store)?;
+    let (last, _) = around(&opened.store, a_moment(&store.truth, 0)?)?;
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::KILL, -9)] {
+        let mut job = Job::new(&store)?;
+        job.set("recover-to", "until-gtid", &last.gtid);
+        let mut running = job.start()?;
+        let dir = job.dir().to_owned();
+        running.wait_until("binlogs are written", || {
+            let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
+            let scratch = entries.map(|e| e.path()).find(|p| p.to_string_lossy().contains("binlogs-"));
+            let inside = scratch.and_then(|dir| std::fs::read_dir(dir).ok());
+            inside.is_some_and(|mut inside| {
+                inside.any(|e| e.is_ok_and(|e| e.file_name().to_string_lossy().ends_with("unpack-partial")))
+            })
+        })?;
+        assert_eq!(running.end(signal)?.code, code);
+        job.nothing_left()?;
+        no_binlogs_left(&job).with_context(|| format!("{signal:?}"))?;
+    }
     Ok(())
 }

@@ -155,6 +155,14 @@ impl GtidList {
         Ok(Self { gtids, flags, tail: c.rest().to_vec() })
     }
 
+    /// The domains and servers that it names: it has the last GTID of each of them.
+    pub(crate) fn writers(&self) -> impl Iterator<Item = (u32, u32)> {
+        self.gtids.iter().filter_map(|gtid| match gtid {
+            Gtid::MariaDb { domain, server, .. } => Some((*domain, *server)),
+            Gtid::MySql { .. } => None,
+        })
+    }
+
     /// The position that the list stands for: everything up to the highest number of each domain.
     pub fn position(&self) -> MariaDbGtidSet {
         let mut set = MariaDbGtidSet::default();

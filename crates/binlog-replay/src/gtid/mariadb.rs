@@ -5,7 +5,7 @@
 //! of a domain's numbers, written `domain-server-first..last`. Source: MariaDB knowledge base, "Global
 //! Transaction ID".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -116,6 +116,13 @@ impl MariaDbGtidSet {
     pub(crate) fn names_another(&self, domain: u32, server: u32, number: u64) -> bool {
         let stated = self.0.get(&domain).and_then(|d| d.servers.get(&number));
         stated.is_some_and(|stated| *stated != server)
+    }
+
+    /// Whether it states a transaction of one of these domains and servers.
+    pub(crate) fn is_of(&self, writers: &BTreeSet<(u32, u32)>) -> bool {
+        let mut stated =
+            self.0.iter().flat_map(|(domain, d)| d.servers.values().map(|server| (*domain, *server)));
+        stated.any(|writer| writers.contains(&writer))
     }
 
     /// The text that [`MariaDbGtidSet::parse_exact`] reads back as this set.

@@ -9,9 +9,10 @@ use super::error::Error;
 use super::outcome::Mark;
 use super::request::{SCHEMA_VERSION, TargetAt};
 use crate::gtid::GtidSet;
-use crate::locate::{locate, named};
+use crate::locate::{locate, may_lie_before, named};
 use crate::scan::{Index, scan};
-use crate::target::Position;
+use crate::target::{Position, Target};
+use crate::version::Flavor;
 
 /// Asks which binlogs hold a target and the transactions to leave out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,10 @@ pub struct Whereabouts {
     pub transaction: Option<Mark>,
     /// The GTIDs to leave out that are in these binlogs, as [`Request::skip`](super::Request::skip) takes them.
     pub skip: Option<String>,
+    /// Whether binlogs before these may have more of the GTIDs, and what they have matters: of a MySQL set up to and
+    /// including which a replay goes, what comes before its last transaction does not.
+    #[serde(default)]
+    pub earlier: bool,
 }
 
 /// Looks for a target and for transactions to leave out; reads the binlogs and touches nothing.
@@ -78,15 +83,26 @@ pub fn whereabouts(request: &WhereRequest) -> Result<BTreeMap<String, Whereabout
 impl Whereabouts {
     fn look(&mut self, index: &Index, request: &WhereRequest) -> Result<(), Error> {
         let mut versions = index.files.iter().filter_map(|file| file.version.as_ref());
-        let Some(flavor) = versions.next().map(|version| version.flavor) else { return Ok(()) };
+        let Some(flavor) = versions.next().map(|version| version.flavor) else {
+            self.earlier = true;
+            return Ok(());
+        };
         let target = request.target.as_ref().map(|target| target.target(flavor)).transpose()?;
-        if let Some(located) = target.map(|target| locate(index, &target)).transpose()?.flatten() {
-            self.here = true;
-            self.part = located.part.map(|part| part.exact_text());
-            self.transaction = located.transaction.as_ref().map(Mark::from);
+        if let Some(target) = &target {
+            if let Some(located) = locate(index, target)? {
+                self.here = true;
+                self.part = located.part.map(|part| part.exact_text());
+                self.transaction = located.transaction.as_ref().map(Mark::from);
+            }
+            if let Target::UntilGtid { set, inclusive } = target {
+                let last_is_here = *inclusive && flavor == Flavor::MySql && self.transaction.is_some();
+                self.earlier = !last_is_here && may_lie_before(index, set);
+            }
         }
         if let Some(skip) = &request.skip {
-            let skip = named(index, &GtidSet::parse_exact(flavor, skip)?)?;
+            let set = GtidSet::parse_exact(flavor, skip)?;
+            self.earlier |= may_lie_before(index, &set);
+            let skip = named(index, &set)?;
             self.skip = Some(skip).filter(|skip| !skip.is_empty()).map(|skip| skip.exact_text());
         }
         Ok(())

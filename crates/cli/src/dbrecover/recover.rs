@@ -189,18 +189,13 @@ impl RecoverArgs {
 
 async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progress) -> Outcome {
     let ended_by = end_on_signals(&request.cancel)?;
-    let result = if only_plan {
-        recovery::plan(&request).await.map(|plan| Done::Plan(Box::new(plan)))
-    } else {
-        let mut result = recovery::recover(&request).await;
-        if matches!(result, Err(recovery::Error::NeedPassword { .. }))
-            && let Some(password) = ask_password()?
-        {
-            request.password = Some(password);
-            result = recovery::recover(&request).await;
-        }
-        result.map(|report| Done::Report(Box::new(report)))
-    };
+    let mut result = done(&request, only_plan).await;
+    if matches!(result, Err(recovery::Error::NeedPassword { .. }))
+        && let Some(password) = ask_password()?
+    {
+        request.password = Some(password);
+        result = done(&request, only_plan).await;
+    }
     progress.finish();
     let done = match result {
         Ok(done) => done,
@@ -221,6 +216,13 @@ async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progr
     };
     let printed = print(&mut io::stdout().lock(), &done, json);
     Ok(printed.context("all was done, but the result could not be printed")?)
+}
+
+async fn done(request: &Request, only_plan: bool) -> Result<Done, recovery::Error> {
+    Ok(match only_plan {
+        true => Done::Plan(Box::new(recovery::plan(request).await?)),
+        false => Done::Report(Box::new(recovery::recover(request).await?)),
+    })
 }
 
 fn print(out: &mut impl Write, done: &Done, json: bool) -> io::Result<()> {
@@ -297,6 +299,10 @@ fn print_plan(out: &mut impl Write, plan: &Plan) -> io::Result<()> {
     writeln!(out, "memory       {} for each of {} servers at once", bytes(plan.buffer_pool), plan.parallel)?;
     for group in &plan.without_groups {
         writeln!(out, "left out     the group {group}")?;
+    }
+    if !plan.looked_into.is_empty() {
+        let names: Vec<_> = plan.looked_into.iter().map(ToString::to_string).collect();
+        writeln!(out, "looked into  {}: decrypted on the job server to find the target", names.join(", "))?;
     }
     if let Some(name) = &plan.to_trash {
         writeln!(out, "to trash     {name}, which is not complete")?;

@@ -1,5 +1,6 @@
 //! `dbrecover unpack`: the worker, one backup to its places in one pass.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use backup_catalog::BinlogName;
 use backup_unpack::{Algorithm, Decoding, Error, Format, Key, Layout, Options, Progress, Report, Source};
 use clap::ValueEnum;
 use dbrecover_cli::password::Sources;
@@ -58,6 +60,9 @@ pub(crate) struct Args {
     /// Where the base directory of the database server goes
     #[arg(long, value_name = "DIR")]
     base_dir: Option<PathBuf>,
+    /// Write only the binlogs, and the files that say whose binlogs a replica replays
+    #[arg(long, conflicts_with_all = ["servers", "base_dir"])]
+    only_binlogs: bool,
     /// Read the password of an encrypted backup from the first line of a file
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -135,6 +140,9 @@ pub(crate) fn run(args: Args) -> Outcome {
     if let Some(directory) = &args.base_dir {
         layout = layout.base(directory);
     }
+    if args.only_binlogs {
+        layout = layout.only(tells_of_binlogs);
+    }
     let options = options(&args)?;
     let interrupt = Interrupt::listen()?;
     let progress = Progress::default();
@@ -161,6 +169,15 @@ pub(crate) fn run(args: Args) -> Outcome {
         input(&args, None, &interrupt).and_then(unpack).map_err(failure)
     };
     print(&report.map_err(|failure| interrupt.or(failure))?, args.json)
+}
+
+/// Whether a member of a backup is a binlog, or says whose binlogs are replayed: `SERVER/NAME`.
+fn tells_of_binlogs(member: &Path) -> bool {
+    let mut components = member.components().map(|component| component.as_os_str());
+    match (components.next(), components.next().and_then(OsStr::to_str), components.next()) {
+        (Some(_), Some(name), None) => name == "master_dir" || BinlogName::parse(name).is_some(),
+        _ => false,
+    }
 }
 
 /// What is unpacked.

@@ -10,6 +10,7 @@ use super::{Facts, Goal, Located, Plan, PlannedBackup, PlannedServer, UsedFor, W
 use crate::config::{Config, Connect, ReplayMethod};
 use crate::facts::LEFT_ALONE;
 use crate::hosts::Hosts;
+use crate::locate::no_worker;
 use crate::points::Points;
 use crate::time::{StopTime, Zone};
 use crate::{Error, SCHEMA_VERSION};
@@ -52,11 +53,7 @@ pub fn make(
     }
     let stock = facts.tools.worker.is_none();
     if stock && located.is_some() {
-        return Err(Error::Tool {
-            host: hosts.job.name().to_owned(),
-            tool: "stock tools".to_owned(),
-            reason: format!("GTIDs, positions and skip-gtid need the worker ({})", facts.tools.reason),
-        });
+        return Err(no_worker(hosts, &facts.tools));
     }
     if let (true, Some(stop), Some(_)) = (stock, &stop, &selection.next) {
         whole_second(stop)?;
@@ -65,14 +62,7 @@ pub fn make(
     let buffer_pool = room::buffer_pool(facts.memory, parallel);
     let used = backups.iter().map(|backup: &PlannedBackup| (&backup.name, backup.used_for));
     let needed = room::needed(catalog, used, &choices, stock, buffer_pool)?;
-    if facts.work_dir_in_store {
-        return Err(Error::Config {
-            place: "configuration".to_owned(),
-            section: "recovery-job-server",
-            key: "work-dir",
-            reason: format!("lies in the backup store {}", config.store_dir.display()),
-        });
-    }
+    check_work_dir(config, facts)?;
     let work_dir = config.work_dir.join(&name);
     // What a finished recovery needs is there already.
     if facts.free < needed && facts.extends.is_none() {
@@ -156,6 +146,7 @@ pub fn make(
         for_testing: config.misc.for_testing,
         servers,
         without_groups: without.to_vec(),
+        looked_into: located.map(|located| located.decrypted.clone()).unwrap_or_default(),
         to_trash,
         warnings,
         extends: None,
@@ -167,6 +158,19 @@ pub fn make(
         finished.extend(&mut plan, catalog)?;
     }
     Ok(plan)
+}
+
+/// Refuses a work directory in the store.
+pub(crate) fn check_work_dir(config: &Config, facts: &Facts) -> Result<(), Error> {
+    if !facts.work_dir_in_store {
+        return Ok(());
+    }
+    Err(Error::Config {
+        place: "configuration".to_owned(),
+        section: "recovery-job-server",
+        key: "work-dir",
+        reason: format!("lies in the backup store {}", config.store_dir.display()),
+    })
 }
 
 /// The backups for a goal.

@@ -18,7 +18,7 @@ pub use crate::facts::Facts;
 pub use crate::goal::{Goal, Wanted};
 pub use crate::locate::{AtTarget, Located};
 pub use crate::plan::make::make;
-pub(crate) use crate::plan::make::{further_binlogs, planned_backup};
+pub(crate) use crate::plan::make::{check_work_dir, further_binlogs, planned_backup};
 use crate::time::StopTime;
 use crate::worker::Tools;
 
@@ -128,6 +128,9 @@ pub struct Plan {
     /// Replication groups that are left out because the user says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_groups: Vec<String>,
+    /// Encrypted backups that were decrypted on the job server to find the target in their binlogs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub looked_into: Vec<BackupName>,
     /// An incomplete newest backup that will be moved to `trash/`.
     pub to_trash: Option<BackupName>,
     /// What a user should know.

@@ -7,6 +7,7 @@ use backup_catalog::{Backup, Kind};
 use remote_exec::transfer;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::moved::Parcel;
 use super::{Moving, STREAM, Unit, Unpack};
 use crate::Error;
 use crate::plan::Plan;
@@ -32,7 +33,10 @@ impl Unpack<'_> {
             // The streams are extracted from where they lie; everything else is copied.
             job.pipeline(vec![tar, untar]).run().await?;
         } else {
-            unpacked.retries = self.moved(&tar, untar, transfer::Check::Stages, moving).await?.retries;
+            let progress = |done| self.progress(moving, done);
+            let parcel = Parcel { label: moving.label(), progress: &progress };
+            let moved = self.carrier().moved(&tar, untar, transfer::Check::Stages, &parcel).await?;
+            unpacked.retries = moved.retries;
         }
         for folder in unit.streams(folders) {
             let lies = if self.hosts.shared_store { &root } else { self.work };

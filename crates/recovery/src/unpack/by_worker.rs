@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use backup_catalog::{Backup, Kind};
-use remote_exec::{Command, transfer};
+use remote_exec::Command;
 
-use super::moved::Moved;
+use super::moved::{Given, Parcel};
 use super::{Moving, STREAM, Unit, Unpack};
 use crate::Error;
-use crate::config::Compression;
 use crate::journal::os_arg;
 use crate::plan::Plan;
 use crate::report::Unpacked;
@@ -49,7 +48,14 @@ impl Unpack<'_> {
                 _ => "tar",
             };
             command = command.args(["--sealed", "--format", format, "--from", "-"]);
-            let moved = self.sent(command, moving).await?;
+            let is_file = backup.encrypted || matches!(unit, Unit::Stream(_));
+            let given = match is_file {
+                true => Given::File(source),
+                false => Given::Tar(Self::tar_of(&self.plan.store_dir, backup, unit)),
+            };
+            let progress = |done| self.progress(moving, done);
+            let parcel = Parcel { label: moving.label(), progress: &progress };
+            let moved = self.carrier().sent(&given, command, &parcel).await?;
             retries = moved.retries;
             moved.said
         };
@@ -81,49 +87,10 @@ impl Unpack<'_> {
         }
     }
 
-    /// Sends a unit to a worker. A sender that went with a lost connection is put there again.
-    async fn sent(&self, into: Command, moving: &Moving<'_>) -> Result<Moved, Error> {
-        let mut lost = 0;
-        loop {
-            let (from, check) = self.sealing(moving.backup, moving.unit).await?;
-            match self.moved(&from, into.clone(), check, moving).await {
-                Ok(moved) => return Ok(Moved { retries: moved.retries + lost, ..moved }),
-                Err(error) if lost < self.config.misc.socat_retry_count && self.sender.is_lost().await => {
-                    self.watch.debug(format!("{error}; the program that sends is put there again"));
-                    lost += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// What sends a unit to a worker, and who seals it.
-    async fn sealing(&self, backup: &Backup, unit: Unit<'_>) -> Result<(Command, transfer::Check), Error> {
-        let (store, store_dir) = (&self.hosts.store, &self.plan.store_dir);
-        let is_file = backup.encrypted || matches!(unit, Unit::Stream(_));
-        let source = self.source(backup, unit);
-        let tar = || Self::tar_of(store_dir, backup, unit);
-        let Some(sender) = self.sender.path(|why| self.watch.warning(why)).await? else {
-            let cat = || store.command("cat").arg("--").arg(&source);
-            let command = if is_file { cat() } else { store.command("tar").args(tar()) };
-            return Ok((command, transfer::Check::SealingStage));
-        };
-        let mut command = store.command(sender).arg("send");
-        if self.config.misc.transfer_compress == Compression::Zstd {
-            command = command.args(["--compress", "zstd"]);
-        }
-        if let Some(rate) = self.config.misc.rate_limit {
-            command = command.arg("--rate-limit").arg(rate.to_string());
-        }
-        command =
-            if is_file { command.arg("--file").arg(source) } else { command.args(["--", "tar"]).args(tar()) };
-        Ok((command, transfer::Check::Sealed))
-    }
-
     /// Runs a worker command on the job server and follows its progress.
     async fn watched(&self, command: Command, moving: &Moving<'_>) -> Result<Vec<u8>, Error> {
         let progress = |value: serde_json::Value| {
-            if let Some(done) = value.get("bytes_read").and_then(serde_json::Value::as_u64) {
+            if let Some(done) = worker::bytes_read(&value) {
                 self.progress(moving, done);
             }
         };

@@ -2,13 +2,14 @@
 
 mod by_stock_tools;
 mod by_worker;
-mod moved;
+pub(crate) mod moved;
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
-use backup_catalog::{Backup, Catalog, Kind};
+use backup_catalog::{Backup, BackupName, Catalog, Kind};
+use remote_exec::Host;
 use secrecy::SecretString;
 use xtra_driver::Tool;
 
@@ -20,6 +21,7 @@ use crate::journal::{Entry, Journal};
 use crate::plan::{Plan, UsedFor};
 use crate::report::Unpacked;
 use crate::sender::Sender;
+use crate::unpack::moved::Carrier;
 use crate::workdir::pass_through;
 
 /// What `encrypted_sample` holds.
@@ -55,22 +57,31 @@ pub(crate) struct Unpack<'a> {
 /// Tries the password on the sample of every encrypted backup of the plan, before anything is moved.
 pub(crate) async fn check_password(unpack: Unpack<'_>) -> Result<(), Error> {
     for planned in unpack.plan.backups.iter().filter(|backup| backup.encrypted) {
-        let backup = planned.name.to_string();
-        let Some(password) = unpack.password else { return Err(Error::NeedPassword { backup }) };
-        let path = unpack.plan.store_dir.join(&backup).join("encrypted_sample");
-        let sample = unpack.hosts.store.files().read(&path, MAX_SAMPLE).await?;
-        let mut plain = Vec::new();
-        let opened = aescrypt::Decryptor::new(sample.as_slice(), password)
-            .and_then(|mut d| Ok(std::io::copy(&mut d, &mut plain)?))
-            .is_ok();
-        if !opened || plain != SAMPLE {
-            return Err(Error::WrongPassword { backup });
-        }
+        opens(&unpack.hosts.store, &unpack.plan.store_dir, &planned.name, unpack.password).await?;
     }
-    if unpack.password.is_some() && !unpack.plan.backups.iter().any(|backup| backup.encrypted) {
+    let decrypted = !unpack.plan.looked_into.is_empty();
+    if unpack.password.is_some() && !decrypted && !unpack.plan.backups.iter().any(|backup| backup.encrypted) {
         unpack.watch.warning("the backups are not encrypted: the password is not used");
     }
     Ok(())
+}
+
+/// Tries the password on the sample of an encrypted backup.
+pub(crate) async fn opens(
+    store: &Host,
+    store_dir: &Path,
+    backup: &BackupName,
+    password: Option<&SecretString>,
+) -> Result<(), Error> {
+    let name = || backup.to_string();
+    let Some(password) = password else { return Err(Error::NeedPassword { backup: name() }) };
+    let path = store_dir.join(backup.as_str()).join("encrypted_sample");
+    let sample = store.files().read(&path, MAX_SAMPLE).await?;
+    let mut plain = Vec::new();
+    let opened = aescrypt::Decryptor::new(sample.as_slice(), password)
+        .and_then(|mut d| Ok(std::io::copy(&mut d, &mut plain)?))
+        .is_ok();
+    if opened && plain == SAMPLE { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
 }
 
 /// What is moved, checked and, where it did not arrive, sent again as a whole.
@@ -118,7 +129,27 @@ struct Moving<'a> {
     before: u64,
 }
 
-impl Unpack<'_> {
+impl Moving<'_> {
+    /// What is moved, for messages and logs.
+    fn label(&self) -> String {
+        match self.unit {
+            Unit::Stream(folder) => format!("unpack {} {folder}", self.backup.name),
+            Unit::All | Unit::Files => format!("unpack {}", self.backup.name),
+        }
+    }
+}
+
+impl<'a> Unpack<'a> {
+    fn carrier(&self) -> Carrier<'a> {
+        Carrier {
+            hosts: self.hosts,
+            config: self.config,
+            dir: self.work,
+            sender: self.sender,
+            watch: self.watch,
+        }
+    }
+
     /// Puts one backup into the work directory: every server of `folders` to where its stream belongs.
     ///
     /// What an earlier run finished of it is there and stays, unless it is wanted `again`: then only the streams are.

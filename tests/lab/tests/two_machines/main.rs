@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "other tests use the same file")]
 mod broker;
 mod faults;
+mod lookups;
 mod sender;
 mod ways;
 

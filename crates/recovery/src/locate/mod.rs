@@ -3,20 +3,21 @@
 //! GTIDs and positions are of one replication group. The group that has the transaction is recovered exactly to
 //! it, the others to its commit time, as with a stop time.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod find;
 
-use backup_catalog::{Backup, BinlogName, Catalog, Master, Selection, recoverable};
+use std::collections::BTreeMap;
+
+use backup_catalog::{BackupName, BinlogName, Catalog, Selection};
 use binlog_replay::Position;
-use binlog_replay::replay::{Mark, SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts, whereabouts};
+use binlog_replay::replay::{Mark, TargetAt, Whereabouts};
 use chrono::{DateTime, Utc};
-use remote_exec::{Host, Kind};
 
 use crate::Error;
-use crate::config::{Config, Toolchain};
 use crate::goal::{Goal, Wanted, gtids};
 use crate::hosts::Hosts;
-use crate::worker::{self, Worker};
+use crate::locate::find::Found;
+pub(crate) use crate::locate::find::Look;
+use crate::worker::Tools;
 
 /// Where a target lies in the cluster.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,8 @@ pub struct Located {
     /// When the target was committed: where the other groups end. `None` if only transactions to leave out
     /// were looked for.
     pub time: Option<DateTime<Utc>>,
+    /// The encrypted backups that were decrypted to find it, newest first.
+    pub decrypted: Vec<BackupName>,
 }
 
 /// A group that has the target in its binlogs.
@@ -77,48 +80,12 @@ fn is_behind(place: &Position, other: &Position) -> Option<bool> {
 ///
 /// # Errors
 ///
-/// [`Error::Tool`] if no `dbrecover` can read the binlogs where they are, [`Error::Incomplete`] or
-/// [`Error::BadTarget`] if the target is in none of them, or in those of several servers.
-pub(crate) async fn locate(
-    config: &Config,
-    hosts: &Hosts,
-    catalog: &Catalog,
-    wanted: &Wanted,
-    program: Option<&std::path::Path>,
-) -> Result<Located, Error> {
-    let (binlogs, unread) = folders(catalog, config);
-    let nowhere = |what: &str| {
-        let unread = match unread.is_empty() {
-            true => String::new(),
-            false => format!(
-                " (of encrypted backups they can be read only after `dbrecover unpack`: {})",
-                unread.join(", ")
-            ),
-        };
-        Error::Incomplete { what: format!("{what} is in no binlogs of the store{unread}") }
-    };
-    let binlogs = match &wanted.goal {
-        Goal::Position { server: Some(server), .. } => {
-            let of = binlogs.into_iter().filter(|(group, of)| group == server || of.servers.contains(server));
-            let of: BTreeMap<_, _> = of.collect();
-            if of.is_empty() {
-                return Err(nowhere(&format!("the server {server}")));
-            }
-            of
-        }
-        _ => binlogs,
-    };
-    let request = WhereRequest {
-        schema_version: SCHEMA_VERSION,
-        binlogs: binlogs.into_iter().map(|(group, of)| (group, of.folders)).collect(),
-        target: wanted.goal.in_binlogs(),
-        skip: wanted.skip.clone(),
-    };
-    if request.binlogs.is_empty() {
-        return Err(nowhere("the target"));
-    }
-    let answer = ask(config, hosts, program, request).await?;
-    let mut located = Located::default();
+/// [`Error::Tool`] if no `dbrecover` can read the binlogs, [`Error::NeedPassword`] or [`Error::WrongPassword`] if it takes
+/// one, [`Error::Incomplete`] or [`Error::BadTarget`] if the target is in none of them, or in those of several servers.
+pub(crate) async fn locate(look: &Look<'_>, wanted: &Wanted) -> Result<Located, Error> {
+    let Found { answer, decrypted, passed_over } = look.find(wanted).await?;
+    let nowhere = |what: &str| nowhere(what, passed_over);
+    let mut located = Located { decrypted, ..Located::default() };
     for (group, found) in &answer {
         located.skip.extend(found.skip.clone().map(|skip| (group.clone(), skip)));
     }
@@ -223,94 +190,23 @@ impl Located {
     }
 }
 
-/// The binlogs of one group.
-#[derive(Debug, Default)]
-struct Binlogs {
-    /// Folders in the store, oldest backup first.
-    folders: Vec<PathBuf>,
-    /// Names and folders of its servers.
-    servers: Vec<String>,
-}
-
-/// The folders with binlogs by group, and the names of encrypted backups, whose binlogs nobody sees.
-fn folders(catalog: &Catalog, config: &Config) -> (BTreeMap<String, Binlogs>, Vec<String>) {
-    let mut groups: BTreeMap<String, Binlogs> = BTreeMap::new();
-    let mut unread = Vec::new();
-    for backup in catalog.backups() {
-        if backup.encrypted {
-            unread.push(backup.name.to_string());
-            continue;
-        }
-        // What cannot be recovered from this backup says nothing about its binlogs' owners.
-        for choice in recoverable(&[backup], &[]).unwrap_or_default() {
-            let folder = match &choice.master {
-                Master::Own => &choice.folder,
-                Master::Folder(folder) => folder,
-                Master::InMasterDir => continue,
-            };
-            let group = groups.entry(choice.group.clone()).or_default();
-            group.servers.extend([choice.server.clone(), choice.folder.clone(), folder.clone()]);
-            if has_binlogs(backup, folder) {
-                group.folders.push(config.store_dir.join(backup.name.as_str()).join(folder));
-            }
-        }
-    }
-    groups.retain(|_, of| !of.folders.is_empty());
-    (groups, unread)
-}
-
-fn has_binlogs(backup: &Backup, folder: &str) -> bool {
-    backup.server(folder).is_some_and(|server| !server.binlogs.is_empty())
-}
-
-/// Has a `dbrecover` read the binlogs where they are.
-async fn ask(
-    config: &Config,
-    hosts: &Hosts,
-    program: Option<&std::path::Path>,
-    request: WhereRequest,
-) -> Result<BTreeMap<String, Whereabouts>, Error> {
-    let store = &hosts.store;
-    if config.misc.toolchain == Toolchain::Stock {
-        return Err(no_reader(store, "toolchain = stock cannot look for GTIDs and positions"));
-    }
-    let mut host = store;
-    let mut worker = Worker::installed(store, program).await?;
-    if worker.is_none() && hosts.shared_store {
-        host = &hosts.job;
-        worker = Worker::installed(host, program).await?;
-    }
-    let Some((worker, _)) = worker else {
-        if store.kind() == Kind::Local {
-            return in_process(request).await;
-        }
-        let why = "no dbrecover of this version is there to read the binlogs; install it on that host, or find the \
-                   commit time elsewhere and give --stop-datetime";
-        return Err(no_reader(store, why));
+/// What is wanted is in none of the binlogs; so many encrypted backups were not looked into.
+fn nowhere(what: &str, passed_over: usize) -> Error {
+    let unread = match passed_over {
+        0 => String::new(),
+        1 => " (one encrypted backup cannot hold it and was not decrypted)".to_owned(),
+        n => format!(" ({n} encrypted backups cannot hold it and were not decrypted)"),
     };
-    let json = serde_json::to_string(&request)
-        .map_err(|e| Error::Unexpected { what: "the request".to_owned(), text: e.to_string() })?;
-    let command =
-        worker.command(host, "replay").args(["--locate", "--request", "-"]).secret_stdin(json.into());
-    let said =
-        worker::run(host, command, "looking for the target in the binlogs of the store", |_| ()).await?;
-    serde_json::from_slice(&said)
-        .map_err(|e| Error::Unexpected { what: "the worker".to_owned(), text: e.to_string() })
+    Error::Incomplete { what: format!("{what} is in no binlogs of the store{unread}") }
 }
 
-fn no_reader(host: &Host, why: &str) -> Error {
-    Error::Tool { host: host.name().to_owned(), tool: "dbrecover".to_owned(), reason: why.to_owned() }
-}
-
-/// For a caller that is no `dbrecover` program itself.
-async fn in_process(request: WhereRequest) -> Result<BTreeMap<String, Whereabouts>, Error> {
-    let looked = tokio::task::spawn_blocking(move || whereabouts(&request)).await;
-    let text = match looked {
-        Ok(Ok(answer)) => return Ok(answer),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    Err(Error::Incomplete { what: text })
+/// Stock tools know no such targets.
+pub(crate) fn no_worker(hosts: &Hosts, tools: &Tools) -> Error {
+    Error::Tool {
+        host: hosts.job.name().to_owned(),
+        tool: "stock tools".to_owned(),
+        reason: format!("GTIDs, positions and skip-gtid need the worker ({})", tools.reason),
+    }
 }
 
 /// Whether the parts make up the whole set; else words for what is missing.
@@ -344,7 +240,12 @@ mod tests {
             start: "bin.000002:100".to_owned(),
             end: "bin.000002:200".to_owned(),
         };
-        Whereabouts { here: true, part: part.map(str::to_owned), transaction: Some(transaction), skip: None }
+        Whereabouts {
+            here: true,
+            part: part.map(str::to_owned),
+            transaction: Some(transaction),
+            ..Default::default()
+        }
     }
 
     const EARLY: &str = "2026-02-03T04:05:06Z";

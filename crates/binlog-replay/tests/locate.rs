@@ -1,0 +1,96 @@
+//! What binlogs say of transactions that lie before them.
+
+#[path = "common/build.rs"]
+#[allow(dead_code, reason = "other tests use the same file")]
+mod build;
+
+use std::path::Path;
+
+use binlog_replay::replay::{SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts, whereabouts};
+use binlog_replay::{Flavor, GtidSet, may_lie_before, scan};
+use build::Log;
+
+const A: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
+const B: &str = "bbbbbbbb-bbbb-bbbb-bbbb-bbbbbbbbbbbb";
+const T0: u32 = 1_700_000_100;
+
+fn of_a(numbers: &str) -> String {
+    format!("{A}:{numbers}")
+}
+
+/// GTIDs 4 to 9 in the files 2 and 3; 1 to 3 came before.
+fn later_files(folder: &Path) {
+    let mut two = Log::new(Flavor::MySql, 1, Some(&of_a("1-3")));
+    let mut three = Log::new(Flavor::MySql, 1, Some(&of_a("1-6")));
+    for n in 4..=9_u32 {
+        let log = if n < 7 { &mut two } else { &mut three };
+        log.transaction(Some(&of_a(&n.to_string())), T0 + n, Some(u64::from(T0 + n) * 1_000_000));
+    }
+    two.rotate("log.000003");
+    two.close(folder, "log.000002");
+    three.open(folder, "log.000003", 0);
+}
+
+fn ask(folder: &Path, target: Option<TargetAt>, skip: Option<&str>) -> Whereabouts {
+    let request = WhereRequest {
+        schema_version: SCHEMA_VERSION,
+        binlogs: [("group".to_owned(), vec![folder.to_owned()])].into(),
+        target,
+        skip: skip.map(str::to_owned),
+    };
+    whereabouts(&request).unwrap().remove("group").unwrap()
+}
+
+#[test]
+fn only_what_the_first_file_names_may_lie_before() {
+    let dir = tempfile::tempdir().unwrap();
+    later_files(dir.path());
+    let index = scan(&[dir.path()]).unwrap();
+    let before = |set: &str| may_lie_before(&index, &GtidSet::parse_exact(Flavor::MySql, set).unwrap());
+    assert!(before(&of_a("3")));
+    // It is in the files, or nowhere.
+    assert!(!before(&of_a("4-6")));
+    assert!(!before(&of_a("100")));
+    assert!(!before(&format!("{B}:1")));
+}
+
+#[test]
+fn files_without_gtids_say_nothing_of_what_lies_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MySql, 1, None);
+    log.transaction(None, T0, None);
+    log.open(dir.path(), "log.000002", 0);
+    let index = scan(&[dir.path()]).unwrap();
+    assert!(may_lie_before(&index, &GtidSet::parse_exact(Flavor::MySql, &of_a("1")).unwrap()));
+}
+
+#[test]
+fn transactions_of_mariadb_may_lie_before_where_their_server_wrote_to_their_domain() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MariaDb, 1, Some("0-1-7"));
+    log.transaction(Some("0-1-8"), T0, None);
+    log.open(dir.path(), "log.000002", 0);
+    for (set, earlier) in [
+        ("0-1-7", true),
+        ("0-1-3", true),
+        ("0-2-3,0-1-4", true),
+        ("0-2-3", false),
+        ("0-1-8", false),
+        ("1-1-3", false),
+    ] {
+        let found = ask(dir.path(), Some(TargetAt::BeforeGtid(set.to_owned())), None);
+        assert_eq!(found.earlier, earlier, "{set}");
+        assert_eq!(ask(dir.path(), None, Some(set)).earlier, earlier, "without {set}");
+    }
+}
+
+#[test]
+fn of_a_set_up_to_and_including_which_a_replay_goes_only_the_last_transaction_matters() {
+    let dir = tempfile::tempdir().unwrap();
+    later_files(dir.path());
+    let until = |set: &str| ask(dir.path(), Some(TargetAt::UntilGtid(set.to_owned())), None).earlier;
+    assert!(!until(&of_a("1-5")));
+    assert!(until(&of_a("1-3")), "its last one is not here");
+    let before = ask(dir.path(), Some(TargetAt::BeforeGtid(of_a("1-5"))), None);
+    assert!(before.earlier, "its first one is not here");
+}
