@@ -49,9 +49,10 @@ pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVers
     let mut options = Vec::new();
     for (source, names) in [(&layout, LAYOUT), (&meaning, MEANING)] {
         for name in names.iter().filter(|name| knows(version, name)) {
-            if let Some(value) = source.get(name) {
-                options.push(format!("--{}={value}", name.replace('_', "-")).into());
-            }
+            let Some((form, value)) = source.form(name) else { continue };
+            let form = form.replace('_', "-");
+            options
+                .push(value.map_or_else(|| format!("--{form}"), |value| format!("--{form}={value}")).into());
         }
     }
     options
@@ -117,6 +118,17 @@ mod tests {
         assert!(with("1").contains(&"--lower-case-table-names=1".to_owned()));
         assert!(with("0").contains(&"--lower-case-table-names=0".to_owned()));
         assert!(!options("[mysqld]\n", "8.0.36").iter().any(|o| o.contains("lower-case")));
+    }
+
+    #[test]
+    fn an_option_without_a_value_is_said_as_it_was() {
+        let options = options(
+            "[mysqld]\nexplicit_defaults_for_timestamp\nskip-innodb-strict-mode\nloose-innodb_file_per_table\n",
+            "5.7.44",
+        );
+        for option in ["--explicit-defaults-for-timestamp", "--skip-innodb-strict-mode"] {
+            assert!(options.contains(&option.to_owned()), "{options:?}");
+        }
     }
 
     #[test]
