@@ -6,7 +6,7 @@ use backup_catalog::{Backup, BackupName, Catalog, Kind, Selection, ServerChoice,
 use binlog_replay::replay::TargetAt;
 
 use super::{Facts, Goal, Plan, PlannedBackup, PlannedServer, UsedFor, Wanted};
-use super::room;
+use super::{covered, room};
 use crate::config::{Config, Connect, ReplayMethod};
 use crate::facts::LEFT_ALONE;
 use crate::hosts::Hosts;
@@ -83,6 +83,10 @@ pub fn make(
         });
     }
     let mut warnings = config.warnings.clone();
+    // A finished recovery holds what came before.
+    if facts.extends.is_none() {
+        warnings.extend(covered::check(catalog, &selection, &choices)?);
+    }
     for doubt in &selection.doubts {
         warnings.push(format!(
             "the binlogs of {} and {} do not meet on {}; the recovery goes by the physical backups there",
