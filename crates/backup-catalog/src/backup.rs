@@ -107,6 +107,21 @@ impl Backup {
         join_without_gap(self.binlogs_of(server), later.binlogs_of(server))
     }
 
+    /// Takes these groups' lines, folders and binlogs out. Binlogs of a server that neither a line nor a folder names
+    /// stay: nothing says whose they are.
+    pub(crate) fn leave_out(&mut self, groups: &[String]) {
+        let (mut gone, mut kept) = (BTreeSet::new(), BTreeSet::new());
+        let lines = self.consistence.iter().map(|line| (&line.server, &line.group));
+        let folders = self.servers.iter().map(|folder| (&folder.server, &folder.group));
+        for (server, group) in lines.chain(folders) {
+            let side = if groups.contains(group) { &mut gone } else { &mut kept };
+            side.insert(server.clone());
+        }
+        self.binlogs.retain(|of| kept.contains(&of.server) || !gone.contains(&of.server));
+        self.consistence.retain(|line| !groups.contains(&line.group));
+        self.servers.retain(|folder| !groups.contains(&folder.group));
+    }
+
     /// The servers whose binlogs are replayed on what this backup holds: masters, as far as lines, folders and
     /// `backuped_binlogs` tell them.
     fn binlog_sources(&self) -> BTreeSet<&str> {

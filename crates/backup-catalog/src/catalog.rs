@@ -137,6 +137,19 @@ impl Catalog {
         catalog
     }
 
+    /// The same catalog as if the backups had never held these replication groups: what is to be reached without them is
+    /// not held up by their binlogs, which end where a group was taken out of the cluster.
+    #[must_use]
+    pub fn without_groups(&self, groups: &[String]) -> Self {
+        let mut catalog = self.clone();
+        for listed in catalog.listed.iter_mut().filter(|_| !groups.is_empty()) {
+            if let State::Complete(backup) = &mut listed.state {
+                backup.leave_out(groups);
+            }
+        }
+        catalog
+    }
+
     /// The chain that ends at this backup, the full backup first.
     ///
     /// # Errors

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 /// Groups are read as the server does: `[mysqld]`, `[server]`, `[mariadb]`, `[mariadbd]` and those with a version behind
 /// (`[mysqld-8.0]`, `[mariadb-10.11]`); which versions count is not asked. In names `-` and `_` are one and a leading
 /// `loose_` is dropped. `#` and `;` start comment lines, ` #` a comment behind a value; values may be quoted and hold
-/// the escapes `\b \t \n \r \\ \s`. The last line for an option counts. `!include` lines are not followed: the files
+/// the escapes `\b \t \n \r \\ \s`. The last line for an option counts, in whichever form it stands there: `x`, `x=1`,
+/// `enable-x`, `skip-x` and `disable-x` are one option ([`MyConf::form`]). `!include` lines are not followed: the files
 /// they name are not in a backup.
 ///
 /// ```
@@ -26,7 +27,7 @@ pub struct MyConf {
 impl MyConf {
     /// Reads the text of an option file. Lines that are none are passed over, as the file comes from a running server.
     pub fn parse(text: &str) -> Self {
-        let mut options = BTreeMap::new();
+        let mut lines = BTreeMap::new();
         let mut of_server = false;
         for line in text.lines().map(str::trim) {
             if line.is_empty() || line.starts_with(['#', ';', '!']) {
@@ -37,12 +38,13 @@ impl MyConf {
             } else if of_server {
                 let (name, value) = match line.split_once('=') {
                     Some((name, value)) => (name, Some(unquote(value.trim()))),
-                    None => (line.split(" #").next().unwrap_or(line), None),
+                    None => (line.split('#').next().unwrap_or(line), None),
                 };
-                options.insert(normal(name.trim()), value);
+                let name = normal(name.trim());
+                lines.insert(without_form(&name).to_owned(), (name, value));
             }
         }
-        Self { options }
+        Self { options: lines.into_values().collect() }
     }
 
     /// Whether the option is there, with or without a value.
@@ -53,6 +55,23 @@ impl MyConf {
     /// The value of an option; `None` if it is not there or has no value.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.options.get(&normal(name))?.as_deref()
+    }
+
+    /// The form in which an option is said, with `_`, and its value: `x`, `enable_x`, `skip_x` or `disable_x`. A server
+    /// that is started with it is started with what the file says of the option.
+    ///
+    /// ```
+    /// use backup_catalog::MyConf;
+    ///
+    /// let conf = MyConf::parse("[mysqld]\ninnodb-strict-mode\nskip-innodb-strict-mode\n");
+    /// assert_eq!(conf.form("innodb_strict_mode"), Some(("skip_innodb_strict_mode", None)));
+    /// ```
+    pub fn form(&self, name: &str) -> Option<(&str, Option<&str>)> {
+        let name = normal(name);
+        let forms = FORMS.iter().map(|form| format!("{form}{name}"));
+        let said =
+            std::iter::once(name.clone()).chain(forms).find_map(|form| self.options.get_key_value(&form));
+        said.map(|(form, value)| (form.as_str(), value.as_deref()))
     }
 
     /// Every option with its value, names with `_`, in alphabetical order.
@@ -78,6 +97,14 @@ fn is_server_group(group: &str) -> bool {
         if version.starts_with(|c: char| c.is_ascii_digit()) { name } else { group }
     });
     matches!(name, "mysqld" | "server" | "mariadb" | "mariadbd")
+}
+
+/// What a name may begin with to say that the option is off or on.
+const FORMS: [&str; 3] = ["skip_", "disable_", "enable_"];
+
+/// The option that a name is about. Some names are never without their `skip_`; no two options differ in it.
+fn without_form(name: &str) -> &str {
+    FORMS.iter().find_map(|form| name.strip_prefix(form)).unwrap_or(name)
 }
 
 fn normal(name: &str) -> String {
@@ -146,6 +173,25 @@ mod tests {
         assert!(conf.has("e") && conf.get("e").is_none());
         assert_eq!(conf.get("f"), Some(""));
         assert!(!conf.has("g") && !conf.has("h"));
+    }
+
+    #[test]
+    fn the_last_form_of_an_option_counts() {
+        let form = |lines: &str| {
+            let conf = MyConf::parse(&format!("[mysqld]\n{lines}\n"));
+            conf.form("some-option").map(|(name, value)| (name.to_owned(), value.map(str::to_owned)))
+        };
+        let said = |name: &str, value: Option<&str>| Some((name.to_owned(), value.map(str::to_owned)));
+        assert_eq!(form("some_option\t# on"), said("some_option", None));
+        assert_eq!(form("some-option=0\nloose-enable-some-option"), said("enable_some_option", None));
+        assert_eq!(form("some-option\nskip-some-option"), said("skip_some_option", None));
+        assert_eq!(form("disable_some_option=0"), said("disable_some_option", Some("0")));
+        assert_eq!(form("skip-some-option\nsome-option = 1"), said("some_option", Some("1")));
+        assert_eq!(form("some-option-too\nskip-other"), None);
+        let conf = MyConf::parse("[mysqld]\nlog_bin=x\nskip-log-bin\nskip-name-resolve\n");
+        assert_eq!(conf.log_bin_basename(), None);
+        assert!(conf.has("skip_name_resolve") && !conf.has("name_resolve"));
+        assert_eq!(conf.options().collect::<Vec<_>>(), [("skip_log_bin", None), ("skip_name_resolve", None)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A store as it was at one moment: a listing and the few small files that describe the backups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
@@ -35,6 +35,9 @@ pub struct Snapshot {
     dirs: BTreeMap<String, BTreeMap<String, (EntryKind, u64)>>,
     /// `None`: not UTF-8.
     files: BTreeMap<String, Option<String>>,
+    /// Files and folders that are there and could not be read.
+    #[serde(default)]
+    unreadable: BTreeSet<String>,
 }
 
 /// Files with these names describe a backup or a server in it.
@@ -55,10 +58,12 @@ const FOUND: &str = "%y\\t%s\\t%P\\0";
 impl Snapshot {
     /// Arguments that make GNU `find`, run in the store's base directory, print what [`Snapshot::from_find`]
     /// reads: kind, size and path of every entry down to the files of a server's folder. It does not go into folders
-    /// that are no backups, which may not even be readable (`lost+found`).
+    /// that are no backups, which may not even be readable (`lost+found`). It ends with 1 where there is something in
+    /// a backup that it may not look at, and with what it says of that [`Snapshot::complaints`] reads, if it says it in the
+    /// locale `C`.
     #[rustfmt::skip]
-    pub const FIND: [&'static str; 21] = [
-        "-L", ".", "-mindepth", "1", "-maxdepth", "3",
+    pub const FIND: [&'static str; 22] = [
+        "-L", ".", "-ignore_readdir_race", "-mindepth", "1", "-maxdepth", "3",
         "!", "-path", "./*/*", "!", "-name", "UTC*", "!", "-name", "encrypted", "-printf", FOUND, "-prune",
         "-o", "-printf", FOUND,
     ];
@@ -97,6 +102,51 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    /// Takes what [`Snapshot::FIND`] complained of for what cannot be read; what has gone meanwhile is no longer there.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` with the first line that names nothing in the store, or names the store itself: then who knows what
+    /// is missing in the listing.
+    pub fn complaints(&mut self, said: &str) -> io::Result<()> {
+        for line in said.lines().filter(|line| !line.is_empty()) {
+            let told =
+                line.split_once(": ").and_then(|(_, told)| told.strip_prefix("'./")?.split_once("': "));
+            let (path, why) = told.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line))?;
+            if why == "No such file or directory" {
+                self.gone(path);
+                continue;
+            }
+            // Of what is not a folder that was listed it is not known whether it is one: the folder that has it is not whole.
+            let folder = if self.dirs.contains_key(path) { Some(path) } else { parent(path) };
+            self.unreadable(folder.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, line))?);
+        }
+        Ok(())
+    }
+
+    /// Says of a file or folder that it cannot be read: an error for whoever asks for it.
+    pub fn unreadable(&mut self, path: &str) {
+        self.unreadable.insert(path.to_owned());
+    }
+
+    /// Takes an entry out that has gone since the listing was made.
+    pub fn gone(&mut self, path: &str) {
+        let (dir, name) = (parent(path).unwrap_or(""), path.rsplit('/').next().unwrap_or(path));
+        if let Some(entries) = self.dirs.get_mut(dir) {
+            entries.remove(name);
+        }
+        self.dirs.remove(path);
+        self.files.remove(path);
+    }
+
+    fn readable(&self, path: &str) -> io::Result<()> {
+        let above = std::iter::successors(Some(path), |path| parent(path));
+        match above.into_iter().find(|path| self.unreadable.contains(*path)) {
+            Some(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Adds an entry; the folders above it come into being.
     pub fn entry(&mut self, path: &str, kind: EntryKind, size: u64) {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -127,10 +177,15 @@ impl Snapshot {
             entries.iter().filter_map(move |(name, &(kind, size))| {
                 let path = format!("{dir}/{name}");
                 let open = kind == EntryKind::File && Self::wants(&path, size);
-                (open && !self.files.contains_key(&path)).then_some(path)
+                (open && !self.files.contains_key(&path) && !self.unreadable.contains(&path)).then_some(path)
             })
         })
     }
+}
+
+/// The folder that has the entry at `path`; `None` for the base itself and for what lies right in it.
+fn parent(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(dir, _)| dir)
 }
 
 /// A `backup.conf` with every line blank that is neither a section nor about `backup-master`.
@@ -143,6 +198,7 @@ fn without_secrets(text: &str) -> String {
 
 impl Store for Snapshot {
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
+        self.readable(dir)?;
         match self.dirs.get(dir) {
             Some(entries) => Ok(entries
                 .iter()
@@ -154,15 +210,24 @@ impl Store for Snapshot {
     }
 
     fn read(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        self.readable(path)?;
         match self.files.get(path) {
             Some(Some(text)) => within(limit, text.as_bytes().to_vec()),
             Some(None) => Err(io::Error::new(io::ErrorKind::InvalidData, "not UTF-8")),
             None => {
                 let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-                let (_, size) =
-                    self.dirs.get(dir).and_then(|d| d.get(name)).ok_or(io::ErrorKind::NotFound)?;
-                let kind = if *size > limit { io::ErrorKind::FileTooLarge } else { io::ErrorKind::Other };
-                Err(io::Error::new(kind, "its content was not fetched"))
+                let entry = self.dirs.get(dir).and_then(|d| d.get(name)).ok_or(io::ErrorKind::NotFound)?;
+                Err(match *entry {
+                    (EntryKind::Dir, _) => io::ErrorKind::IsADirectory.into(),
+                    (EntryKind::Other, _) => {
+                        io::Error::new(io::ErrorKind::InvalidData, "neither a file nor a folder")
+                    }
+                    (EntryKind::File, size) => {
+                        let kind =
+                            if size > limit { io::ErrorKind::FileTooLarge } else { io::ErrorKind::Other };
+                        io::Error::new(kind, "its content was not fetched")
+                    }
+                })
             }
         }
     }

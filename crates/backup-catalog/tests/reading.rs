@@ -99,6 +99,43 @@ fn a_snapshot_never_takes_a_file_it_does_not_hold_for_absent() {
 }
 
 #[test]
+fn what_find_may_not_look_at_is_an_error_of_its_backup_and_of_no_other() {
+    let backups = [Fake::full("01:00", 1..=2), Fake::full("02:00", 2..=3), Fake::full("03:00", 3..=4)];
+    let [a, b, c] = backups.each_ref().map(|backup| backup.name.clone());
+    let mut store = snapshot(&backups);
+    let said = format!(
+        "find: './{a}/auth-auth_m-10.0.0.0-3306': Permission denied\n\
+         find: './{b}/auth-auth_m-10.0.0.0-3306/bin.000002': Input/output error\n\
+         find: './{c}/sample': No such file or directory\n"
+    );
+    store.complaints(&said).unwrap();
+    let catalog = Catalog::read(&store).unwrap();
+    for name in [a, b] {
+        let asked = catalog.get(&name.parse().unwrap());
+        assert!(matches!(asked, Err(Error::Damaged { .. })), "{asked:?}");
+    }
+    assert!(catalog.get(&c.parse().unwrap()).is_ok());
+    for of_store in ["find: '.': Permission denied\n", "find: './x': Input/output error\n", "sh: no find\n"] {
+        assert!(store.complaints(of_store).is_err(), "{of_store}");
+    }
+    // A backup that cannot be looked at is not one that is incomplete.
+    let mut store = snapshot(&backups[..1]);
+    store.complaints(&format!("find: './{}': Permission denied\n", backups[0].name)).unwrap();
+    assert!(matches!(Catalog::read(&store), Err(Error::Read { .. })));
+}
+
+#[test]
+fn what_has_gone_since_the_listing_is_not_there() {
+    let backup = Fake::full("01:00", 1..=2);
+    let mut store = snapshot(std::slice::from_ref(&backup));
+    store.gone(&format!("{}/ok", backup.name));
+    let catalog = Catalog::read(&store).unwrap();
+    assert!(matches!(catalog.listed()[0].state, State::Incomplete));
+    store.gone(&backup.name);
+    assert!(Catalog::read(&store).unwrap().listed().is_empty());
+}
+
+#[test]
 fn what_is_wrong_in_a_backup_is_named_with_file_and_line() {
     let n = "UTC20210205010000.000-full";
     let full = || Fake::full("01:00", 1..=2);

@@ -214,3 +214,45 @@ fn without_any_list_of_binlogs_no_time_between_two_backups_is_promised() {
     let hidden: Vec<Fake> = unlisted.into_iter().map(Fake::encrypted).collect();
     assert_eq!(windows(&hidden), ["01:00-01:00", "02:00-02:00"]);
 }
+
+/// `backup` without the group `normal_0`.
+fn after_its_removal(backup: Fake) -> Fake {
+    let mut backup = backup;
+    for file in ["cluster_consistence_info", "backuped_binlogs"] {
+        let text = backup.files.iter().find(|(p, _)| p == file).unwrap().1.clone();
+        let kept: String = text.split_inclusive('\n').filter(|line| !line.contains("normal_0")).collect();
+        backup.set(file, &kept);
+    }
+    backup.files.retain(|(path, _)| !path.starts_with("normal_0-"));
+    backup
+}
+
+#[test]
+fn the_time_around_the_removal_of_a_group_is_reached_without_it() {
+    for shape in [Shape::Masters, Shape::Replicas] {
+        let backups = [
+            Fake::new("01:00", "full", shape, 1..=2),
+            after_its_removal(Fake::new("02:00", "inc", shape, 2..=4)),
+            after_its_removal(Fake::new("03:00", "inc", shape, 4..=5)),
+        ];
+        let all = read(&backups);
+        let target = Target::Time(time("01:30"));
+        assert!(matches!(all.select(&target), Err(Error::Outside { .. })));
+        let without = all.without_groups(&["normal_0".to_owned()]);
+        assert_eq!(
+            brief(&without.select(&target).unwrap()),
+            (vec!["0100-full".into()], Some("0200-inc".into()))
+        );
+        assert_eq!(without.around(time("01:30")).len(), 1);
+        assert_eq!((all.windows().len(), without.windows().len()), (2, 1));
+        let last = Target::Backup(name("UTC20210205030000.000-inc"));
+        assert_eq!(all.select(&last).unwrap().doubts.len(), 1);
+        let selection = without.select(&last).unwrap();
+        assert_eq!(selection.doubts, []);
+        assert_eq!(all.recoverable(&selection, &["normal_0".to_owned()]).unwrap().len(), 1);
+        // The other group's binlogs still count.
+        let broken = [backups[0].clone(), after_its_removal(Fake::new("02:00", "inc", shape, 3..=4))];
+        let broken = read(&broken).without_groups(&["normal_0".to_owned()]);
+        assert!(matches!(broken.select(&target), Err(Error::Outside { .. })));
+    }
+}

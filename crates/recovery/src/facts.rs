@@ -13,13 +13,14 @@ use xtra_driver::Tool;
 use crate::Error;
 use crate::config::Config;
 use crate::hosts::Hosts;
+use crate::journal::Journal;
 use crate::plan::{Finished, Located, Plan};
 use crate::points::Written;
 use crate::prepare;
 use crate::request::Request;
 use crate::time::Zone;
 use crate::unpack::STREAM;
-use crate::workdir::WorkDir;
+use crate::workdir::{Earlier, WorkDir};
 use crate::worker::Tools;
 
 /// Where the C library looks for time zones.
@@ -71,10 +72,19 @@ pub(crate) async fn facts(
     let config = &request.config;
     let job = &hosts.job;
     let work = WorkDir::incomplete(&config.work_dir, name);
+    let tools = Tools::find(config, hosts, &work, request.program.as_deref()).await?;
+    if matches!(request.earlier, Earlier::Resume) {
+        let journal = Journal::read(job, &work).await?;
+        journal.same_tools_everywhere(tools.replaying()).map_err(|reason| Error::NotResumable {
+            host: job.name().to_owned(),
+            path: work.clone(),
+            reason,
+        })?;
+    }
     let cores = job.command("nproc").output().await?;
     Ok(Facts {
         prepare: prepare::detect(config, job).await?,
-        tools: Tools::find(config, hosts, &work, request.program.as_deref()).await?,
+        tools,
         free: job.files().free_bytes(existing(job, &config.work_dir).await?).await?,
         cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
         memory: memory(job).await?,

@@ -143,6 +143,12 @@ impl Journal {
         }
     }
 
+    /// The same for all servers that are not done.
+    pub(crate) fn same_tools_everywhere(&self, tools: &str) -> Result<(), String> {
+        let open = self.entries.iter().filter(|entry| !self.is_finished(&entry.server, DONE));
+        open.into_iter().try_for_each(|entry| self.same_tools(&entry.server, tools))
+    }
+
     fn entry(&self, server: &str, step: &str) -> Option<&Entry> {
         self.entries.iter().rfind(|entry| entry.server == server && entry.step == step)
     }
@@ -231,6 +237,9 @@ mod tests {
         assert_eq!(journal.same_tools("b", "the worker"), Ok(()), "none was begun");
         let refused = journal.same_tools("a", "the worker").unwrap_err();
         assert!(refused.starts_with("the stock tools had begun to replay into a"), "{refused}");
+        assert_eq!(journal.same_tools_everywhere("the worker"), Err(refused));
+        let done = format!("{by_stock}\n{}\n", r#"{"server":"a","step":"done"}"#);
+        assert_eq!(Journal::parse(done.as_bytes()).unwrap().same_tools_everywhere("the worker"), Ok(()));
         let unknown = Journal::parse(begun("").as_bytes()).unwrap();
         assert!(unknown.same_tools("a", "the worker").is_err());
         let taken = format!("{by_stock}\n{}\n", r#"{"server":"","step":"extend old"}"#);

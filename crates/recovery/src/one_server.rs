@@ -13,7 +13,7 @@ use remote_exec::Host;
 use crate::Error;
 use crate::journal::{DONE, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
 use crate::physical::Physical;
-use crate::plan::{Plan, PlannedServer};
+use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
 use crate::replay::{Ready, Replay};
 use crate::report::{Again, RecoveredServer, Replayed, StepTime};
@@ -186,22 +186,10 @@ impl<'a> OneServer<'a> {
         }
     }
 
-    /// `executed_gtids`: it must be there. It may be empty for a master, whose replay starts where its backup
-    /// ends; a replica's starts before that, and only GTIDs say what not to apply twice.
+    /// What the backup holds already.
     async fn executed(&self) -> Result<String, Error> {
-        let file = format!("{}/executed_gtids", self.folder());
-        let incomplete = |what: String| Error::Incomplete { what };
-        let backup = self.recovery.plan.last();
-        match self.text("executed_gtids").await? {
-            None => Err(incomplete(format!("backup {backup} has no {file}"))),
-            Some(text) if text.is_empty() && !matches!(self.server.choice.master, Master::Own) => {
-                Err(incomplete(format!(
-                    "{file} of backup {backup} is empty: the binlogs of a replica's master start before its \
-                     backup, and without GTIDs transactions would be applied twice"
-                )))
-            }
-            Some(text) => Ok(text),
-        }
+        let text = self.text("executed_gtids").await?;
+        plan::executed(self.recovery.plan.last(), self.folder(), &self.server.choice.master, text)
     }
 
     /// A replay is gone on with by those who began it.

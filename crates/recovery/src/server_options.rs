@@ -33,7 +33,14 @@ const MEANING: &[&str] = &[
     "div_precision_increment",
     "group_concat_max_len",
     "ft_min_word_len",
+    "ft_max_word_len",
+    "ft_stopword_file",
     "innodb_ft_min_token_size",
+    "innodb_ft_max_token_size",
+    "innodb_ft_enable_stopword",
+    "innodb_ft_server_stopword_table",
+    "innodb_ft_user_stopword_table",
+    "ngram_token_size",
     "transaction_isolation",
     "auto_increment_increment",
     "auto_increment_offset",
@@ -49,9 +56,10 @@ pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVers
     let mut options = Vec::new();
     for (source, names) in [(&layout, LAYOUT), (&meaning, MEANING)] {
         for name in names.iter().filter(|name| knows(version, name)) {
-            if let Some(value) = source.get(name) {
-                options.push(format!("--{}={value}", name.replace('_', "-")).into());
-            }
+            let Some((form, value)) = source.form(name) else { continue };
+            let form = form.replace('_', "-");
+            options
+                .push(value.map_or_else(|| format!("--{form}"), |value| format!("--{form}={value}")).into());
         }
     }
     options
@@ -83,6 +91,7 @@ fn knows(version: &ServerVersion, name: &str) -> bool {
         "innodb_checksum_algorithm" => true,
         "innodb_file_per_table" => !maria(11, 3),
         "gtid_domain_id" => is_maria,
+        "ngram_token_size" => !is_maria,
         "default_authentication_plugin" => !is_maria && !mysql(8, 4),
         "authentication_policy" => mysql(8, 0),
         "explicit_defaults_for_timestamp" => true,
@@ -117,6 +126,37 @@ mod tests {
         assert!(with("1").contains(&"--lower-case-table-names=1".to_owned()));
         assert!(with("0").contains(&"--lower-case-table-names=0".to_owned()));
         assert!(!options("[mysqld]\n", "8.0.36").iter().any(|o| o.contains("lower-case")));
+    }
+
+    #[test]
+    fn an_option_without_a_value_is_said_as_it_was() {
+        let options = options(
+            "[mysqld]\nexplicit_defaults_for_timestamp\nskip-innodb-strict-mode\nloose-innodb_file_per_table\n",
+            "5.7.44",
+        );
+        for option in ["--explicit-defaults-for-timestamp", "--skip-innodb-strict-mode"] {
+            assert!(options.contains(&option.to_owned()), "{options:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_cut_and_left_out_of_an_index_as_they_were() {
+        let lines = [
+            "ngram-token-size=1",
+            "ft-max-word-len=20",
+            "innodb-ft-max-token-size=30",
+            "innodb-ft-enable-stopword=0",
+            "innodb-ft-server-stopword-table=a/stop",
+            "innodb-ft-user-stopword-table=a/stop",
+            "ft-stopword-file=",
+        ];
+        let my_conf = format!("[mysqld]\n{}\n", lines.join("\n"));
+        for (version, known) in [("9.7.4", &lines[..]), ("10.11.6-MariaDB", &lines[1..])] {
+            let options = options(&my_conf, version);
+            let words: Vec<_> = options.iter().filter_map(|o| o.strip_prefix("--")).collect();
+            assert!(known.iter().all(|line| words.contains(line)), "{options:?}");
+            assert_eq!(words.iter().filter(|word| lines.contains(word)).count(), known.len());
+        }
     }
 
     #[test]

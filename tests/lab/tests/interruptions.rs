@@ -1,6 +1,8 @@
 //! ^C, SIGTERM and SIGKILL at every step: nothing runs on, nothing looks finished, the next run works.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use lab::Store;
@@ -111,4 +113,52 @@ fn a_killed_recovery_looks_unfinished_and_can_be_run_again() -> Result<()> {
     let outcome = job.succeed()?;
     anyhow::ensure!(outcome.stderr.contains("begins anew (--resume goes on)"), "{}", outcome.stderr);
     job.verify(&store.truth, &last.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd and pyAesCrypt; run: ./test"]
+fn a_prompt_for_the_password_is_ended_and_leaves_the_terminal_as_it_was() -> Result<()> {
+    let store = Store::encrypted()?;
+    for (signal, code) in [(None, 130), (Some(Signal::TERM), 143)] {
+        let mut job = Job::new(&store)?;
+        job.password(None).to_backup(&store.truth.points[0].backup);
+        let program = job.command()?;
+        // Every word in its own quotes; none of them holds one.
+        let words = std::iter::once(program.get_program()).chain(program.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_string_lossy())).collect();
+        // The shell outlives the key, and says who it will be.
+        let script = format!(
+            "trap : INT; (echo pid $(exec sh -c 'echo $PPID') .; exec {}); s=$?; stty -a | grep -o -- '-\\?echo '; exit $s",
+            words.join(" ")
+        );
+        let mut terminal = Command::new("script")
+            .args(["-qe", "-E", "always", "-c", &script, "/dev/null"])
+            .env("SHELL", "/bin/sh")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()?;
+        let (mut keys, mut screen) =
+            (terminal.stdin.take().context("keys")?, terminal.stdout.take().context("a screen")?);
+        let mut seen = String::new();
+        while !seen.contains("Password of the backups: ") {
+            let mut byte = [0];
+            anyhow::ensure!(screen.read(&mut byte)? == 1, "{seen}");
+            seen.push(byte[0].into());
+        }
+        let pid = seen.split_whitespace().skip_while(|word| *word != "pid").nth(1).context(seen.clone())?;
+        match signal {
+            None => keys.write_all(b"\x03")?,
+            Some(signal) => {
+                let pid = rustix::process::Pid::from_raw(pid.parse()?).context("a pid")?;
+                rustix::process::kill_process(pid, signal)?;
+            }
+        }
+        let mut rest = String::new();
+        screen.read_to_string(&mut rest)?;
+        let status = terminal.wait()?;
+        assert_eq!(status.code(), Some(code), "{rest}");
+        assert!(rest.lines().any(|line| line.trim() == "echo"), "{rest}");
+        job.nothing_left()?;
+    }
+    Ok(())
 }

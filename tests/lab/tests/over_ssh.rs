@@ -95,6 +95,29 @@ fn a_login_with_user_and_password_recovers_and_shows_the_password_to_nobody() ->
 }
 
 #[test]
+#[ignore = "needs sshd, mariadbd and root; run: ./test"]
+fn a_folder_that_may_not_be_read_is_in_the_way_of_its_own_backup_only() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let password = "secret";
+    let user = TemporaryUser::new(password)?;
+    let copy = Damaged::copy(&Store::two_chains()?)?;
+    let points = &copy.store.truth.points;
+    readable_for_all(copy.store.dir.parent().context("a copy lies in a directory")?)?;
+    let closed = copy.server(0, "auth");
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let mut job = Job::new(&copy.store)?;
+    over_ssh(&mut job, &sshd, &user.name)?;
+    for section in ["backup-store", "recovery-job-server"] {
+        job.set(section, "password", password);
+    }
+    job.unset("misc", "mysqld-user").args(&["--dry-run"]);
+    let planned = job.to_backup(&points.last().context("no backup")?.backup).run()?;
+    assert_eq!(planned.code, 0, "{}", planned.stderr);
+    let name = closed.file_name().context("a name")?.to_string_lossy().into_owned();
+    job.to_backup(&points[0].backup).refuse(4, &[&points[0].backup, &name]).map(drop)
+}
+
+#[test]
 #[ignore = "needs sshd and root; run: ./test"]
 fn a_wrong_ssh_password_is_refused_by_host_and_user() -> Result<()> {
     let sshd = Sshd::start()?;

@@ -214,16 +214,37 @@ fn binlogs(folder: &std::path::Path) -> Result<Vec<PathBuf>> {
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
+fn a_plan_tells_that_the_start_of_the_replay_is_missing() -> Result<()> {
+    for store in [Store::masters()?, Store::replicas()?] {
+        let copy = Damaged::copy(&store)?;
+        let info = fs::read_to_string(copy.backup(2).join("cluster_consistence_info"))?;
+        let line =
+            info.lines().find(|line| line.contains("belong-to-datasource=auth\t")).context(info.clone())?;
+        let (_, start) = line.split_once("xb-to-binlog-name=").context("a start")?;
+        let start = start.split('\t').next().context("a file")?;
+        let mut removed = 0;
+        for folder in fs::read_dir(copy.backup(2))?.flatten() {
+            let of_auth = folder.file_name().to_string_lossy().starts_with("auth-");
+            removed += usize::from(of_auth && fs::remove_file(folder.path().join(start)).is_ok());
+        }
+        assert!(removed > 0, "{start} was nowhere");
+        last(&copy.store)?.args(&["--dry-run"]).refuse(3, &[start])?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
 fn missing_and_empty_gtid_files_are_told_apart() -> Result<()> {
     let store = Store::replicas()?;
     // A replica's binlogs start before its backup: without its GTIDs transactions would be applied twice.
     let copy = Damaged::copy(&store)?;
     fs::remove_file(copy.server(2, "auth").join("executed_gtids"))?;
-    last(&copy.store)?.refuse(3, &["executed_gtids"])?;
+    last(&copy.store)?.args(&["--dry-run"]).refuse(3, &["executed_gtids"])?;
 
     let copy = Damaged::copy(&store)?;
     change(&copy.server(2, "auth").join("executed_gtids"), Vec::clear)?;
-    last(&copy.store)?.refuse(3, &["executed_gtids"]).map(drop)
+    last(&copy.store)?.args(&["--dry-run"]).refuse(3, &["executed_gtids"]).map(drop)
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What a recovery must not depend on: the environment it is started in, and how things are called.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use lab::Store;
 use lab::recovery::Job;
+use rustix::process::Signal;
 
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
@@ -28,6 +30,36 @@ fn locale_zone_home_and_umask_of_the_shell_change_nothing() -> Result<()> {
     let output = command.output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     job.nothing_left()?;
+    job.verify(&store.truth, &last.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_socket_that_a_long_path_drives_out_of_the_work_directory_is_alone_there_and_found_again() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    let long = job.dir().join("a-work-directory-that-is-too-long-for-the-path-of-a-socket".repeat(2));
+    job.set("recovery-job-server", "work-dir", long.to_string_lossy()).to_backup(&last.backup);
+    let tmp = long.join(format!(".incomplete-{}", last.backup)).join("tmp");
+    let sockets = || -> Vec<PathBuf> {
+        let private = fs::read_dir(&tmp).into_iter().flatten().flatten();
+        private
+            .filter_map(|dir| fs::read_to_string(dir.path().join("socket-dir")).ok())
+            .map(Into::into)
+            .collect()
+    };
+    let mut running = job.start()?;
+    running.wait_until("a socket", || sockets().iter().any(|dir| dir.join("s.sock").exists()))?;
+    running.end(Signal::KILL)?;
+    job.no_process_left()?;
+    let left = sockets();
+    for dir in left.iter().filter(|dir| dir.exists()) {
+        let names: Vec<_> = fs::read_dir(dir)?.flatten().map(|entry| entry.file_name()).collect();
+        ensure!(names.iter().all(|name| name.to_string_lossy().starts_with("s.sock")), "{names:?}");
+    }
+    job.args(&["--resume"]).succeed()?;
+    ensure!(!left.is_empty() && left.iter().all(|dir| !dir.exists()), "{left:?}");
     job.verify(&store.truth, &last.groups)
 }
 

@@ -1,5 +1,6 @@
 //! `dbrecover [recover]` and `dbrecover plan`: the recovery of a cluster.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use dbrecover_cli::{Exit, Failure, Outcome};
 use recovery::config::parse_size;
 use recovery::plan::Goal;
 use recovery::{Config, Earlier, Plan, RecoverTo, Report, Request};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -190,11 +192,14 @@ impl RecoverArgs {
 async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progress) -> Outcome {
     let ended_by = end_on_signals(&request.cancel)?;
     let mut result = done(&request, only_plan).await;
-    if matches!(result, Err(recovery::Error::NeedPassword { .. }))
-        && let Some(password) = ask_password()?
-    {
-        request.password = Some(password);
-        result = done(&request, only_plan).await;
+    if matches!(result, Err(recovery::Error::NeedPassword { .. })) {
+        tokio::select! {
+            password = ask_password() => if let Some(password) = password? {
+                request.password = Some(password);
+                result = done(&request, only_plan).await;
+            },
+            () = request.cancel.cancelled() => result = Err(recovery::Error::Cancelled),
+        }
     }
     progress.finish();
     let done = match result {
@@ -258,12 +263,40 @@ fn end_on_signals(
     Ok(told)
 }
 
-fn ask_password() -> io::Result<Option<SecretString>> {
+/// Asks for the password of the backups, if a person is there to ask. May be dropped while it waits: the terminal is as
+/// it was then.
+async fn ask_password() -> io::Result<Option<SecretString>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
-    let password = rpassword::prompt_password("Password of the backups: ")?;
-    Ok(Some(password).filter(|p| !p.is_empty()).map(Into::into))
+    let _as_it_was = Terminal::remember();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    // A read of a terminal cannot be ended: whoever waits for the thread would wait for a line.
+    std::thread::spawn(move || tell.send(rpassword::prompt_password("Password of the backups: ")));
+    match told.await.map_err(io::Error::other)? {
+        // The key has sent a signal besides: that ends the wait.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => std::future::pending().await,
+        password => Ok(Some(password?).filter(|p| !p.is_empty()).map(Into::into)),
+    }
+}
+
+/// The state of the terminal, which comes back with the end of this value.
+struct Terminal(Option<(File, Termios)>);
+
+impl Terminal {
+    fn remember() -> Self {
+        let tty = File::open("/dev/tty").ok();
+        Self(tty.and_then(|tty| tcgetattr(&tty).ok().map(|state| (tty, state))))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some((tty, state)) = &self.0 {
+            // What fails here leaves nothing to be done.
+            let _ = tcsetattr(tty, OptionalActions::Now, state);
+        }
+    }
 }
 
 fn goal(goal: &Goal) -> String {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use backup_catalog::{Backup, BackupName, Catalog, Kind, Selection, ServerChoice, Target};
 use binlog_replay::replay::TargetAt;
 
-use super::room;
-use super::{Facts, Goal, Located, Plan, PlannedBackup, PlannedServer, UsedFor, Wanted};
+use super::{Facts, Goal, Plan, PlannedBackup, PlannedServer, UsedFor, Wanted};
+use super::{covered, room};
 use crate::config::{Config, Connect, ReplayMethod};
 use crate::facts::LEFT_ALONE;
 use crate::hosts::Hosts;
@@ -35,8 +35,7 @@ pub fn make(
         Some(time) => Some(StopTime::at(time, zone)),
         None => wanted.stop.clone(),
     };
-    let points = Points::of(catalog, zone, &facts.written);
-    let selection = select(catalog, &goal, stop.as_ref(), located, &points)?;
+    let selection = select(catalog, &goal, stop.as_ref(), config, facts)?;
     let without = known_groups(catalog, &selection, &config.without_groups)?;
     let choices = catalog.recoverable(&selection, without)?;
     let mut backups = Vec::new();
@@ -74,6 +73,10 @@ pub fn make(
         });
     }
     let mut warnings = config.warnings.clone();
+    // A finished recovery holds what came before.
+    if facts.extends.is_none() {
+        warnings.extend(covered::check(catalog, &selection, &choices)?);
+    }
     for doubt in &selection.doubts {
         warnings.push(format!(
             "the binlogs of {} and {} do not meet on {}; the recovery goes by the physical backups there",
@@ -178,18 +181,21 @@ fn select(
     catalog: &Catalog,
     goal: &Goal,
     stop: Option<&StopTime>,
-    located: Option<&Located>,
-    points: &Points,
+    config: &Config,
+    facts: &Facts,
 ) -> Result<Selection, Error> {
+    // What the groups that are left out lack is in nobody's way.
+    let wanted = &catalog.without_groups(&config.without_groups);
     let stop = match (goal, stop) {
-        (Goal::Backup { backup }, _) => return Ok(catalog.select(&Target::Backup(backup.clone()))?),
+        (Goal::Backup { backup }, _) => return Ok(wanted.select(&Target::Backup(backup.clone()))?),
         (_, Some(stop)) => stop,
         (_, None) => return Err(Error::Incomplete { what: "nothing says when the target was".to_owned() }),
     };
-    let outside = || backup_catalog::Error::Outside { time: stop.local, windows: catalog.windows() };
+    let outside = || backup_catalog::Error::Outside { time: stop.local, windows: wanted.windows() };
+    let points = Points::of(catalog, config.misc.zone, &facts.written);
     // Local times of the backup machine are there twice when its clocks are set back; instants are not.
-    let (in_utc, time) = (points.in_utc(catalog), stop.instant.naive_utc());
-    let mut selection = match (goal, located) {
+    let (in_utc, time) = (points.in_utc(wanted), stop.instant.naive_utc());
+    let mut selection = match (goal, &facts.located) {
         (Goal::Gtid { .. } | Goal::Position { .. }, Some(located)) => {
             let mut around = in_utc.around(time).into_iter();
             around.find(|selection| located.is_in(catalog, selection)).ok_or_else(outside)?

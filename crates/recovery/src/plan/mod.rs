@@ -3,6 +3,7 @@
 //! [`make`] is a pure function: from the catalog, the configuration, the target and the [`Facts`] that were
 //! found on the hosts to a [`Plan`]. What can be refused is refused there.
 
+mod covered;
 mod make;
 mod room;
 
@@ -17,6 +18,7 @@ pub use crate::extend::Finished;
 pub use crate::facts::Facts;
 pub use crate::goal::{Goal, Wanted};
 pub use crate::locate::{AtTarget, Located};
+pub(crate) use crate::plan::covered::executed;
 pub use crate::plan::make::make;
 pub(crate) use crate::plan::make::{check_work_dir, further_binlogs, planned_backup};
 use crate::time::StopTime;

@@ -160,7 +160,7 @@ impl Launch<'_> {
         match self.start_in(&run_dir).await {
             Ok(server) => Ok(server),
             Err(error) => {
-                self.run_dirs.remove(self.host, &run_dir.path).await;
+                self.run_dirs.remove(self.host, &run_dir).await;
                 Err(error)
             }
         }

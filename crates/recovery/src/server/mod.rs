@@ -168,6 +168,6 @@ impl Place {
     }
 
     async fn remove(&self) {
-        self.run_dirs.remove(&self.host, &self.run_dir.path).await;
+        self.run_dirs.remove(&self.host, &self.run_dir).await;
     }
 }
