@@ -1,7 +1,6 @@
 //! What binlogs say of transactions that lie before them.
 
 #[path = "common/build.rs"]
-#[allow(dead_code, reason = "other tests use the same file")]
 mod build;
 
 use std::path::Path;
