@@ -207,11 +207,12 @@ impl<'a> OneServer<'a> {
     /// A replay is gone on with by those who began it.
     fn same_tools(&self) -> Result<(), Error> {
         let now = self.recovery.plan.tools.replaying();
-        self.work.journal().same_tools(self.folder(), now).map_err(|reason| Error::NotResumable {
-            host: self.host().name().to_owned(),
-            path: self.work.path().to_owned(),
-            reason,
-        })
+        self.work.journal().same_tools(self.folder(), now).map_err(|reason| self.not_resumable(reason))
+    }
+
+    fn not_resumable(&self, reason: String) -> Error {
+        let (host, path) = (self.host().name().to_owned(), self.work.path().to_owned());
+        Error::NotResumable { host, path, reason }
     }
 
     fn replay<'r>(&'r self, said: &'r Said, datadir: &'r Path) -> Replay<'r> {
@@ -251,6 +252,10 @@ impl<'a> OneServer<'a> {
     ) -> Result<Recovered, Error> {
         let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
             .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+        if !self.host().files().exists(self.datadir()).await? {
+            let reason = format!("the data of {}, which was recovered, are not there", self.folder());
+            return Err(self.not_resumable(reason));
+        }
         let options = self.options_of_backup(&self.datadir()).await?;
         recovered.again = Some(Again { options, account, server_id: self.server_id() });
         Ok((recovered, self.first_binlog(replay).await?))

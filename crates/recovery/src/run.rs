@@ -93,13 +93,15 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
     result
 }
 
-async fn unless_cancelled<T>(
+pub(crate) async fn unless_cancelled<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::select! {
-        result = work => result,
+        // What is cancelled before it begins does nothing.
+        biased;
         () = cancel.cancelled() => Err(Error::Cancelled),
+        result = work => result,
     }
 }
 
@@ -133,6 +135,7 @@ impl Recovery<'_> {
             &self.plan.name,
             &self.request.earlier,
             Identity::of(self.plan),
+            &self.request.cancel,
         )
         .await?;
         if let Some(notice) = work.notice() {

@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 
 use remote_exec::{Child, Host};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
+use crate::run::unless_cancelled;
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
@@ -37,7 +39,7 @@ struct Marker {
     schema_version: u32,
     made_by: String,
     target: String,
-    /// Of a recovery that is under way.
+    /// Of a recovery that is under way; none of what is being removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recovery: Option<Identity>,
 }
@@ -54,6 +56,14 @@ impl Marker {
     async fn write(&self, host: &Host, dir: &Path) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(self).unwrap_or_default();
         Ok(host.files().write(dir.join(MARKER), json, 0o644).await?)
+    }
+
+    /// Says of what lies in `dir` that nobody can go on with it; on disk when this returns.
+    async fn give_up(host: &Host, dir: &Path) -> Result<(), Error> {
+        let target = dir.file_name().unwrap_or_default().to_string_lossy();
+        Self::new(&target, None).write(host, dir).await?;
+        host.command("sync").arg("--").arg(dir.join(MARKER)).arg(dir).run().await?;
+        Ok(())
     }
 
     /// Whether this recovery was begun in `dir`, by a program whose journal means the same; else why not.
@@ -73,7 +83,8 @@ impl Marker {
                 None => Ok(()),
                 Some(difference) => refuse(difference),
             },
-            _ => refuse("it does not say what was begun".to_owned()),
+            (_, None) => refuse("what was begun there was being removed".to_owned()),
+            (None, _) => refuse("nothing says what is asked for".to_owned()),
         }
     }
 }
@@ -115,17 +126,18 @@ impl WorkDir {
     /// # Errors
     ///
     /// [`Error::Busy`] if another recovery holds it, [`Error::ForeignDirectory`] if something lies there
-    /// that dbrecover did not make.
+    /// that dbrecover did not make, [`Error::Cancelled`] while what an earlier run left is removed.
     pub(crate) async fn open(
         host: &Host,
         parent: &Path,
         name: &str,
         earlier: &Earlier,
         recovery: Identity,
+        cancel: &CancellationToken,
     ) -> Result<Self, Error> {
         let marker = Marker::new(name, Some(recovery));
         if let Earlier::Extend(from) = earlier {
-            return Self::take_over(host, parent, name, from, &marker).await;
+            return Self::take_over(host, parent, name, from, &marker, cancel).await;
         }
         let files = host.files();
         let done = parent.join(name);
@@ -162,7 +174,10 @@ impl WorkDir {
                 work.notice = Some(
                     "an earlier recovery to this target was cut off; this one begins anew (--resume goes on)",
                 );
-                work.empty().await?;
+                if let Err(error) = empty(host, &work.path, cancel).await {
+                    work.unlock().await;
+                    return Err(error);
+                }
             }
         }
         marker.write(host, &work.path).await?;
@@ -225,6 +240,7 @@ impl WorkDir {
         name: &str,
         from: &str,
         marker: &Marker,
+        cancel: &CancellationToken,
     ) -> Result<Self, Error> {
         let files = host.files();
         let finished = parent.join(from);
@@ -245,8 +261,12 @@ impl WorkDir {
         if files.exists(&path).await? {
             // What a cut-off recovery to the same target left; nobody may be working in it.
             let theirs = lock(host, &path).await?;
-            files.remove_dir_all(&path).await?;
+            let removed = remove(host, &path, cancel).await;
             release(theirs).await;
+            if let Err(error) = removed {
+                release(Some(held)).await;
+                return Err(error);
+            }
         }
         let done = parent.join(name);
         settle(host, &done).await?;
@@ -257,18 +277,6 @@ impl WorkDir {
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
         Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notice: None })
-    }
-
-    /// Removes what an earlier run left; the directory itself stays, its lock is on it.
-    async fn empty(&self) -> Result<(), Error> {
-        self.host
-            .command("find")
-            .arg(&self.path)
-            .args(["-mindepth", "1", "-maxdepth", "1", "!", "-name", MARKER])
-            .args(["-exec", "rm", "-rf", "--", "{}", "+"])
-            .run()
-            .await?;
-        Ok(())
     }
 
     /// Puts the finished recovery under its name, in place of an earlier finished one.
@@ -315,6 +323,24 @@ impl WorkDir {
     async fn unlock(&mut self) {
         release(self.lock.take()).await;
     }
+}
+
+/// Removes what an earlier run left; the directory itself stays, its lock is on it. The journal is not believed from here on,
+/// whatever is there still, and the marker goes last: what is half removed can be removed.
+async fn empty(host: &Host, dir: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    Marker::give_up(host, dir).await?;
+    let find = host.command("find").arg(dir);
+    let find = find.args(["-mindepth", "1", "-maxdepth", "1", "!", "-name", MARKER]);
+    unless_cancelled(cancel, async {
+        Ok(find.args(["-exec", "rm", "-rf", "--", "{}", "+"]).run().await.map(drop)?)
+    })
+    .await
+}
+
+/// As [`empty`], and then the directory.
+async fn remove(host: &Host, dir: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    empty(host, dir, cancel).await?;
+    Ok(host.files().remove_dir_all(dir).await?)
 }
 
 /// Where an earlier finished recovery lies while it is replaced.
@@ -417,8 +443,39 @@ mod tests {
     }
 
     async fn open(parent: &Path, earlier: Earlier) -> WorkDir {
+        try_open(parent, earlier, &CancellationToken::new()).await.unwrap()
+    }
+
+    async fn try_open(parent: &Path, earlier: Earlier, cancel: &CancellationToken) -> Result<WorkDir, Error> {
         let nothing: Identity = serde_json::from_str("{}").unwrap();
-        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing).await.unwrap()
+        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing, cancel).await
+    }
+
+    /// A recovery that was cut off after this step.
+    async fn cut_off(parent: &Path, step: &str) {
+        let work = open(parent, Earlier::Replace).await;
+        work.record("a", step).await.unwrap();
+        work.abandon().await;
+    }
+
+    #[tokio::test]
+    async fn what_was_being_removed_is_not_gone_on_with() {
+        for earlier in [Earlier::Replace, Earlier::Extend("other".to_owned())] {
+            let dir = tempfile::tempdir().unwrap();
+            finished(&dir.path().join("other"), "other");
+            cut_off(dir.path(), "done").await;
+            let cancelled = CancellationToken::new();
+            cancelled.cancel();
+            let error = try_open(dir.path(), earlier.clone(), &cancelled).await.unwrap_err();
+            assert!(matches!(error, Error::Cancelled), "{earlier:?}: {error}");
+            assert!(dir.path().join(".incomplete-name/journal.jsonl").exists(), "it was removed in time");
+            let error = try_open(dir.path(), Earlier::Resume, &CancellationToken::new()).await.unwrap_err();
+            assert!(error.to_string().contains("was being removed"), "{earlier:?}: {error}");
+            // Whoever was to begin in its place does so when asked again.
+            let work = open(dir.path(), earlier).await;
+            assert!(!work.journal().is_finished("a", "done"));
+            work.abandon().await;
+        }
     }
 
     #[tokio::test]

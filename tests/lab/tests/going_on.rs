@@ -98,6 +98,31 @@ fn resume_prepares_again_what_the_journal_does_not_know_to_be_prepared() -> Resu
     job.verify(&store.truth, &last.groups)
 }
 
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_reports_no_server_whose_data_are_gone() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup).set("misc", "parallel", "1");
+    let mut running = job.start()?;
+    let done = || {
+        let text = fs::read_to_string(incomplete(&job).join("journal.jsonl")).unwrap_or_default();
+        text.contains(r#""step":"done""#)
+    };
+    running.wait_until("one server is done", done)?;
+    running.end(Signal::KILL)?;
+    let text = fs::read_to_string(incomplete(&job).join("journal.jsonl"))?;
+    for folder in
+        store.truth.folders.values().filter(|f| text.contains(&format!(r#"{{"server":"{f}","step":"done""#)))
+    {
+        fs::remove_dir_all(incomplete(&job).join("datadir").join(folder))?;
+    }
+    job.args(&["--resume"]).refuse(2, &["are not there", "without --resume"])?;
+    job.set_args(&[]).succeed()?;
+    job.verify(&store.truth, &last.groups)
+}
+
 /// The name of a work directory says only what the user wrote.
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
