@@ -127,7 +127,13 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
         let (job, done) = (&self.hosts.job, &self.plan.work_dir);
-        left_running::check(job, done, &folders, self.plan.for_testing).await?;
+        left_running::none_in(job, done, &folders, "replaced").await?;
+        if let Earlier::Extend(from) = &self.request.earlier {
+            left_running::none_in(job, &config.work_dir.join(from), &folders, "taken over").await?;
+        }
+        if self.plan.for_testing {
+            left_running::check_sockets(job, &folders).await?;
+        }
         self.move_to_trash().await?;
         let work = WorkDir::open(
             &self.hosts.job,

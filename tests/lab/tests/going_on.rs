@@ -360,5 +360,31 @@ fn what_cannot_be_reached_by_extending_is_refused_and_the_finished_recovery_stay
     let outcome = job.run()?;
     ensure!(outcome.code == 6, "exit code {}: {}", outcome.code, outcome.stderr);
     ensure!(!job.work_dir().exists() && !finished.exists() && incomplete(&job).exists(), "it is under way");
+    // Nor does it pass when asked again.
+    job.set_args(&["--resume"]).refuse(6, &["gtid_slave_pos"])?;
+    Ok(())
+}
+
+/// Its server would go on in a directory of another name.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_finished_recovery_in_which_a_server_runs_is_not_taken_over() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&time(moment(&store, 0, 0)?)).succeed()?;
+    let (from, finished) = (name(&job), job.work_dir());
+    let folder = store.truth.folders.values().next().context("no server")?;
+    let datadir = finished.join("datadir").join(folder);
+    let mut server = std::process::Command::new("sh")
+        .args(["-c", "read x", "sh", &format!("--datadir={}", datadir.display())])
+        .stdin(std::process::Stdio::piped())
+        .spawn()?;
+    job.to_time(&time(moment(&store, 1, 0)?)).set_args(&["--extend", &from]);
+    let outcome = job.run();
+    server.kill()?;
+    server.wait()?;
+    let outcome = outcome?;
+    ensure!(outcome.code == 4 && outcome.stderr.contains("to be taken over"), "{}", outcome.stderr);
+    ensure!(finished.exists() && !incomplete(&job).exists(), "it was taken over");
     Ok(())
 }
