@@ -144,8 +144,8 @@ impl Recovery<'_> {
             &self.request.cancel,
         )
         .await?;
-        if let Some(notice) = work.notice() {
-            self.watch.warning(notice);
+        for notice in work.notices() {
+            self.watch.warning(notice.as_str());
         }
         let done = unless_cancelled(&self.request.cancel, self.act(&work)).await;
         let (unpacked, mut servers) = match done {
@@ -178,7 +178,10 @@ impl Recovery<'_> {
             written_per_byte: (in_place > 0 && written > 0).then(|| written as f64 / in_place as f64),
         };
         self.write_report(work.path(), &report).await?;
-        let done = work.finish().await?;
+        let (done, left) = work.finish(&self.request.cancel).await?;
+        if let Some(left) = left {
+            self.watch.warning(left);
+        }
         if self.plan.for_testing {
             self.leave_running(&done, &mut report).await?;
             self.write_report(&done, &report).await?;
