@@ -6,7 +6,6 @@ use std::time::Instant;
 use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
 use chrono::{Local, SecondsFormat};
-use futures_util::stream::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::ds_info;
@@ -23,6 +22,7 @@ use crate::request::Request;
 use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
 use crate::server_options::left_alone;
+use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
@@ -246,11 +246,20 @@ impl Recovery<'_> {
         self.watch.debug(format!("base directory {} is {}", base.path.display(), base.version));
         self.calcnode_base(work).await?;
         let jobs = self.plan.servers.iter().enumerate();
-        let servers: Vec<_> = futures_util::stream::iter(jobs)
-            .map(|(index, server)| OneServer { recovery: *self, work, base: &base, index, server }.run())
-            .buffered(self.plan.parallel)
-            .try_collect()
-            .await?;
+        let jobs =
+            jobs.map(|(index, server)| OneServer { recovery: *self, work, base: &base, index, server }.run());
+        let failed = |index: usize, error: &Error, others: usize| {
+            if others > 0 {
+                let folder = self.plan.servers.get(index).map_or("", |server| server.folder.as_str());
+                let others =
+                    if others == 1 { "another server".to_owned() } else { format!("{others} others") };
+                self.watch.warning(format!(
+                    "{folder} failed, and no other server is begun; {others} under way will be finished (^C ends that): {}",
+                    chain_of(error)
+                ));
+            }
+        };
+        let servers = side_by_side(jobs, self.plan.parallel, failed).await?;
         // What is recovered is recovered; somebody else's file in /tmp must not undo it.
         if let Err(error) = self.ds_info(work, &servers).await {
             let dir = self.request.config.misc.ds_info_dir.display();
