@@ -282,15 +282,24 @@ impl Recovery<'_> {
             let again: Vec<_> =
                 folders.iter().copied().filter(|f| half_prepared(work.journal(), f)).collect();
             let before = work.journal().is_finished("", &step);
-            let folders = match (before, again.is_empty()) {
-                (true, true) => continue,
-                (true, false) if planned.used_for == UsedFor::Binlogs => continue,
-                (true, false) => &again,
-                (false, _) => &folders,
-            };
-            let (one, _) = self.watch.step("", &step, unpack.backup(index, folders, before)).await?;
+            let mut earlier = None;
+            if let Some(result) = work.journal().result("", &step) {
+                let result: Unpacked = serde_json::from_value(result.clone())
+                    .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+                earlier = Some(result);
+            }
+            if before && (again.is_empty() || planned.used_for == UsedFor::Binlogs) {
+                unpacked.extend(earlier);
+                continue;
+            }
+            let folders = if before { &again } else { &folders };
+            let (mut one, _) = self.watch.step("", &step, unpack.backup(index, folders, before)).await?;
+            if let Some(mut earlier) = earlier {
+                earlier.add_again(one);
+                one = earlier;
+            }
+            work.record_with("", &step, serde_json::to_value(&one).ok()).await?;
             unpacked.push(one);
-            work.record("", &step).await?;
         }
         self.sender.remove().await;
         Ok(unpacked)

@@ -49,7 +49,21 @@ fn resumed_at(store: &Store, step: &str, method: &str) -> Result<()> {
     let to = moment(store, 0, 1)?;
     let mut job = cut_off_at(store, to, step, method)?;
     job.args(&["--resume"]).succeed()?;
+    tells_of_every_backup(&job)?;
     job.verify(&store.truth, &to.groups)
+}
+
+/// The report says of each backup how it was unpacked, whichever run did it.
+fn tells_of_every_backup(job: &Job) -> Result<()> {
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(job.work_dir().join("recovery-report.json"))?)?;
+    let names = |list: &serde_json::Value, key: &str| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|one| one[key].to_string()).collect()
+    };
+    let (planned, unpacked) =
+        (names(&report["plan"]["backups"], "name"), names(&report["unpacked"], "backup"));
+    ensure!(planned == unpacked, "planned {planned:?}, unpacked {unpacked:?}");
+    Ok(())
 }
 
 #[test]
@@ -260,6 +274,7 @@ fn extended(store: &Store, method: &str) -> Result<()> {
     }
     let from = name(&job);
     job.to_backup(&end.backup).set_args(&["--extend", &from]).succeed()?;
+    tells_of_every_backup(&job)?;
     job.verify(truth, &end.groups).with_context(|| format!("{method}, extended three times"))?;
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(job.work_dir().join("recovery-report.json"))?)?;
