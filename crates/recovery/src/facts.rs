@@ -41,7 +41,8 @@ pub struct Facts {
     pub prepare: Tool,
     /// Who unpacks and replays.
     pub tools: Tools,
-    /// Bytes free for the work directory.
+    /// Bytes free for the work directory, with those of what a cut-off recovery to the same target left in it: that is gone on
+    /// with, or removed.
     pub free: u64,
     /// Cores of the job server.
     pub cores: usize,
@@ -85,7 +86,11 @@ pub(crate) async fn facts(
     Ok(Facts {
         prepare: prepare::detect(config, job).await?,
         tools,
-        free: job.files().free_bytes(existing(job, &config.work_dir).await?).await?,
+        free: job
+            .files()
+            .free_bytes(existing(job, &config.work_dir).await?)
+            .await?
+            .saturating_add(occupied(job, &work).await?),
         cores: String::from_utf8_lossy(&cores.stdout).trim().parse().unwrap_or(1),
         memory: memory(job).await?,
         newest_is_written: match catalog.newest_incomplete() {
@@ -188,6 +193,12 @@ pub(crate) async fn existing<'a>(host: &Host, mut dir: &'a Path) -> Result<&'a P
     Ok(dir)
 }
 
+/// Bytes that `dir` occupies; none if it is not there. What cannot be looked at does not count.
+async fn occupied(host: &Host, dir: &Path) -> Result<u64, Error> {
+    let said = host.command("du").args(["-s", "-x", "--block-size=1", "--"]).arg(dir).output().await?.stdout;
+    Ok(String::from_utf8_lossy(&said).split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0))
+}
+
 /// The user of the temporary servers. They never run as root.
 async fn mysqld_user(config: &Config, job: &Host) -> Result<Option<String>, Error> {
     let login = job.command("id").arg("-u").run().await?;
@@ -230,6 +241,18 @@ mod tests {
         assert_eq!(memory_of(&format!("{machine}max\n")), 16 << 20);
         assert_eq!(memory_of(&format!("{machine}4194304\n")), 4 << 20);
         assert_eq!(memory_of(""), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_directory_occupies_are_its_blocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        assert_eq!(occupied(&host, &dir.path().join("none")).await.unwrap(), 0);
+        std::fs::write(dir.path().join("file"), vec![1; 1 << 20]).unwrap();
+        std::fs::hard_link(dir.path().join("file"), dir.path().join("link")).unwrap();
+        std::fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 30).unwrap();
+        let bytes = occupied(&host, dir.path()).await.unwrap();
+        assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
     }
 
     #[tokio::test]

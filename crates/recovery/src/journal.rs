@@ -21,6 +21,8 @@ pub(crate) const PREPARE_BEGUN: &str = "prepare begun";
 pub(crate) const PREPARE: &str = "prepare";
 /// The server is about to be started: its data directory may be another one from here on. The entry says who replays.
 pub(crate) const REPLAY_BEGUN: &str = "replay begun";
+/// The server was found where the finished recovery, that was taken over, had left it. Nothing is applied before that.
+pub(crate) const HELD: &str = "held";
 /// The server is recovered, proved and stopped; the entry holds its part of the report.
 pub(crate) const DONE: &str = "done";
 
@@ -108,7 +110,7 @@ impl Journal {
 
     /// What was replayed belongs to the finished recovery `from`; what was unpacked and prepared counts.
     pub(crate) fn take_over(&mut self, from: &str) {
-        self.entries.retain(|entry| ![REPLAY_BEGUN, DONE].contains(&entry.step.as_str()));
+        self.entries.retain(|entry| ![REPLAY_BEGUN, HELD, DONE].contains(&entry.step.as_str()));
         *self.replay_begun.get_mut() = false;
         self.extends = Some(from.to_owned());
     }
@@ -201,6 +203,8 @@ mod tests {
         "\n",
         r#"{"server":"a","step":"replay begun"}"#,
         "\n",
+        r#"{"server":"a","step":"held"}"#,
+        "\n",
         r#"{"server":"a","step":"done","result":{"proved":true}}"#,
         "\n"
     );
@@ -222,7 +226,9 @@ mod tests {
         let journal = Journal::parse(taken.as_bytes()).unwrap();
         assert_eq!(journal.extends(), Some("old"));
         assert!(journal.is_finished("a", "prepare"));
-        assert!(!journal.is_finished("a", DONE) && !journal.is_finished("a", REPLAY_BEGUN));
+        for step in [REPLAY_BEGUN, HELD, DONE] {
+            assert!(!journal.is_finished("a", step), "{step}");
+        }
         assert!(!journal.any_replay_begun());
         let again = format!("{taken}{}\n", r#"{"server":"a","step":"replay begun"}"#);
         assert!(Journal::parse(again.as_bytes()).unwrap().any_replay_begun());

@@ -57,6 +57,7 @@ mod run;
 mod sender;
 mod server;
 mod server_options;
+mod side_by_side;
 mod stock_proof;
 mod store;
 mod time;

@@ -11,7 +11,7 @@ use backup_catalog::dbscale::Account;
 use remote_exec::Host;
 
 use crate::Error;
-use crate::journal::{DONE, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
+use crate::journal::{DONE, HELD, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
 use crate::physical::Physical;
 use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
@@ -195,15 +195,17 @@ impl<'a> OneServer<'a> {
     /// A replay is gone on with by those who began it.
     fn same_tools(&self) -> Result<(), Error> {
         let now = self.recovery.plan.tools.replaying();
-        self.work.journal().same_tools(self.folder(), now).map_err(|reason| Error::NotResumable {
-            host: self.host().name().to_owned(),
-            path: self.work.path().to_owned(),
-            reason,
-        })
+        self.work.journal().same_tools(self.folder(), now).map_err(|reason| self.not_resumable(reason))
+    }
+
+    fn not_resumable(&self, reason: String) -> Error {
+        let (host, path) = (self.host().name().to_owned(), self.work.path().to_owned());
+        Error::NotResumable { host, path, reason }
     }
 
     fn replay<'r>(&'r self, said: &'r Said, datadir: &'r Path) -> Replay<'r> {
-        let begun = self.work.journal().is_finished(self.folder(), REPLAY_BEGUN);
+        let [begun, held] =
+            [REPLAY_BEGUN, HELD].map(|step| self.work.journal().is_finished(self.folder(), step));
         let extends = self.recovery.facts.extends.as_ref();
         Replay {
             host: self.host(),
@@ -215,7 +217,7 @@ impl<'a> OneServer<'a> {
             datadir,
             work: self.work.path(),
             resume: begun || extends.is_some(),
-            held: extends.filter(|_| !begun).and_then(|finished| finished.state(self.folder())),
+            held: extends.filter(|_| !held).and_then(|finished| finished.state(self.folder())),
             server_id: self.server_id(),
             watch: self.recovery.watch,
         }
@@ -239,6 +241,10 @@ impl<'a> OneServer<'a> {
     ) -> Result<Recovered, Error> {
         let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
             .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+        if !self.host().files().exists(self.datadir()).await? {
+            let reason = format!("the data of {}, which was recovered, are not there", self.folder());
+            return Err(self.not_resumable(reason));
+        }
         let options = self.options_of_backup(&self.datadir()).await?;
         recovered.again = Some(Again { options, account, server_id: self.server_id() });
         Ok((recovered, self.first_binlog(replay).await?))
@@ -341,21 +347,28 @@ impl<'a> Chosen<'a> {
 
 impl Running<'_> {
     /// Replays, proves, and stops the server.
-    async fn replay(mut self, replay: &Replay<'_>) -> Result<Stopped, Error> {
-        let Recovery { watch, request, .. } = self.one.recovery;
-        let folder = self.one.folder();
-        let ran = watch.step(folder, "replay", replay.run(self.ready, &self.server)).await;
-        let ((replayed, gtid_state, proved), seconds) = match ran {
+    async fn replay(self, replay: &Replay<'_>) -> Result<Stopped, Error> {
+        let Self { one, server, ready, mut steps } = self;
+        let Recovery { watch, request, .. } = one.recovery;
+        let folder = one.folder();
+        let ran = async {
+            if replay.held.is_some() {
+                replay.check_held(&ready, &server).await?;
+                one.work.record(folder, HELD).await?;
+            }
+            watch.step(folder, "replay", replay.run(ready, &server)).await
+        };
+        let ((replayed, gtid_state, proved), seconds) = match ran.await {
             Ok(done) => done,
             Err(error) => {
-                self.server.kill().await;
+                server.kill().await;
                 return Err(error);
             }
         };
-        note(&mut self.steps, "replay", seconds);
-        let stopping = self.server.shutdown(request.config.misc.conn_timeout);
+        note(&mut steps, "replay", seconds);
+        let stopping = server.shutdown(request.config.misc.conn_timeout);
         let ((), seconds) = watch.step(folder, "stop", stopping).await?;
-        note(&mut self.steps, "stop", seconds);
-        Ok(Stopped { replayed, gtid_state, proved, steps: self.steps })
+        note(&mut steps, "stop", seconds);
+        Ok(Stopped { replayed, gtid_state, proved, steps })
     }
 }

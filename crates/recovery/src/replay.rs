@@ -181,6 +181,17 @@ impl Replay<'_> {
         worker::run(self.host, command, doing, progress).await
     }
 
+    /// Whether the running server is where a finished recovery left it; nothing is applied.
+    pub(crate) async fn check_held(&self, ready: &Ready, server: &TemporaryServer) -> Result<(), Error> {
+        let (Some(worker), Ready::Worker(request, prepared)) = (&self.plan.tools.worker, ready) else {
+            return Ok(());
+        };
+        let method = prepared.plan.choice.method;
+        let request = Request { method, server: Some(login(server)), ..(**request).clone() };
+        let doing = format!("looking where {} was left", self.server.folder);
+        self.ask(worker, "--check", &request, &doing, |_| ()).await.map(drop)
+    }
+
     /// Replays into the running server and proves where it stands.
     pub(crate) async fn run(
         &self,
@@ -200,12 +211,7 @@ impl Replay<'_> {
         server: &TemporaryServer,
     ) -> Result<(Replayed, String, bool), Error> {
         let Some(worker) = &self.plan.tools.worker else { unreachable!("prepared by a worker") };
-        let account = server.account();
-        request.server = Some(Login {
-            socket: server.socket(),
-            user: account.user.clone(),
-            password: account.password.clone(),
-        });
+        request.server = Some(login(server));
         let planned = serde_json::to_value(&prepared.plan).ok();
         let doing = format!("replaying the binlogs of {}", self.server.folder);
         let said = self
@@ -445,6 +451,11 @@ impl Replay<'_> {
         names.sort();
         Ok(names.into_iter().next())
     }
+}
+
+fn login(server: &TemporaryServer) -> Login {
+    let account = server.account();
+    Login { socket: server.socket(), user: account.user.clone(), password: account.password.clone() }
 }
 
 fn parse<T: serde::de::DeserializeOwned>(said: &[u8]) -> Result<T, Error> {

@@ -72,6 +72,28 @@ impl Unpacked {
         self.bytes_written += part.bytes_written;
         add_details(&mut self.details, part.details);
     }
+
+    /// Adds what was unpacked of the same backup once more, for servers that needed their streams again: all work counts, and
+    /// what lies there is described once.
+    pub(crate) fn add_again(&mut self, again: Self) {
+        self.retries += again.retries;
+        self.bytes_read += again.bytes_read;
+        self.bytes_written += again.bytes_written;
+        self.seconds += again.seconds;
+        let serde_json::Value::Object(mut again) = again.details else { return };
+        let Some(details) = self.details.as_object_mut() else {
+            self.details = again.into();
+            return;
+        };
+        if let (Some(servers), Some(serde_json::Value::Object(again))) =
+            (details.get_mut("servers").and_then(|servers| servers.as_object_mut()), again.remove("servers"))
+        {
+            servers.extend(again);
+        }
+        if let (Some(io), Some(again)) = (details.get_mut("process_io"), again.remove("process_io")) {
+            add_details(io, again);
+        }
+    }
 }
 
 fn add_details(sum: &mut serde_json::Value, part: serde_json::Value) {
@@ -202,5 +224,29 @@ mod tests {
             json!({"schema_version": 1, "servers": {"one": {"bytes": 100}, "two": {"bytes": 200}}, "base": {"bytes": 7},
                    "small_files": {"files": 2, "bytes": 3}, "servers_skipped": [], "process_io": {"written_chars": 311}})
         );
+    }
+
+    #[test]
+    fn what_is_unpacked_again_is_there_once() {
+        let unpacked = |bytes, details| Unpacked { bytes_read: bytes, details, ..Unpacked::of("b") };
+        let mut all = unpacked(
+            310,
+            json!({"servers": {"one": {"bytes": 100}, "two": {"bytes": 200}}, "small_files": {"bytes": 3},
+                   "servers_skipped": [], "process_io": {"written_chars": 310}}),
+        );
+        all.add_again(unpacked(
+            203,
+            json!({"servers": {"two": {"bytes": 200}}, "small_files": {"bytes": 3}, "servers_skipped": ["one"],
+                   "process_io": {"written_chars": 203}}),
+        ));
+        assert_eq!(all.bytes_read, 513);
+        assert_eq!(
+            all.details,
+            json!({"servers": {"one": {"bytes": 100}, "two": {"bytes": 200}}, "small_files": {"bytes": 3},
+                   "servers_skipped": [], "process_io": {"written_chars": 513}})
+        );
+        let mut stock = Unpacked::of("b");
+        stock.add_again(Unpacked { seconds: 1.5, ..Unpacked::of("b") });
+        assert_eq!((stock.seconds, stock.details), (1.5, serde_json::Value::Null));
     }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
 use chrono::{Local, SecondsFormat};
-use futures_util::stream::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::ds_info;
@@ -24,6 +23,7 @@ use crate::request::Request;
 use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
 use crate::server_options::left_alone;
+use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
@@ -105,13 +105,15 @@ pub async fn recover(request: &Request) -> Result<Report, Error> {
     result
 }
 
-async fn unless_cancelled<T>(
+pub(crate) async fn unless_cancelled<T>(
     cancel: &CancellationToken,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::select! {
-        result = work => result,
+        // What is cancelled before it begins does nothing.
+        biased;
         () = cancel.cancelled() => Err(Error::Cancelled),
+        result = work => result,
     }
 }
 
@@ -137,7 +139,13 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
         let (job, done) = (&self.hosts.job, &self.plan.work_dir);
-        left_running::check(job, done, &folders, self.plan.for_testing).await?;
+        left_running::none_in(job, done, &folders, "replaced").await?;
+        if let Earlier::Extend(from) = &self.request.earlier {
+            left_running::none_in(job, &config.work_dir.join(from), &folders, "taken over").await?;
+        }
+        if self.plan.for_testing {
+            left_running::check_sockets(job, &folders).await?;
+        }
         self.move_to_trash().await?;
         let work = WorkDir::open(
             &self.hosts.job,
@@ -145,10 +153,11 @@ impl Recovery<'_> {
             &self.plan.name,
             &self.request.earlier,
             Identity::of(self.plan),
+            &self.request.cancel,
         )
         .await?;
-        if let Some(notice) = work.notice() {
-            self.watch.warning(notice);
+        for notice in work.notices() {
+            self.watch.warning(notice.as_str());
         }
         let done = unless_cancelled(&self.request.cancel, self.act(&work)).await;
         let (unpacked, mut servers) = match done {
@@ -181,7 +190,10 @@ impl Recovery<'_> {
             written_per_byte: (in_place > 0 && written > 0).then(|| written as f64 / in_place as f64),
         };
         self.write_report(work.path(), &report).await?;
-        let done = work.finish().await?;
+        let (done, left) = work.finish(&self.request.cancel).await?;
+        if let Some(left) = left {
+            self.watch.warning(left);
+        }
         if self.plan.for_testing {
             self.leave_running(&done, &mut report).await?;
             self.write_report(&done, &report).await?;
@@ -246,11 +258,20 @@ impl Recovery<'_> {
         self.watch.debug(format!("base directory {} is {}", base.path.display(), base.version));
         self.calcnode_base(work).await?;
         let jobs = self.plan.servers.iter().enumerate();
-        let servers: Vec<_> = futures_util::stream::iter(jobs)
-            .map(|(index, server)| OneServer { recovery: *self, work, base: &base, index, server }.run())
-            .buffered(self.plan.parallel)
-            .try_collect()
-            .await?;
+        let jobs =
+            jobs.map(|(index, server)| OneServer { recovery: *self, work, base: &base, index, server }.run());
+        let failed = |index: usize, error: &Error, others: usize| {
+            if others > 0 {
+                let folder = self.plan.servers.get(index).map_or("", |server| server.folder.as_str());
+                let others =
+                    if others == 1 { "another server".to_owned() } else { format!("{others} others") };
+                self.watch.warning(format!(
+                    "{folder} failed, and no other server is begun; {others} under way will be finished (^C ends that): {}",
+                    chain_of(error)
+                ));
+            }
+        };
+        let servers = side_by_side(jobs, self.plan.parallel, failed).await?;
         // What is recovered is recovered; somebody else's file in /tmp must not undo it.
         if let Err(error) = self.ds_info(work, &servers).await {
             let dir = self.request.config.misc.ds_info_dir.display();
@@ -273,15 +294,24 @@ impl Recovery<'_> {
             let again: Vec<_> =
                 folders.iter().copied().filter(|f| half_prepared(work.journal(), f)).collect();
             let before = work.journal().is_finished("", &step);
-            let folders = match (before, again.is_empty()) {
-                (true, true) => continue,
-                (true, false) if planned.used_for == UsedFor::Binlogs => continue,
-                (true, false) => &again,
-                (false, _) => &folders,
-            };
-            let (one, _) = self.watch.step("", &step, unpack.backup(index, folders, before)).await?;
+            let mut earlier = None;
+            if let Some(result) = work.journal().result("", &step) {
+                let result: Unpacked = serde_json::from_value(result.clone())
+                    .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?;
+                earlier = Some(result);
+            }
+            if before && (again.is_empty() || planned.used_for == UsedFor::Binlogs) {
+                unpacked.extend(earlier);
+                continue;
+            }
+            let folders = if before { &again } else { &folders };
+            let (mut one, _) = self.watch.step("", &step, unpack.backup(index, folders, before)).await?;
+            if let Some(mut earlier) = earlier {
+                earlier.add_again(one);
+                one = earlier;
+            }
+            work.record_with("", &step, serde_json::to_value(&one).ok()).await?;
             unpacked.push(one);
-            work.record("", &step).await?;
         }
         self.sender.remove().await;
         Ok(unpacked)

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! WORK-DIR/.incomplete-NAME/     while the recovery runs, and after it was cut off
-//! WORK-DIR/.replaced-NAME/       an earlier finished one, from the last rename on until it is removed
+//! WORK-DIR/.replaced-NAME/       an earlier finished one, while the new one takes its name
+//! WORK-DIR/.removing-NAME/       the same, when the new one has it: nothing but to be removed
 //! WORK-DIR/NAME/                 only after everything was proved
 //!     .dbrecover                 marker: dbrecover made this directory
 //!     journal.jsonl              one line per finished step, on disk before the next one begins
@@ -18,10 +19,12 @@ use std::path::{Path, PathBuf};
 
 use remote_exec::{Child, Host};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
+use crate::run::unless_cancelled;
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
@@ -37,7 +40,7 @@ struct Marker {
     schema_version: u32,
     made_by: String,
     target: String,
-    /// Of a recovery that is under way.
+    /// Of a recovery that is under way; none of what is being removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     recovery: Option<Identity>,
 }
@@ -54,6 +57,14 @@ impl Marker {
     async fn write(&self, host: &Host, dir: &Path) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(self).unwrap_or_default();
         Ok(host.files().write(dir.join(MARKER), json, 0o644).await?)
+    }
+
+    /// Says of what lies in `dir` that nobody can go on with it; on disk when this returns.
+    async fn give_up(host: &Host, dir: &Path) -> Result<(), Error> {
+        let target = dir.file_name().unwrap_or_default().to_string_lossy();
+        Self::new(&target, None).write(host, dir).await?;
+        host.command("sync").arg("--").arg(dir.join(MARKER)).arg(dir).run().await?;
+        Ok(())
     }
 
     /// Whether this recovery was begun in `dir`, by a program whose journal means the same; else why not.
@@ -73,7 +84,8 @@ impl Marker {
                 None => Ok(()),
                 Some(difference) => refuse(difference),
             },
-            _ => refuse("it does not say what was begun".to_owned()),
+            (_, None) => refuse("what was begun there was being removed".to_owned()),
+            (None, _) => refuse("nothing says what is asked for".to_owned()),
         }
     }
 }
@@ -101,7 +113,7 @@ pub(crate) struct WorkDir {
     lock: Option<Child>,
     journal: Journal,
     /// What a user should know about what was found there.
-    notice: Option<&'static str>,
+    notices: Vec<String>,
 }
 
 impl WorkDir {
@@ -115,17 +127,18 @@ impl WorkDir {
     /// # Errors
     ///
     /// [`Error::Busy`] if another recovery holds it, [`Error::ForeignDirectory`] if something lies there
-    /// that dbrecover did not make.
+    /// that dbrecover did not make, [`Error::Cancelled`] while what an earlier run left is removed.
     pub(crate) async fn open(
         host: &Host,
         parent: &Path,
         name: &str,
         earlier: &Earlier,
         recovery: Identity,
+        cancel: &CancellationToken,
     ) -> Result<Self, Error> {
         let marker = Marker::new(name, Some(recovery));
         if let Earlier::Extend(from) = earlier {
-            return Self::take_over(host, parent, name, from, &marker).await;
+            return Self::take_over(host, parent, name, from, &marker, cancel).await;
         }
         let files = host.files();
         let done = parent.join(name);
@@ -144,14 +157,18 @@ impl WorkDir {
             files.create_dir_all(&path).await?;
         }
         let lock = lock(host, &path).await?;
-        settle(host, &done).await?;
+        let notices = match settle(host, &done, cancel).await {
+            Ok(left) => left.into_iter().collect(),
+            Err(error) => {
+                release(lock).await;
+                return Err(error);
+            }
+        };
+        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notices };
         let resumed = *earlier == Earlier::Resume;
-        let notice = resumed.then_some("there is no recovery to go on with: this one begins anew");
-        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notice };
         // A directory without a marker was made, and nothing else.
         if !new && files.exists(work.path.join(MARKER)).await? {
             if resumed {
-                work.notice = None;
                 if let Err(error) = marker.check(host, &work.path).await {
                     work.unlock().await;
                     return Err(error);
@@ -159,11 +176,17 @@ impl WorkDir {
                 Journal::mend(host, &work.path).await?;
                 work.journal = Journal::read(host, &work.path).await?;
             } else {
-                work.notice = Some(
-                    "an earlier recovery to this target was cut off; this one begins anew (--resume goes on)",
+                work.notices.push(
+                    "an earlier recovery to this target was cut off; this one begins anew (--resume goes on)"
+                        .to_owned(),
                 );
-                work.empty().await?;
+                if let Err(error) = empty(host, &work.path, cancel).await {
+                    work.unlock().await;
+                    return Err(error);
+                }
             }
+        } else if resumed {
+            work.notices.push("there is no recovery to go on with: this one begins anew".to_owned());
         }
         marker.write(host, &work.path).await?;
         let mut dirs = vec![work.path.clone()];
@@ -186,8 +209,8 @@ impl WorkDir {
     }
 
     /// What a user should know about what was found there.
-    pub(crate) fn notice(&self) -> Option<&'static str> {
-        self.notice
+    pub(crate) fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// What was finished, by this run and those before it.
@@ -225,6 +248,7 @@ impl WorkDir {
         name: &str,
         from: &str,
         marker: &Marker,
+        cancel: &CancellationToken,
     ) -> Result<Self, Error> {
         let files = host.files();
         let finished = parent.join(from);
@@ -245,38 +269,40 @@ impl WorkDir {
         if files.exists(&path).await? {
             // What a cut-off recovery to the same target left; nobody may be working in it.
             let theirs = lock(host, &path).await?;
-            files.remove_dir_all(&path).await?;
+            let removed = remove(host, &path, cancel).await;
             release(theirs).await;
+            if let Err(error) = removed {
+                release(Some(held)).await;
+                return Err(error);
+            }
         }
         let done = parent.join(name);
-        settle(host, &done).await?;
+        let notices = match settle(host, &done, cancel).await {
+            Ok(left) => left.into_iter().collect(),
+            Err(error) => {
+                release(Some(held)).await;
+                return Err(error);
+            }
+        };
         let mut journal = Journal::read(host, &finished).await?;
         // First the line, then the name: a directory that is under way always says what it came from.
         journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
         journal.take_over(from);
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
-        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notice: None })
+        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notices })
     }
 
-    /// Removes what an earlier run left; the directory itself stays, its lock is on it.
-    async fn empty(&self) -> Result<(), Error> {
-        self.host
-            .command("find")
-            .arg(&self.path)
-            .args(["-mindepth", "1", "-maxdepth", "1", "!", "-name", MARKER])
-            .args(["-exec", "rm", "-rf", "--", "{}", "+"])
-            .run()
-            .await?;
-        Ok(())
-    }
-
-    /// Puts the finished recovery under its name, in place of an earlier finished one.
+    /// Puts the finished recovery under its name, in place of an earlier finished one, which is removed. What is left of
+    /// that goes into the second value: it is no fault of this recovery.
     ///
     /// # Errors
     ///
     /// If a rename fails; the earlier one is then still there.
-    pub(crate) async fn finish(mut self) -> Result<PathBuf, Error> {
+    pub(crate) async fn finish(
+        mut self,
+        cancel: &CancellationToken,
+    ) -> Result<(PathBuf, Option<String>), Error> {
         let files = self.host.files();
         let replaced = replaced(&self.done);
         self.host.command("sync").arg("-f").arg(&self.path).run().await?;
@@ -291,10 +317,8 @@ impl WorkDir {
         }
         self.unlock().await;
         renamed?;
-        if earlier {
-            files.remove_dir_all(&replaced).await?;
-        }
-        Ok(self.done)
+        let left = if earlier { discard(&self.host, &self.done, cancel).await.err() } else { None };
+        Ok((self.done, left))
     }
 
     /// Lets go of the directory and leaves it as it is; but a finished recovery that was taken over gets its name
@@ -317,25 +341,72 @@ impl WorkDir {
     }
 }
 
+/// Removes what an earlier run left; the directory itself stays, its lock is on it. The journal is not believed from here on,
+/// whatever is there still, and the marker goes last: what is half removed can be removed.
+async fn empty(host: &Host, dir: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    Marker::give_up(host, dir).await?;
+    let find = host.command("find").arg(dir);
+    let find = find.args(["-mindepth", "1", "-maxdepth", "1", "!", "-name", MARKER]);
+    unless_cancelled(cancel, async {
+        Ok(find.args(["-exec", "rm", "-rf", "--", "{}", "+"]).run().await.map(drop)?)
+    })
+    .await
+}
+
+/// As [`empty`], and then the directory.
+async fn remove(host: &Host, dir: &Path, cancel: &CancellationToken) -> Result<(), Error> {
+    empty(host, dir, cancel).await?;
+    Ok(host.files().remove_dir_all(dir).await?)
+}
+
 /// Where an earlier finished recovery lies while it is replaced.
 fn replaced(done: &Path) -> PathBuf {
+    beside(done, ".replaced-")
+}
+
+/// Where it lies while it is removed.
+fn removing(done: &Path) -> PathBuf {
+    beside(done, ".removing-")
+}
+
+fn beside(done: &Path, prefix: &str) -> PathBuf {
     let name = done.file_name().unwrap_or_default().to_string_lossy();
-    done.with_file_name(format!(".replaced-{name}"))
+    done.with_file_name(format!("{prefix}{name}"))
+}
+
+/// Removes the finished recovery that `done` has replaced, after its last name has said that it never comes back. The error
+/// says what is left.
+async fn discard(host: &Host, done: &Path, cancel: &CancellationToken) -> Result<(), String> {
+    let (old, gone) = (replaced(done), removing(done));
+    let discarded = async {
+        if host.files().exists(&gone).await? && is_ours(host, &gone).await? {
+            remove(host, &gone, cancel).await?;
+        }
+        if host.files().exists(&old).await? && is_ours(host, &old).await? {
+            host.files().rename(&old, &gone).await?;
+            remove(host, &gone, cancel).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    discarded.await.map_err(|error| {
+        let (old, gone) = (old.display(), gone.display());
+        format!(
+            "an earlier recovery that was replaced is not removed ({error}); what is left is {gone} or {old}"
+        )
+    })
 }
 
 /// Ends what a run was cut off in that replaced the finished recovery `done`: where the new one is in its place, the old
-/// one goes; where none is, it comes back.
-async fn settle(host: &Host, done: &Path) -> Result<(), Error> {
+/// one goes; where none is, it comes back. What cannot be removed is told.
+async fn settle(host: &Host, done: &Path, cancel: &CancellationToken) -> Result<Option<String>, Error> {
     let (files, old) = (host.files(), replaced(done));
-    if !files.exists(&old).await? || !is_ours(host, &old).await? {
-        return Ok(());
-    }
-    if files.exists(done).await? {
-        files.remove_dir_all(&old).await?;
-    } else {
+    if files.exists(&old).await? && is_ours(host, &old).await? && !files.exists(done).await? {
         files.rename(&old, done).await?;
     }
-    Ok(())
+    match discard(host, done, cancel).await {
+        Err(_) if cancel.is_cancelled() => Err(Error::Cancelled),
+        left => Ok(left.err()),
+    }
 }
 
 /// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.
@@ -417,8 +488,39 @@ mod tests {
     }
 
     async fn open(parent: &Path, earlier: Earlier) -> WorkDir {
+        try_open(parent, earlier, &CancellationToken::new()).await.unwrap()
+    }
+
+    async fn try_open(parent: &Path, earlier: Earlier, cancel: &CancellationToken) -> Result<WorkDir, Error> {
         let nothing: Identity = serde_json::from_str("{}").unwrap();
-        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing).await.unwrap()
+        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing, cancel).await
+    }
+
+    /// A recovery that was cut off after this step.
+    async fn cut_off(parent: &Path, step: &str) {
+        let work = open(parent, Earlier::Replace).await;
+        work.record("a", step).await.unwrap();
+        work.abandon().await;
+    }
+
+    #[tokio::test]
+    async fn what_was_being_removed_is_not_gone_on_with() {
+        for earlier in [Earlier::Replace, Earlier::Extend("other".to_owned())] {
+            let dir = tempfile::tempdir().unwrap();
+            finished(&dir.path().join("other"), "other");
+            cut_off(dir.path(), "done").await;
+            let cancelled = CancellationToken::new();
+            cancelled.cancel();
+            let error = try_open(dir.path(), earlier.clone(), &cancelled).await.unwrap_err();
+            assert!(matches!(error, Error::Cancelled), "{earlier:?}: {error}");
+            assert!(dir.path().join(".incomplete-name/journal.jsonl").exists(), "it was removed in time");
+            let error = try_open(dir.path(), Earlier::Resume, &CancellationToken::new()).await.unwrap_err();
+            assert!(error.to_string().contains("was being removed"), "{earlier:?}: {error}");
+            // Whoever was to begin in its place does so when asked again.
+            let work = open(dir.path(), earlier).await;
+            assert!(!work.journal().is_finished("a", "done"));
+            work.abandon().await;
+        }
     }
 
     #[tokio::test]
@@ -442,6 +544,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_half_removed_never_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (done, gone) = (dir.path().join("name"), dir.path().join(".removing-name"));
+        finished(&done, "old");
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let (place, left) = open(dir.path(), Earlier::Replace).await.finish(&cancelled).await.unwrap();
+        assert_eq!(place, done);
+        assert!(left.is_some_and(|left| left.contains(".removing-name")));
+        assert_eq!(content(&gone).as_deref(), Some("old"), "it was removed in time");
+        // The user moves the new one to where it belongs.
+        std::fs::rename(&done, dir.path().join("elsewhere")).unwrap();
+        let work = open(dir.path(), Earlier::Replace).await;
+        assert_eq!(work.notices(), &[] as &[String]);
+        assert!(!done.exists() && !gone.exists());
+        work.abandon().await;
+    }
+
+    #[tokio::test]
+    async fn a_recovery_that_replaced_another_is_done_whatever_becomes_of_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("name");
+        finished(&done, "old");
+        // Not dbrecover's, and in the way.
+        std::fs::create_dir(dir.path().join(".removing-name")).unwrap();
+        std::fs::write(dir.path().join(".removing-name/file"), "").unwrap();
+        let work = open(dir.path(), Earlier::Replace).await;
+        let (place, left) = work.finish(&CancellationToken::new()).await.unwrap();
+        assert_eq!(place, done);
+        assert!(left.is_some_and(|left| left.contains(".replaced-name")));
+        assert!(dir.path().join(".removing-name/file").exists());
+    }
+
+    #[tokio::test]
     async fn a_finished_recovery_stays_where_the_new_one_cannot_be_put_in_its_place() {
         let dir = tempfile::tempdir().unwrap();
         let done = dir.path().join("name");
@@ -449,7 +585,7 @@ mod tests {
         let mut work = open(dir.path(), Earlier::Replace).await;
         // No directory can be moved into itself.
         work.path = dir.path().to_owned();
-        work.finish().await.unwrap_err();
+        work.finish(&CancellationToken::new()).await.unwrap_err();
         assert_eq!(content(&done).as_deref(), Some("old"));
     }
 }

@@ -49,7 +49,21 @@ fn resumed_at(store: &Store, step: &str, method: &str) -> Result<()> {
     let to = moment(store, 0, 1)?;
     let mut job = cut_off_at(store, to, step, method)?;
     job.args(&["--resume"]).succeed()?;
+    tells_of_every_backup(&job)?;
     job.verify(&store.truth, &to.groups)
+}
+
+/// The report says of each backup how it was unpacked, whichever run did it.
+fn tells_of_every_backup(job: &Job) -> Result<()> {
+    let report: serde_json::Value =
+        serde_json::from_slice(&fs::read(job.work_dir().join("recovery-report.json"))?)?;
+    let names = |list: &serde_json::Value, key: &str| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|one| one[key].to_string()).collect()
+    };
+    let (planned, unpacked) =
+        (names(&report["plan"]["backups"], "name"), names(&report["unpacked"], "backup"));
+    ensure!(planned == unpacked, "planned {planned:?}, unpacked {unpacked:?}");
+    Ok(())
 }
 
 #[test]
@@ -95,6 +109,31 @@ fn resume_prepares_again_what_the_journal_does_not_know_to_be_prepared() -> Resu
     // And the next line was being written.
     fs::write(&journal, &text[..cut + 9])?;
     job.args(&["--resume"]).succeed()?;
+    job.verify(&store.truth, &last.groups)
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_reports_no_server_whose_data_are_gone() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup).set("misc", "parallel", "1");
+    let mut running = job.start()?;
+    let done = || {
+        let text = fs::read_to_string(incomplete(&job).join("journal.jsonl")).unwrap_or_default();
+        text.contains(r#""step":"done""#)
+    };
+    running.wait_until("one server is done", done)?;
+    running.end(Signal::KILL)?;
+    let text = fs::read_to_string(incomplete(&job).join("journal.jsonl"))?;
+    for folder in
+        store.truth.folders.values().filter(|f| text.contains(&format!(r#"{{"server":"{f}","step":"done""#)))
+    {
+        fs::remove_dir_all(incomplete(&job).join("datadir").join(folder))?;
+    }
+    job.args(&["--resume"]).refuse(2, &["are not there", "without --resume"])?;
+    job.set_args(&[]).succeed()?;
     job.verify(&store.truth, &last.groups)
 }
 
@@ -235,6 +274,7 @@ fn extended(store: &Store, method: &str) -> Result<()> {
     }
     let from = name(&job);
     job.to_backup(&end.backup).set_args(&["--extend", &from]).succeed()?;
+    tells_of_every_backup(&job)?;
     job.verify(truth, &end.groups).with_context(|| format!("{method}, extended three times"))?;
     let report: serde_json::Value =
         serde_json::from_slice(&fs::read(job.work_dir().join("recovery-report.json"))?)?;
@@ -335,5 +375,31 @@ fn what_cannot_be_reached_by_extending_is_refused_and_the_finished_recovery_stay
     let outcome = job.run()?;
     ensure!(outcome.code == 6, "exit code {}: {}", outcome.code, outcome.stderr);
     ensure!(!job.work_dir().exists() && !finished.exists() && incomplete(&job).exists(), "it is under way");
+    // Nor does it pass when asked again.
+    job.set_args(&["--resume"]).refuse(6, &["gtid_slave_pos"])?;
+    Ok(())
+}
+
+/// Its server would go on in a directory of another name.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn a_finished_recovery_in_which_a_server_runs_is_not_taken_over() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = Job::new(&store)?;
+    job.to_time(&time(moment(&store, 0, 0)?)).succeed()?;
+    let (from, finished) = (name(&job), job.work_dir());
+    let folder = store.truth.folders.values().next().context("no server")?;
+    let datadir = finished.join("datadir").join(folder);
+    let mut server = std::process::Command::new("sh")
+        .args(["-c", "read x", "sh", &format!("--datadir={}", datadir.display())])
+        .stdin(std::process::Stdio::piped())
+        .spawn()?;
+    job.to_time(&time(moment(&store, 1, 0)?)).set_args(&["--extend", &from]);
+    let outcome = job.run();
+    server.kill()?;
+    server.wait()?;
+    let outcome = outcome?;
+    ensure!(outcome.code == 4 && outcome.stderr.contains("to be taken over"), "{}", outcome.stderr);
+    ensure!(finished.exists() && !incomplete(&job).exists(), "it was taken over");
     Ok(())
 }

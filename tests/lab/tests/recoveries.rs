@@ -1,7 +1,9 @@
 //! Whole recoveries that must succeed, judged by what the servers really held.
 
+use std::fs;
+
 use anyhow::{Context, Result};
-use lab::recovery::Job;
+use lab::recovery::{Damaged, Job};
 use lab::truth::Moment;
 use lab::{Flavor, Store, Truth};
 
@@ -100,6 +102,26 @@ fn both_chains_of_a_store_are_reached() -> Result<()> {
     Job::new(&store)?.recovers_point(&store.truth, &store.truth.points[3])?;
     Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 1, true)?)?;
     Job::new(&store)?.recovers_moment(&store.truth, moment(&store.truth, 3, true)?)
+}
+
+/// The full backup behind the stop time begins another chain: its binlogs are used, its server programs are not.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn the_programs_are_those_of_the_chain_that_is_recovered() -> Result<()> {
+    let mut copy = Damaged::copy(&Store::masters()?)?;
+    let name = copy.store.truth.points[1].backup.replace("-inc", "-full");
+    fs::rename(copy.backup(1), copy.store.dir.join(&name))?;
+    copy.store.truth.points[1].backup = name;
+    fs::write(copy.backup(1).join("datanode_base/newer.tar.gz"), "no tarball at all")?;
+    let truth = &copy.store.truth;
+    let to = moment(truth, 0, true)?;
+    for toolchain in ["worker", "stock"] {
+        let mut job = Job::new(&copy.store)?;
+        job.set("misc", "toolchain", toolchain).recovers_moment(truth, to).context(toolchain)?;
+    }
+    let mut job = Job::new(&copy.store)?;
+    job.recovers_point(truth, &truth.points[0])?;
+    job.args(&["--extend", &truth.points[0].backup]).recovers_moment(truth, to)
 }
 
 #[test]

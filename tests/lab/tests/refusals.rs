@@ -1,11 +1,12 @@
 //! Bad input gets a clear error with its exit code; the store stays as it is and nothing is left behind.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use lab::Store;
 use lab::recovery::{Damaged, Job, change};
+use rustix::process::Signal;
 
 /// A job for the last backup of `store`.
 fn last(store: &Store) -> Result<Job> {
@@ -382,6 +383,45 @@ fn too_little_room_is_refused_before_anything_is_written() -> Result<()> {
     let mount = Mount::tmpfs(&small, "20m")?;
     job.set("recovery-job-server", "work-dir", small.to_string_lossy());
     job.refuse(4, &["small"])?;
+    drop(mount);
+    Ok(())
+}
+
+/// What an earlier run left is gone on with, or makes room.
+#[test]
+#[ignore = "needs mariadbd and root; run: ./test"]
+fn the_room_that_a_recovery_takes_itself_is_no_reason_to_refuse_it() -> Result<()> {
+    let store = Store::masters()?;
+    let job = &mut last(&store)?;
+    let small = job.dir().join("small");
+    fs::create_dir(&small)?;
+    let mount = Mount::tmpfs(&small, "4g")?;
+    job.set("recovery-job-server", "work-dir", small.to_string_lossy());
+    let free = |small: &Path| -> Result<u64> {
+        let free = rustix::fs::statvfs(small)?;
+        Ok(free.f_bavail * free.f_frsize)
+    };
+    let empty = free(&small)?;
+    for args in [&["--resume"][..], &[]] {
+        let mut running = job.set_args(&[]).start()?;
+        let stderr = job.dir().join("stderr");
+        running.wait_until("it replays", || {
+            fs::read_to_string(&stderr).is_ok_and(|text| text.contains(": replay start"))
+        })?;
+        running.end(Signal::INT)?;
+        let plan = job.set_args(&["--dry-run", "--json"]).run()?;
+        assert_eq!(plan.code, 0, "{}", plan.stderr);
+        let plan: serde_json::Value = serde_json::from_str(&plan.stdout)?;
+        let needed = plan["bytes_needed"].as_u64().context("a number")?;
+        // Somebody else takes so much that what is left is enough only with what the recovery has.
+        let (left, hog) = (free(&small)?, small.join("hog"));
+        let taken = left.saturating_sub(needed - (empty - left) / 2);
+        lab::tools::run(std::process::Command::new("fallocate").arg("-l").arg(taken.to_string()).arg(&hog))?;
+        job.set_args(args).succeed().with_context(|| format!("{args:?}"))?;
+        job.verify(&store.truth, &store.truth.points[2].groups)?;
+        fs::remove_file(&hog)?;
+        fs::remove_dir_all(job.work_dir())?;
+    }
     drop(mount);
     Ok(())
 }

@@ -45,5 +45,5 @@ pub use method::{Choice, Method};
 pub use options::{GtidUse, ServerNeeds, redo_bytes, server_options};
 pub use outcome::{LeftOut, Mark, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
 pub use request::{Account, OnError, Request, SCHEMA_VERSION, StartAt, TargetAt};
-pub use run::{clean, plan, prepare, run};
+pub use run::{check_held, clean, plan, prepare, run};
 pub use whereabouts::{WhereRequest, Whereabouts, whereabouts};

@@ -177,6 +177,37 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     })
 }
 
+/// Compares the running server with the state that it must be in ([`Request::held`]); applies nothing.
+///
+/// [`run`] does it too. Here it is by itself for a caller that must know, before anything is applied, that it was done: after
+/// a crash in the middle of [`run`] the server is in another state.
+///
+/// # Errors
+///
+/// A server that cannot be used, or [`Error::Unproven`].
+pub async fn check_held(request: &Request) -> Result<(), Error> {
+    let account = request.server.as_ref().ok_or(Error::NoAccount)?;
+    let server = request.version()?;
+    let method = match request.method {
+        Method::Auto => {
+            let (start, _, _) = request.places()?;
+            decide_aside(request, Rest { start, done: None }).await?.choice.method
+        }
+        method => method,
+    };
+    let mut session = Session::open(account).await?;
+    is_held(&mut session, &Setup { request, server: &server, method, gtids: GtidUse::All }).await?;
+    session.close().await;
+    Ok(())
+}
+
+async fn is_held(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> {
+    let Some(held) = setup.request.held()? else { return Ok(()) };
+    let found = state::read(session, setup).await?;
+    let (expected, found) = (state::position(&held).to_string(), state::position(&found).to_string());
+    same(state::source(setup), expected, found).map(drop)
+}
+
 /// [`decide`] on a thread that may block: it reads every binlog.
 async fn decide_aside(request: &Request, rest: Rest) -> Result<Decided, Error> {
     let request = request.clone();
@@ -225,11 +256,7 @@ async fn rest(
     decided: &Decided,
     start: &Start,
 ) -> Result<Option<Decided>, Error> {
-    if let Some(held) = setup.request.held()? {
-        let found = state::read(session, setup).await?;
-        let (expected, found) = (state::position(&held).to_string(), state::position(&found).to_string());
-        same(state::source(setup), expected, found)?;
-    }
+    is_held(session, setup).await?;
     if setup.request.resume
         && let Some(rest) =
             where_it_stands(session, setup, &decided.range, decided.held_before(), start).await?

@@ -40,6 +40,9 @@ struct Step {
     /// As --plan, with the options for the server.
     #[arg(long)]
     prepare: bool,
+    /// Compare the running server with the state that it must be in; apply nothing.
+    #[arg(long)]
+    check: bool,
     /// Replay into the running server, and prove it.
     #[arg(long)]
     run: bool,
@@ -73,6 +76,9 @@ pub(crate) fn run(args: Args) -> Outcome {
         replay::clean(&request.datadir).map_err(failure)
     } else {
         let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        if args.step.check {
+            return runtime.block_on(replay::check_held(&request)).map_err(failure);
+        }
         let mut tell = |progress: Progress| {
             if args.progress == Tell::Json
                 && let Ok(line) = serde_json::to_string(&progress)

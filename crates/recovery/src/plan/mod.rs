@@ -115,7 +115,7 @@ pub struct Plan {
     pub buffer_pool: u64,
     /// Bytes that the work directory will take, at least.
     pub bytes_needed: u64,
-    /// Bytes that are free there.
+    /// Bytes that are free there, with those of what a cut-off recovery to the same target left.
     pub bytes_free: u64,
     /// The streams are compressed, or may be: what they grow to is not in `bytes_needed`.
     pub compressed: bool,

@@ -19,31 +19,31 @@ pub(crate) fn socket(folder: &str) -> PathBuf {
     PathBuf::from(format!("/tmp/{folder}.sock"))
 }
 
-/// Whether servers of these folders can be left running, and no server runs on a data directory in `done`, which is
-/// about to be replaced.
+/// Whether no server of these folders runs on a data directory in `dir`, which is about to be what `fate` says.
 ///
 /// # Errors
 ///
 /// [`Error::Running`] if one runs.
-pub(crate) async fn check(
-    host: &Host,
-    done: &Path,
-    folders: &[&str],
-    for_testing: bool,
-) -> Result<(), Error> {
+pub(crate) async fn none_in(host: &Host, dir: &Path, folders: &[&str], fate: &str) -> Result<(), Error> {
     for folder in folders {
-        let datadir = done.join("datadir").join(folder);
+        let datadir = dir.join("datadir").join(folder);
         if let Some(pid) = on_datadir(host, &datadir).await?.first() {
             return Err(Error::Running {
                 host: host.name().to_owned(),
                 server: (*folder).to_owned(),
-                what: format!("process {pid} on {}, which is to be replaced", datadir.display()),
+                what: format!("process {pid} on {}, which is to be {fate}", datadir.display()),
             });
         }
     }
-    if !for_testing {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// Whether servers of these folders can be left running.
+///
+/// # Errors
+///
+/// [`Error::Running`] if one runs.
+pub(crate) async fn check_sockets(host: &Host, folders: &[&str]) -> Result<(), Error> {
     let sockets = host.command("cat").arg("/proc/net/unix").output().await?;
     let sockets = String::from_utf8_lossy(&sockets.stdout).into_owned();
     for folder in folders {
@@ -130,7 +130,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = server.id().to_string();
-        let error = check(&host, dir.path(), &["b", "a"], false).await.unwrap_err();
+        let error = none_in(&host, dir.path(), &["b", "a"], "replaced").await.unwrap_err();
         assert!(
             matches!(&error, Error::Running { server, what, .. } if server == "a" && what.contains(&pid)),
             "{error}"
@@ -138,6 +138,6 @@ mod tests {
         let reaped = tokio::task::spawn_blocking(move || server.wait());
         end(&host, &datadir).await.unwrap();
         assert!(!reaped.await.unwrap().unwrap().success());
-        check(&host, dir.path(), &["a"], false).await.unwrap();
+        none_in(&host, dir.path(), &["a"], "replaced").await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use backup_catalog::{Backup, Kind};
+use backup_catalog::Backup;
 use remote_exec::transfer;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -47,7 +47,7 @@ impl Unpack<'_> {
                 job.files().remove_file(&stream).await?;
             }
         }
-        if backup.kind() == Kind::Full && !matches!(unit, Unit::Stream(_)) {
+        if moving.has_base() {
             self.untar_base(name).await?;
         }
         if backup.encrypted && !matches!(unit, Unit::Stream(_)) {

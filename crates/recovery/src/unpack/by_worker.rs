@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use backup_catalog::{Backup, Kind};
+use backup_catalog::Backup;
 use remote_exec::Command;
 
 use super::moved::{Given, Parcel};
@@ -28,7 +28,7 @@ impl Unpack<'_> {
             let target = Plan::stream_target(self.work, &backup.name, folder);
             command = command.arg("--server").arg(os_arg(&format!("{folder}="), &target));
         }
-        if backup.kind() == Kind::Full && !matches!(unit, Unit::Stream(_)) {
+        if moving.has_base() {
             command = command.arg("--base-dir").arg(self.work.join("datanode_base"));
         }
         if let Some(password) = self.password.filter(|_| backup.encrypted) {

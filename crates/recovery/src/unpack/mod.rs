@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
-use backup_catalog::{Backup, BackupName, Catalog, Kind};
+use backup_catalog::{Backup, BackupName, Catalog};
 use remote_exec::Host;
 use secrecy::SecretString;
 use xtra_driver::Tool;
@@ -125,11 +125,17 @@ impl<'a> Unit<'a> {
 /// How far a backup is: what was moved of it before the unit that is moved now.
 struct Moving<'a> {
     backup: &'a Backup,
+    used_for: UsedFor,
     unit: Unit<'a>,
     before: u64,
 }
 
 impl Moving<'_> {
+    /// Whether the servers' programs are taken from it. The full backup behind the stop time begins another chain.
+    fn has_base(&self) -> bool {
+        self.used_for == UsedFor::Full && !matches!(self.unit, Unit::Stream(_))
+    }
+
     /// What is moved, for messages and logs.
     fn label(&self) -> String {
         match self.unit {
@@ -186,9 +192,9 @@ impl<'a> Unpack<'a> {
                 Some(earlier) => serde_json::from_value(earlier.clone())
                     .map_err(|e| Error::Unexpected { what: "the journal".to_owned(), text: e.to_string() })?,
                 None => {
-                    self.make_room(backup, unit, folders).await?;
                     let before = all.as_ref().map_or(0, |all| all.bytes_read);
-                    let moving = Moving { backup, unit, before };
+                    let moving = Moving { backup, used_for: planned.used_for, unit, before };
+                    self.make_room(&moving, folders).await?;
                     let one = match &self.plan.tools.worker {
                         Some(worker) => self.by_worker(worker, &moving, folders).await?,
                         None => {
@@ -219,26 +225,25 @@ impl<'a> Unpack<'a> {
     }
 
     /// Removes what a run that was cut off left of a unit; the tools overwrite nothing.
-    async fn make_room(&self, backup: &Backup, unit: Unit<'_>, folders: &[&str]) -> Result<(), Error> {
+    async fn make_room(&self, moving: &Moving<'_>, folders: &[&str]) -> Result<(), Error> {
+        let Moving { backup, used_for, unit, .. } = *moving;
         let target = |folder: &str| Plan::stream_target(self.work, &backup.name, folder);
         let mut old = Vec::new();
         let base = self.work.join("datanode_base");
-        let full = backup.kind() == Kind::Full;
-        let has_base = full && !matches!(unit, Unit::Stream(_));
         let streams = unit.streams(folders);
         if !matches!(unit, Unit::Stream(_)) {
             old.push(Plan::backup_dir(self.work, &backup.name));
         }
         old.extend(streams.iter().map(|folder| target(folder)));
-        if full {
+        if used_for == UsedFor::Full {
             // The driver's notes on how far it had prepared what is unpacked anew.
             old.extend(streams.iter().map(|folder| crate::prepare::log_dir(self.work, folder)));
         }
-        if has_base {
+        if moving.has_base() {
             old.push(base.clone());
         }
         self.job().command("rm").args(["-rf", "--"]).args(&old).run().await?;
-        if has_base {
+        if moving.has_base() {
             self.job().files().create_dir_all(&base).await?;
             pass_through(self.job(), &[base]).await?;
         }
