@@ -3,9 +3,14 @@
 #[path = "replay_lab/mod.rs"]
 #[macro_use]
 mod replay_lab;
+#[path = "../../../tests/common/program.rs"]
+mod program;
+
+use std::os::unix::fs::PermissionsExt;
 
 use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
 use mysql_async::prelude::Queryable;
+use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, Server, contents, crash_and_resume, crash_in_ddl, ddl_is_in_doubt, differences, events_round_trip,
@@ -182,6 +187,34 @@ async fn settings_that_are_stored_in_the_backup_do_not_win_over_ours() {
         server.stop().await;
         assert!(std::fs::read(&file).unwrap() == stored, "{method}: they are the backup's, and stay in it");
     }
+}
+
+/// A file that a client of MySQL reads whatever it is told, and that wins over the option file that it is given.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn the_stock_tools_take_no_account_and_no_socket_from_the_users_login_file() {
+    let source = source().await;
+    let moment = source.moment("rows");
+    let datadir = source.datadir("login-file");
+    let tools = datadir.with_extension("base");
+    std::fs::create_dir_all(tools.join("bin")).unwrap();
+    // Another account, another socket; made as mysql_config_editor makes it.
+    let file = tools.join(".mylogin.cnf");
+    std::fs::write(&file, include_bytes!("fixtures/mylogin.cnf")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for tool in ["mysqlbinlog", "mysql"] {
+        let (home, real) = (tools.display(), source.base.dir.join("bin").join(tool));
+        let text = format!("#!/bin/sh\nHOME='{home}' exec '{}' \"$@\"\n", real.display());
+        write_program(&tools.join("bin").join(tool), &text);
+    }
+    let target = TargetAt::Position(moment.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target);
+    (request.method, request.base_dir) = (Method::Pipe, Some(tools));
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    outcome.unwrap();
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&moment.contents, &found), Vec::<String>::new());
+    server.stop().await;
 }
 
 #[tokio::test]

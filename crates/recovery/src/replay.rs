@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::{BackupName, Role};
 use binlog_replay::replay::{
-    Account as Login, Dialect, GtidUse, Method, Outcome, Prepared, Progress, Request, SCHEMA_VERSION,
-    ServerNeeds, StartAt, TargetAt, server_options,
+    Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
+    SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
 };
 use binlog_replay::{Flavor, GtidSet};
 use remote_exec::{Command, Host};
@@ -399,6 +399,8 @@ impl Replay<'_> {
     /// The binlog program with the files and the range.
     fn read_binlogs(&self, range: &StockRange, server: &TemporaryServer, executed: &GtidSet) -> Command {
         let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
+        let (variable, none) = NO_LOGIN_FILE;
+        read = read.env(variable, none);
         // It is not asked for by default: a damaged event would be applied.
         read = read.arg("--verify-binlog-checksum");
         // It writes the files of LOAD DATA there and never removes them.

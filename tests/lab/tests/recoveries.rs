@@ -1,5 +1,7 @@
 //! Whole recoveries that must succeed, judged by what the servers really held.
 
+use std::os::unix::fs::PermissionsExt;
+
 use anyhow::{Context, Result};
 use lab::recovery::Job;
 use lab::truth::Moment;
@@ -341,4 +343,26 @@ fn left_running(store: &Store) -> Result<()> {
     ids.dedup();
     assert_eq!((ports.len(), ids.len()), (2, 2));
     job.nothing_left()
+}
+
+/// The client of MySQL reads it whatever option file it is given.
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn a_login_file_in_the_home_directory_leads_no_client_elsewhere() -> Result<()> {
+    let store = Store::mysql()?;
+    let last = store.truth.points.last().context("no backup")?;
+    for stock in [false, true] {
+        let mut job = Job::new(&store)?;
+        let file = job.dir().join(".mylogin.cnf");
+        std::fs::write(&file, include_bytes!("../../../crates/binlog-replay/tests/fixtures/mylogin.cnf"))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        let home = job.dir().to_string_lossy().into_owned();
+        job.env("HOME", home);
+        match stock {
+            true => job.with_stock_tools()?,
+            false => job.set("misc", "replay-method", "pipe"),
+        };
+        job.recovers_point(&store.truth, last).with_context(|| format!("stock tools: {stock}"))?;
+    }
+    Ok(())
 }
