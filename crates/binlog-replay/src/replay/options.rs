@@ -51,6 +51,7 @@ pub struct ServerNeeds {
 /// | commit order not kept with GTIDs | the applier skips what it did already, so gaps after a crash do no harm |
 /// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
 /// | no persisted settings (MySQL 8.0) | they win over options: a read-only server, or an applier that passes over errors |
+/// | `innodb_strict_mode=OFF` | the binlogs do not say what a session had; what the source took in strict mode is the same without it |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -68,6 +69,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
     set("max-allowed-packet", "1073741824");
     set(&format!("{replica}-max-allowed-packet"), "1073741824");
     set("event-scheduler", "OFF");
+    set("innodb-strict-mode", "OFF");
     set("sync-binlog", "0");
     set("relay-log", RELAY_LOG);
     set("relay-log-recovery", "OFF");

@@ -195,6 +195,24 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     )]
 }
 
+/// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
+pub fn permitted(_: Flavor, _: &str) -> Vec<Phase> {
+    let columns: Vec<_> = (0..40).map(|n| format!("c{n} CHAR(255) NOT NULL")).collect();
+    let too_wide =
+        format!("CREATE TABLE too_wide ({}) ROW_FORMAT=COMPACT CHARSET latin1", columns.join(", "));
+    let not_strict = phase(
+        "not strict",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "SET SESSION innodb_strict_mode=OFF",
+            &too_wide,
+            "SET SESSION innodb_strict_mode=ON",
+        ],
+    );
+    vec![not_strict]
+}
+
 /// A statement that commits by itself, between others.
 pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
     let before = phase(
