@@ -52,6 +52,7 @@ pub struct ServerNeeds {
 /// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
 /// | no persisted settings (MySQL 8.0) | they win over options: a read-only server, or an applier that passes over errors |
 /// | `innodb_strict_mode=OFF` | the binlogs do not say what a session had; what the source took in strict mode is the same without it |
+/// | no plugins that check passwords (MariaDB) | they come with the data directory and as strict as they are by default: they would refuse what the source took, the applier's statements too |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -81,6 +82,12 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         set("innodb-io-capacity", "2000");
         set("gtid-strict-mode", "OFF");
         set("slave-ddl-exec-mode", "STRICT");
+        // Names of plugins, which only a server knows that has them.
+        for plugin in ["simple-password-check", "cracklib-password-check", "password-reuse-check"] {
+            set(&format!("loose-{plugin}"), "OFF");
+        }
+        // Another plugin than these would refuse a password of which only the hash is known.
+        set("strict-password-validation", "OFF");
     } else if mysql(8, 0, 30) {
         set("innodb-redo-log-capacity", &redo.to_string());
     }

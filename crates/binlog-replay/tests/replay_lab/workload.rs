@@ -213,6 +213,18 @@ pub fn permitted(_: Flavor, _: &str) -> Vec<Phase> {
     vec![not_strict]
 }
 
+/// Passwords that the plugins which check them by default do not take.
+pub fn passwords(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![phase(
+        "passwords",
+        &[
+            "CREATE USER shopper@localhost IDENTIFIED BY 'x'",
+            "SET PASSWORD FOR shopper@localhost='*94BDCEBE19083CE2A1F959FD02F964C7AF4CFC29'",
+            "ALTER USER shopper@localhost IDENTIFIED BY 'x'",
+        ],
+    )]
+}
+
 /// A statement that commits by itself, between others.
 pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
     let before = phase(
