@@ -53,6 +53,7 @@ pub struct ServerNeeds {
 /// | no persisted settings (MySQL 8.0) | they win over options: a read-only server, or an applier that passes over errors |
 /// | `innodb_strict_mode=OFF` | the binlogs do not say what a session had; what the source took in strict mode is the same without it |
 /// | no plugins that check passwords (MariaDB) | they come with the data directory and as strict as they are by default: they would refuse what the source took, the applier's statements too |
+/// | `system_versioning_alter_history=KEEP` (MariaDB), `restrict_fk_on_non_standard_key=OFF` (MySQL 8.4) | what an applier does without asking, a client does if it is told; the binlogs do not say that the source's session was |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -82,6 +83,9 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         set("innodb-io-capacity", "2000");
         set("gtid-strict-mode", "OFF");
         set("slave-ddl-exec-mode", "STRICT");
+        if server.at_least(Flavor::MariaDb, 10, 3, 4) {
+            set("system-versioning-alter-history", "KEEP");
+        }
         // Names of plugins, which only a server knows that has them.
         for plugin in ["simple-password-check", "cracklib-password-check", "password-reuse-check"] {
             set(&format!("loose-{plugin}"), "OFF");
@@ -94,6 +98,10 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
     if mysql(8, 0, 0) {
         // What the backed-up server was told with SET PERSIST would win over everything said here.
         set("persisted-globals-load", "OFF");
+    }
+    if mysql(8, 4, 0) {
+        // Marked as deprecated from its beginning.
+        set("loose-restrict-fk-on-non-standard-key", "OFF");
     }
     if !maria {
         gtid_mode(needs.gtids, &mut set);

@@ -196,7 +196,7 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
-pub fn permitted(_: Flavor, _: &str) -> Vec<Phase> {
+pub fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
     let columns: Vec<_> = (0..40).map(|n| format!("c{n} CHAR(255) NOT NULL")).collect();
     let too_wide =
         format!("CREATE TABLE too_wide ({}) ROW_FORMAT=COMPACT CHARSET latin1", columns.join(", "));
@@ -210,7 +210,28 @@ pub fn permitted(_: Flavor, _: &str) -> Vec<Phase> {
             "SET SESSION innodb_strict_mode=ON",
         ],
     );
-    vec![not_strict]
+    let of_the_family = match flavor {
+        Flavor::MySql => phase(
+            "a foreign key to no unique one",
+            &[
+                "SET SESSION restrict_fk_on_non_standard_key=OFF",
+                "CREATE TABLE several (id INT, KEY (id))",
+                "CREATE TABLE of_several (id INT, FOREIGN KEY (id) REFERENCES several (id))",
+                "SET SESSION restrict_fk_on_non_standard_key=ON",
+            ],
+        ),
+        Flavor::MariaDb => phase(
+            "history",
+            &[
+                "CREATE TABLE versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING",
+                "INSERT INTO versioned VALUES (1), (2)",
+                "SET SESSION system_versioning_alter_history=KEEP",
+                "ALTER TABLE versioned ADD COLUMN a INT DEFAULT 7",
+                "SET SESSION system_versioning_alter_history=ERROR",
+            ],
+        ),
+    };
+    vec![not_strict, of_the_family]
 }
 
 /// Passwords that the plugins which check them by default do not take.
