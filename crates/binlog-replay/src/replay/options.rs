@@ -54,6 +54,7 @@ pub struct ServerNeeds {
 /// | `innodb_strict_mode=OFF` | the binlogs do not say what a session had; what the source took in strict mode is the same without it |
 /// | no plugins that check passwords (MariaDB) | they come with the data directory and as strict as they are by default: they would refuse what the source took, the applier's statements too |
 /// | `system_versioning_alter_history=KEEP` (MariaDB), `restrict_fk_on_non_standard_key=OFF` (MySQL 8.4) | what an applier does without asking, a client does if it is told; the binlogs do not say that the source's session was |
+/// | `log_bin_trust_function_creators` where there is a binlog | the statements are in a binlog already; without it a function that says nothing of what it does is refused |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -118,6 +119,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         options.push(format!("--log-bin={OWN_BINLOG}"));
         options.push("--log-slave-updates".into());
         options.push("--binlog-format=ROW".into());
+        options.push("--log-bin-trust-function-creators=ON".into());
     } else {
         options.push("--skip-log-bin".into());
         options.push(format!("--skip-log-{}-updates", if mysql(8, 0, 26) { "replica" } else { "slave" }));

@@ -231,7 +231,15 @@ pub fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
             ],
         ),
     };
-    vec![not_strict, of_the_family]
+    let function = phase(
+        "function",
+        &[
+            "SET GLOBAL log_bin_trust_function_creators=1",
+            "CREATE FUNCTION plain(x INT) RETURNS INT RETURN x + 1",
+            "SET GLOBAL log_bin_trust_function_creators=0",
+        ],
+    );
+    vec![not_strict, of_the_family, function]
 }
 
 /// Passwords that the plugins which check them by default do not take.
