@@ -14,7 +14,8 @@ use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, Server, contents, crash_and_refuse, crash_and_resume, ddl_is_in_doubt, differences,
-    events_round_trip, every_moment, everything_by, lose_a_second_and_resume, request, workload,
+    events_round_trip, every_moment, everything_by, killed_before_the_proof, lose_a_second_and_resume,
+    request, workload,
 };
 
 tests_of_both!(Base::mariadb(), "needs mariadbd; run: ./test");
@@ -27,6 +28,7 @@ async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
         lose_a_second_and_resume(many().await, method).await;
     }
     crash_and_refuse(many().await, Method::Pipe).await;
+    killed_before_the_proof(many().await).await;
 }
 
 /// Two writers in one domain give two transactions one number, and a higher one before a lower one.

@@ -14,7 +14,7 @@ use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, Server, contents, crash_and_resume, crash_in_ddl, ddl_is_in_doubt, differences, events_round_trip,
-    everything_by, lose_a_second_and_resume, request, workload,
+    everything_by, killed_before_the_proof, lose_a_second_and_resume, request, workload,
 };
 use tokio::sync::OnceCell;
 
@@ -251,6 +251,7 @@ async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
 async fn without_gtids_a_replay_that_was_cut_off_goes_on_or_says_that_it_cannot() {
     let source = Source::make(Base::mysql(), false, workload::many).await;
     crash_and_resume(&source, Method::Sql).await;
+    killed_before_the_proof(&source).await;
     // Nothing in a server that is at its target says how it got there.
     let datadir = source.datadir("no-trace");
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);

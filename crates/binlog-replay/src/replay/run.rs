@@ -157,12 +157,11 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     state::forget_sources(&mut session, &setup).await?;
     let rest = rest(&mut session, &setup, &decided, &start).await?;
     let range = rest.as_ref().map_or(&decided.range, |rest| &rest.range);
-    let expected = decided.range.expected.as_ref();
     let (transactions, left_out) = match range.is_empty() {
         true => (0, Vec::new()),
         false => apply(&mut session, &setup, range, account, progress).await?,
     };
-    let proof = prove(&mut session, &setup, range, expected, &left_out).await?;
+    let proof = prove(&mut session, &setup, range, &decided.range, &left_out).await?;
     put_back(&mut session, &setup).await?;
     session.close().await;
     Ok(Outcome {
@@ -247,18 +246,22 @@ async fn rest(
     Ok(None)
 }
 
-/// Compares what the server says with what the plan said.
+/// Compares what the server says with what the plan said. `range` is what was applied now, the end of `whole`.
 async fn prove(
     session: &mut Session,
     setup: &Setup<'_>,
     range: &Range,
-    expected: Option<&GtidSet>,
+    whole: &Range,
     left_out: &[LeftOut],
 ) -> Result<Proof, Error> {
-    let journalled = setup.method == Method::Sql && sql::journals(setup) && !range.is_empty();
+    let expected = whole.expected.as_ref();
+    let journals = setup.method == Method::Sql && sql::journals(setup);
+    // An earlier run may have been cut off between its last transaction and here.
+    let row = if journals || range.is_empty() { journal::read(session).await? } else { None };
+    let journalled = row.is_some() || journals && !range.is_empty();
     let mut proof = None;
-    if let (true, Some(last)) = (journalled, &range.last) {
-        let found = journal::read(session).await?.map_or_else(String::new, |(place, _)| place.to_string());
+    if let (true, Some(last)) = (journalled, &whole.last) {
+        let found = row.map_or_else(String::new, |(place, _)| place.to_string());
         proof = Some(same("mysql.dbrecover_replay", last.end.to_string(), found)?);
         // The state first: a crash between the two leaves a place to go on from.
         if let (Flavor::MariaDb, Some(expected)) = (setup.server.flavor, expected) {
