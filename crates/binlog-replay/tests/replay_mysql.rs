@@ -8,7 +8,7 @@ mod program;
 
 use std::os::unix::fs::PermissionsExt;
 
-use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
+use binlog_replay::replay::{self, Error, Method, OnError, Request, StartAt, TargetAt};
 use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
@@ -214,6 +214,35 @@ async fn the_stock_tools_take_no_account_and_no_socket_from_the_users_login_file
     outcome.unwrap();
     let found = contents(&mut server.root().await).await;
     assert_eq!(differences(&moment.contents, &found), Vec::<String>::new());
+    server.stop().await;
+}
+
+/// One server of a cluster has nothing more to apply: from where it stands, and from where its backup ends.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn a_replay_with_nothing_more_to_apply_goes_on_by_every_method() {
+    let source = source().await;
+    let moment = source.moment("rows");
+    let target = TargetAt::Position(moment.position.clone());
+    let datadir = source.datadir("nothing-more");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target);
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap();
+    let ends = StartAt { position: outcome.range.stop, executed: Some(outcome.proof.found.clone()) };
+    request.resume = true;
+    for start in [request.start.clone(), ends] {
+        for method in [Method::Relay, Method::Sql, Method::Pipe] {
+            for held in [Some(outcome.proof.found.clone()), None] {
+                (request.start, request.method, request.held) = (start.clone(), method, held);
+                let context = format!("{method} from {start:?}, in the state {:?}", request.held);
+                let prepared = replay::prepare(&request).unwrap_or_else(|e| panic!("{context}: {e}"));
+                assert!(prepared.server_options.contains(&"--gtid-mode=ON".to_owned()), "{context}");
+                let outcome = replay::run(&request, &mut |_| {}).await;
+                let outcome = outcome.unwrap_or_else(|e| panic!("{context}: {e}"));
+                assert_eq!((outcome.transactions, &outcome.proof.found), (0, &moment.gtids), "{context}");
+            }
+        }
+    }
     server.stop().await;
 }
 

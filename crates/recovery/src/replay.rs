@@ -152,7 +152,10 @@ impl Replay<'_> {
     /// stop time, the old one's binlogs must reach past it.
     fn check_failover(&self, prepared: &Prepared) -> Result<(), Error> {
         let Some(first) = self.server.further_binlogs.first() else { return Ok(()) };
-        if prepared.plan.gtids != GtidUse::None || prepared.plan.range.next.is_some() {
+        // Where nothing is left to apply, only MariaDB's are sure to be in use.
+        let range = &prepared.plan.range;
+        let sure = range.transactions > 0 || self.base.version.flavor == Flavor::MariaDb;
+        if prepared.plan.gtids != GtidUse::None && sure || range.next.is_some() {
             return Ok(());
         }
         Err(Error::Incomplete {
