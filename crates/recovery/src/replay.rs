@@ -190,10 +190,32 @@ impl Replay<'_> {
         ready: Ready,
         server: &TemporaryServer,
     ) -> Result<(Replayed, String, bool), Error> {
+        let replays = match &ready {
+            Ready::Worker(_, prepared) => prepared.plan.range.transactions > 0,
+            Ready::Stock(_) => true,
+        };
+        if replays {
+            self.warn_of_tables_in_memory(server).await?;
+        }
         match ready {
             Ready::Worker(request, prepared) => self.run_worker(*request, *prepared, server).await,
             Ready::Stock(range) => self.run_stock(&range, server).await,
         }
+    }
+
+    /// A backup has the definitions of tables in memory and none of their rows, as after any start of a server.
+    async fn warn_of_tables_in_memory(&self, server: &TemporaryServer) -> Result<(), Error> {
+        let sql = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE engine = 'MEMORY' \
+                   AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') ORDER BY 1";
+        let tables = server.sql(sql).await?;
+        if !tables.is_empty() {
+            let (folder, tables) = (&self.server.folder, tables.replace('\n', ", "));
+            self.watch.warning(format!(
+                "{folder}: {tables} are kept in memory and empty after a restore. A transaction that changes a row of before \
+                 ends the replay (error 1032); --skip-gtid leaves it out"
+            ));
+        }
+        Ok(())
     }
 
     async fn run_worker(
