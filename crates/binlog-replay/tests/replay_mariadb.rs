@@ -13,8 +13,9 @@ use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
-    Base, contents, crash_and_refuse, crash_and_resume, ddl_is_in_doubt, differences, events_round_trip,
-    every_moment, everything_by, lose_a_second_and_resume, request, workload,
+    Base, Server, contents, crash_and_refuse, crash_and_resume, ddl_is_in_doubt, differences,
+    events_round_trip, every_moment, everything_by, killed_before_the_proof, lose_a_second_and_resume,
+    request, workload,
 };
 
 tests_of_both!(Base::mariadb(), "needs mariadbd; run: ./test");
@@ -27,6 +28,7 @@ async fn a_replay_that_was_cut_off_goes_on_without_applying_anything_twice() {
         lose_a_second_and_resume(many().await, method).await;
     }
     crash_and_refuse(many().await, Method::Pipe).await;
+    killed_before_the_proof(many().await).await;
 }
 
 /// Two writers in one domain give two transactions one number, and a higher one before a lower one.
@@ -108,6 +110,35 @@ async fn a_skipped_transaction_is_left_out_by_every_method() {
             !differences.is_empty() && differences.iter().all(|d| d.contains("`copied`")),
             "{differences:?}"
         );
+        server.stop().await;
+    }
+}
+
+/// Plugins that check passwords come with the backup; how strict they were told to be does not.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn plugins_that_check_passwords_refuse_none_that_the_source_took() {
+    let source = Source::make(Base::mariadb(), true, workload::passwords).await;
+    let wanted = &source.moment("passwords").contents;
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("plugins-{method}"));
+        let server = Server::start(&source.base, &datadir, &["--skip-log-bin"]);
+        let mut root = server.root().await;
+        for plugin in ["simple_password_check", "password_reuse_check"] {
+            root.query_drop(format!("INSTALL SONAME '{plugin}'")).await.unwrap();
+        }
+        drop(root);
+        server.stop().await;
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+        request.method = method;
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let mut root = server.root().await;
+        let found = contents(&mut root).await;
+        assert_eq!(differences(wanted, &found), Vec::<String>::new(), "{method}");
+        let plugins: u64 = root.query_first("SELECT COUNT(*) FROM mysql.plugin").await.unwrap().unwrap();
+        assert_eq!(plugins, 2, "{method}: they are the backup's, and stay in it");
+        drop(root);
         server.stop().await;
     }
 }

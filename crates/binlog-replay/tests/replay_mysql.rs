@@ -3,13 +3,18 @@
 #[path = "replay_lab/mod.rs"]
 #[macro_use]
 mod replay_lab;
+#[path = "../../../tests/common/program.rs"]
+mod program;
 
-use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
+use std::os::unix::fs::PermissionsExt;
+
+use binlog_replay::replay::{self, Error, Method, OnError, Request, StartAt, TargetAt};
 use mysql_async::prelude::Queryable;
+use program::write_program;
 use replay_lab::source::Source;
 use replay_lab::{
     Base, Server, contents, crash_and_resume, crash_in_ddl, ddl_is_in_doubt, differences, events_round_trip,
-    everything_by, lose_a_second_and_resume, request, workload,
+    everything_by, killed_before_the_proof, lose_a_second_and_resume, request, workload,
 };
 use tokio::sync::OnceCell;
 
@@ -184,6 +189,63 @@ async fn settings_that_are_stored_in_the_backup_do_not_win_over_ours() {
     }
 }
 
+/// A file that a client of MySQL reads whatever it is told, and that wins over the option file that it is given.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn the_stock_tools_take_no_account_and_no_socket_from_the_users_login_file() {
+    let source = source().await;
+    let moment = source.moment("rows");
+    let datadir = source.datadir("login-file");
+    let tools = datadir.with_extension("base");
+    std::fs::create_dir_all(tools.join("bin")).unwrap();
+    // Another account, another socket; made as mysql_config_editor makes it.
+    let file = tools.join(".mylogin.cnf");
+    std::fs::write(&file, include_bytes!("fixtures/mylogin.cnf")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for tool in ["mysqlbinlog", "mysql"] {
+        let (home, real) = (tools.display(), source.base.dir.join("bin").join(tool));
+        let text = format!("#!/bin/sh\nHOME='{home}' exec '{}' \"$@\"\n", real.display());
+        write_program(&tools.join("bin").join(tool), &text);
+    }
+    let target = TargetAt::Position(moment.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target);
+    (request.method, request.base_dir) = (Method::Pipe, Some(tools));
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    outcome.unwrap();
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&moment.contents, &found), Vec::<String>::new());
+    server.stop().await;
+}
+
+/// One server of a cluster has nothing more to apply: from where it stands, and from where its backup ends.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn a_replay_with_nothing_more_to_apply_goes_on_by_every_method() {
+    let source = source().await;
+    let moment = source.moment("rows");
+    let target = TargetAt::Position(moment.position.clone());
+    let datadir = source.datadir("nothing-more");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, target);
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap();
+    let ends = StartAt { position: outcome.range.stop, executed: Some(outcome.proof.found.clone()) };
+    request.resume = true;
+    for start in [request.start.clone(), ends] {
+        for method in [Method::Relay, Method::Sql, Method::Pipe] {
+            for held in [Some(outcome.proof.found.clone()), None] {
+                (request.start, request.method, request.held) = (start.clone(), method, held);
+                let context = format!("{method} from {start:?}, in the state {:?}", request.held);
+                let prepared = replay::prepare(&request).unwrap_or_else(|e| panic!("{context}: {e}"));
+                assert!(prepared.server_options.contains(&"--gtid-mode=ON".to_owned()), "{context}");
+                let outcome = replay::run(&request, &mut |_| {}).await;
+                let outcome = outcome.unwrap_or_else(|e| panic!("{context}: {e}"));
+                assert_eq!((outcome.transactions, &outcome.proof.found), (0, &moment.gtids), "{context}");
+            }
+        }
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
 async fn every_event_of_the_sources_encodes_to_its_own_bytes() {
@@ -218,6 +280,7 @@ async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
 async fn without_gtids_a_replay_that_was_cut_off_goes_on_or_says_that_it_cannot() {
     let source = Source::make(Base::mysql(), false, workload::many).await;
     crash_and_resume(&source, Method::Sql).await;
+    killed_before_the_proof(&source).await;
     // Nothing in a server that is at its target says how it got there.
     let datadir = source.datadir("no-trace");
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);

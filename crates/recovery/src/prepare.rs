@@ -1,5 +1,7 @@
 //! From extracted backups to a prepared datadir, by the xtrabackup driver.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use backup_catalog::Catalog;
@@ -106,11 +108,45 @@ impl Chain<'_> {
         let applied: Vec<_> = parts.iter().skip(1).map(|part| part.dir.clone()).collect();
         let incrementals = parts.split_off(1);
         let Some(full) = parts.pop() else { return Ok(()) };
+        let datadir = full.dir.clone();
         let extracted = driver.open(full, incrementals).await?;
         let prepared = driver.prepare(extracted, &|_| ()).await?;
         self.watch.debug(format!("{folder}: prepared up to LSN {}", prepared.to_lsn));
         for dir in applied {
             self.host.files().remove_dir_all(&dir).await?;
+        }
+        self.leave_no_links(&datadir).await
+    }
+
+    /// Removes the server's links (`.isl`) to the files of tables with a `DATA DIRECTORY`. The backup tool puts those files
+    /// into the datadir like all others. A server that finds a link as well opens neither file, or the one outside: on
+    /// the machine that was backed up, the original.
+    async fn leave_no_links(&self, datadir: &Path) -> Result<(), Error> {
+        let find = self.host.command("find").arg(datadir).args(["-mindepth", "1", "-maxdepth", "2"]);
+        let found = find.args(["-name", "*.isl", "-print0"]).run().await?;
+        let folder = &self.server.folder;
+        let mut tables = Vec::new();
+        for link in found.stdout.split(|byte| *byte == 0).filter(|link| !link.is_empty()) {
+            let link = Path::new(OsStr::from_bytes(link));
+            let table = link.strip_prefix(datadir).unwrap_or(link).with_extension("");
+            if !self.host.files().exists(link.with_extension("ibd")).await? {
+                let what = format!(
+                    "{folder}: the backup has no file of {}, only a link to where it was: {}",
+                    table.display(),
+                    link.display()
+                );
+                return Err(Error::Incomplete { what });
+            }
+            self.host.files().remove_file(link).await?;
+            tables.push(table.display().to_string());
+        }
+        if !tables.is_empty() {
+            tables.sort();
+            self.watch.warning(format!(
+                "{folder}: these tables had a DATA DIRECTORY, and their files are in the datadir now: {}. MariaDB may crash \
+                 in an ALTER of one, before ALTER TABLE … FORCE, ALGORITHM=COPY made it an ordinary table",
+                tables.join(", ")
+            ));
         }
         Ok(())
     }

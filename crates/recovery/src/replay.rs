@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::{BackupName, Role};
 use binlog_replay::replay::{
-    Account as Login, Dialect, GtidUse, Method, Outcome, Prepared, Progress, Request, SCHEMA_VERSION,
-    ServerNeeds, StartAt, TargetAt, server_options,
+    Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
+    SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
 };
 use binlog_replay::{Flavor, GtidSet};
 use remote_exec::{Command, Host};
@@ -152,7 +152,10 @@ impl Replay<'_> {
     /// stop time, the old one's binlogs must reach past it.
     fn check_failover(&self, prepared: &Prepared) -> Result<(), Error> {
         let Some(first) = self.server.further_binlogs.first() else { return Ok(()) };
-        if prepared.plan.gtids != GtidUse::None || prepared.plan.range.next.is_some() {
+        // Where nothing is left to apply, only MariaDB's are sure to be in use.
+        let range = &prepared.plan.range;
+        let sure = range.transactions > 0 || self.base.version.flavor == Flavor::MariaDb;
+        if prepared.plan.gtids != GtidUse::None && sure || range.next.is_some() {
             return Ok(());
         }
         Err(Error::Incomplete {
@@ -198,10 +201,32 @@ impl Replay<'_> {
         ready: Ready,
         server: &TemporaryServer,
     ) -> Result<(Replayed, String, bool), Error> {
+        let replays = match &ready {
+            Ready::Worker(_, prepared) => prepared.plan.range.transactions > 0,
+            Ready::Stock(_) => true,
+        };
+        if replays {
+            self.warn_of_tables_in_memory(server).await?;
+        }
         match ready {
             Ready::Worker(request, prepared) => self.run_worker(*request, *prepared, server).await,
             Ready::Stock(range) => self.run_stock(&range, server).await,
         }
+    }
+
+    /// A backup has the definitions of tables in memory and none of their rows, as after any start of a server.
+    async fn warn_of_tables_in_memory(&self, server: &TemporaryServer) -> Result<(), Error> {
+        let sql = "SELECT CONCAT(table_schema, '.', table_name) FROM information_schema.tables WHERE engine = 'MEMORY' \
+                   AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema') ORDER BY 1";
+        let tables = server.sql(sql).await?;
+        if !tables.is_empty() {
+            let (folder, tables) = (&self.server.folder, tables.replace('\n', ", "));
+            self.watch.warning(format!(
+                "{folder}: {tables} are kept in memory and empty after a restore. A transaction that changes a row of before \
+                 ends the replay (error 1032); --skip-gtid leaves it out"
+            ));
+        }
+        Ok(())
     }
 
     async fn run_worker(
@@ -405,6 +430,8 @@ impl Replay<'_> {
     /// The binlog program with the files and the range.
     fn read_binlogs(&self, range: &StockRange, server: &TemporaryServer, executed: &GtidSet) -> Command {
         let mut read = self.host.command(&self.base.binlog).arg("--no-defaults").env("TZ", "UTC");
+        let (variable, none) = NO_LOGIN_FILE;
+        read = read.env(variable, none);
         // It is not asked for by default: a damaged event would be applied.
         read = read.arg("--verify-binlog-checksum");
         // It writes the files of LOAD DATA there and never removes them.

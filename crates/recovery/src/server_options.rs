@@ -23,6 +23,10 @@ const MEANING: &[&str] = &[
     "collation_server",
     "default_time_zone",
     "sql_mode",
+    "old_mode",
+    "block_encryption_mode",
+    "max_heap_table_size",
+    "partial_revokes",
     "explicit_defaults_for_timestamp",
     "innodb_strict_mode",
     "innodb_default_row_format",
@@ -90,8 +94,10 @@ fn knows(version: &ServerVersion, name: &str) -> bool {
         "innodb_large_prefix" => !is_maria && !mysql(8, 0),
         "innodb_checksum_algorithm" => true,
         "innodb_file_per_table" => !maria(11, 3),
-        "gtid_domain_id" => is_maria,
+        "gtid_domain_id" | "old_mode" => is_maria,
         "ngram_token_size" => !is_maria,
+        "block_encryption_mode" => maria(11, 2) || version.at_least(Flavor::MySql, 5, 6, 17),
+        "partial_revokes" => version.at_least(Flavor::MySql, 8, 0, 16),
         "default_authentication_plugin" => !is_maria && !mysql(8, 4),
         "authentication_policy" => mysql(8, 0),
         "explicit_defaults_for_timestamp" => true,
@@ -157,6 +163,23 @@ mod tests {
             assert!(known.iter().all(|line| words.contains(line)), "{options:?}");
             assert_eq!(words.iter().filter(|word| lines.contains(word)).count(), known.len());
         }
+    }
+
+    #[test]
+    fn what_changes_the_meaning_of_statements_is_the_sources() {
+        let conf = "[mysqld]\nold-mode=\nblock_encryption_mode=aes-256-cbc\nmax_heap_table_size=64M\npartial_revokes=ON\n";
+        let maria = options(conf, "10.11.6-MariaDB");
+        assert!(maria.contains(&"--old-mode=".to_owned()), "{maria:?}");
+        assert!(maria.contains(&"--max-heap-table-size=64M".to_owned()), "{maria:?}");
+        assert!(!maria.iter().any(|o| o.contains("encryption") || o.contains("revokes")), "{maria:?}");
+        assert!(options(conf, "11.4.2-MariaDB").contains(&"--block-encryption-mode=aes-256-cbc".to_owned()));
+        let mysql = options(conf, "8.0.36");
+        for wanted in
+            ["--block-encryption-mode=aes-256-cbc", "--max-heap-table-size=64M", "--partial-revokes=ON"]
+        {
+            assert!(mysql.contains(&wanted.to_owned()), "{mysql:?}");
+        }
+        assert!(!mysql.iter().any(|o| o.contains("old-mode")), "{mysql:?}");
     }
 
     #[test]

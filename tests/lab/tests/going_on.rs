@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use lab::Store;
 use lab::recovery::{Job, fingerprint};
+use lab::server::Server;
 use lab::truth::Moment;
 use rustix::process::Signal;
 
@@ -289,6 +290,34 @@ fn a_later_target_replays_only_the_difference_by_every_method() -> Result<()> {
     for method in ["relay", "sql", "pipe"] {
         extended(&store, method)?;
     }
+    Ok(())
+}
+
+/// Their definitions are in a backup, their rows are not.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn tables_in_memory_are_named_before_a_replay() -> Result<()> {
+    let store = Store::masters()?;
+    let mut job = Job::new(&store)?;
+    let words = "are kept in memory and empty after a restore";
+    let outcome = job.to_time(&time(moment(&store, 0, 0)?)).succeed()?;
+    ensure!(!outcome.stderr.contains(words), "there are none: {}", outcome.stderr);
+    let folder = store.truth.folders.values().next().context("no server")?;
+    let datadir = job.work_dir().join("datadir").join(folder);
+    let flavor = store.truth.flavor;
+    let server = Server::start_on(flavor, &job.dir().join("s"), &datadir, &["--skip-log-bin"])?;
+    let mut sql = server.sql()?;
+    for table in ["cache", "`two words`"] {
+        sql.run(format!("CREATE TABLE lab.{table} (id INT PRIMARY KEY) ENGINE=MEMORY"))?;
+    }
+    drop(sql);
+    server.stop()?;
+    let from = name(&job);
+    let outcome = job.to_time(&time(moment(&store, 0, 1)?)).set_args(&["--extend", &from]).succeed()?;
+    let line = outcome.stderr.lines().find(|line| line.contains(words));
+    let named = |line: &str| line.contains(&format!("{folder}: lab.cache, lab.two words {words}"));
+    ensure!(line.is_some_and(named), "{}", outcome.stderr);
+    ensure!(outcome.stderr.matches(words).count() == 1, "{}", outcome.stderr);
     Ok(())
 }
 

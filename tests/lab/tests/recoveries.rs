@@ -1,11 +1,16 @@
 //! Whole recoveries that must succeed, judged by what the servers really held.
 
-use std::fs;
+#[path = "../../common/program.rs"]
+mod program;
 
-use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Context, Result, ensure};
 use lab::recovery::{Damaged, Job};
 use lab::truth::Moment;
 use lab::{Flavor, Store, Truth};
+use program::write_program;
 
 /// The moment in the middle of those between two backups.
 fn moment(truth: &Truth, from: usize, busy: bool) -> Result<&Moment> {
@@ -363,4 +368,67 @@ fn left_running(store: &Store) -> Result<()> {
     ids.dedup();
     assert_eq!((ports.len(), ids.len()), (2, 2));
     job.nothing_left()
+}
+
+/// A backup tool that leaves of a table what it leaves of one with a `DATA DIRECTORY`: its file, and the server's link to
+/// where that was. There the original still is.
+const WITH_A_LINK: &str = r#"#!/bin/sh
+mariadb-backup "$@" || exit
+for argument; do
+    case $argument in --target-dir=*) datadir=${argument#*=} ;; esac
+done
+[ -f "$datadir/lab/ledger.ibd" ] || exit 0
+original=ORIGINALS/$(basename "$datadir")
+mkdir -p "$original/lab"
+cp "$datadir/lab/ledger.ibd" "$original/lab/ledger.ibd"
+chmod -R a+rwX "$original"
+printf %s "$original/lab/ledger.ibd" > "$datadir/lab/ledger.isl"
+"#;
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn tables_with_a_data_directory_come_back_in_the_datadir() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    let (originals, tool) = (job.dir().join("originals"), job.dir().join("mariabackup"));
+    std::fs::create_dir(&originals)?;
+    std::fs::set_permissions(&originals, std::fs::Permissions::from_mode(0o777))?;
+    write_program(&tool, &WITH_A_LINK.replace("ORIGINALS", &originals.to_string_lossy()));
+    job.set("misc", "xtrabackup-bin-dir", tool.to_string_lossy()).to_backup(&last.backup);
+    let outcome = job.succeed()?;
+    ensure!(outcome.stderr.contains("lab/ledger"), "nothing is said about it: {}", outcome.stderr);
+    job.verify(&store.truth, &last.groups)?;
+    for (datasource, folder) in &store.truth.folders {
+        if last.groups.contains_key(datasource) {
+            let table = job.work_dir().join("datadir").join(folder).join("lab/ledger");
+            ensure!(
+                table.with_extension("ibd").exists() && !table.with_extension("isl").exists(),
+                "{folder}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The client of MySQL reads it whatever option file it is given.
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn a_login_file_in_the_home_directory_leads_no_client_elsewhere() -> Result<()> {
+    let store = Store::mysql()?;
+    let last = store.truth.points.last().context("no backup")?;
+    for stock in [false, true] {
+        let mut job = Job::new(&store)?;
+        let file = job.dir().join(".mylogin.cnf");
+        std::fs::write(&file, include_bytes!("../../../crates/binlog-replay/tests/fixtures/mylogin.cnf"))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        let home = job.dir().to_string_lossy().into_owned();
+        job.env("HOME", home);
+        match stock {
+            true => job.with_stock_tools()?,
+            false => job.set("misc", "replay-method", "pipe"),
+        };
+        job.recovers_point(&store.truth, last).with_context(|| format!("stock tools: {stock}"))?;
+    }
+    Ok(())
 }

@@ -52,6 +52,10 @@ pub struct ServerNeeds {
 /// | `slave_ddl_exec_mode=STRICT` (MariaDB) | the default lets a `CREATE TABLE` replace an existing table |
 /// | no persisted settings (MySQL 8.0) | they win over options: a read-only server, or an applier that passes over errors |
 /// | `performance_schema=OFF` (MySQL 8.0) | it takes an eighth of the applier's processor time |
+/// | `innodb_strict_mode=OFF` | the binlogs do not say what a session had; what the source took in strict mode is the same without it |
+/// | no plugins that check passwords (MariaDB) | they come with the data directory and as strict as they are by default: they would refuse what the source took, the applier's statements too |
+/// | `system_versioning_alter_history=KEEP` (MariaDB), `restrict_fk_on_non_standard_key=OFF` (MySQL 8.4) | what an applier does without asking, a client does if it is told; the binlogs do not say that the source's session was |
+/// | `log_bin_trust_function_creators` where there is a binlog | the statements are in a binlog already; without it a function that says nothing of what it does is refused |
 /// | event scheduler off, replication not started | nothing else may write |
 /// | `replicate_same_server_id` (`relay`) | an applier would pass over events of a server with its own number |
 ///
@@ -69,6 +73,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
     set("max-allowed-packet", "1073741824");
     set(&format!("{replica}-max-allowed-packet"), "1073741824");
     set("event-scheduler", "OFF");
+    set("innodb-strict-mode", "OFF");
     set("sync-binlog", "0");
     set("relay-log", RELAY_LOG);
     set("relay-log-recovery", "OFF");
@@ -80,6 +85,15 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         set("innodb-io-capacity", "2000");
         set("gtid-strict-mode", "OFF");
         set("slave-ddl-exec-mode", "STRICT");
+        if server.at_least(Flavor::MariaDb, 10, 3, 4) {
+            set("system-versioning-alter-history", "KEEP");
+        }
+        // Names of plugins, which only a server knows that has them.
+        for plugin in ["simple-password-check", "cracklib-password-check", "password-reuse-check"] {
+            set(&format!("loose-{plugin}"), "OFF");
+        }
+        // Another plugin than these would refuse a password of which only the hash is known.
+        set("strict-password-validation", "OFF");
     } else if mysql(8, 0, 30) {
         set("innodb-redo-log-capacity", &redo.to_string());
     }
@@ -88,6 +102,10 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         set("persisted-globals-load", "OFF");
         // The tables about the applier are filled without it.
         set("performance-schema", "OFF");
+    }
+    if mysql(8, 4, 0) {
+        // Marked as deprecated from its beginning.
+        set("loose-restrict-fk-on-non-standard-key", "OFF");
     }
     if !maria {
         gtid_mode(needs.gtids, &mut set);
@@ -104,6 +122,7 @@ pub fn server_options(server: &ServerVersion, needs: &ServerNeeds) -> Vec<String
         options.push(format!("--log-bin={OWN_BINLOG}"));
         options.push("--log-slave-updates".into());
         options.push("--binlog-format=ROW".into());
+        options.push("--log-bin-trust-function-creators=ON".into());
     } else {
         options.push("--skip-log-bin".into());
         options.push(format!("--skip-log-{}-updates", if mysql(8, 0, 26) { "replica" } else { "slave" }));

@@ -4,6 +4,7 @@
 //! name. Start and stop are exact positions; what is left out is named to `mysqlbinlog`, or cut
 //! out of copies of the binlogs where the tool cannot leave out single transactions.
 
+use std::ffi::OsString;
 use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -33,6 +34,11 @@ use super::state::{self, Setup};
 use crate::range::{Range, RangeFile};
 use crate::target::Position;
 use crate::version::Flavor;
+
+/// A variable of the environment and its value, with which a client of MySQL reads no login file (`~/.mylogin.cnf`). It reads
+/// one whatever options it gets, and what stands there wins over the option file that it was given: account and socket,
+/// so that the binlogs would be applied to another server. The file need not exist; MariaDB's clients know neither.
+pub const NO_LOGIN_FILE: (&str, &str) = ("MYSQL_TEST_LOGIN_FILE", "/nonexistent");
 
 /// Bytes of a tool's standard error that are kept.
 const STDERR_TAIL: usize = 8 * 1024;
@@ -67,6 +73,8 @@ pub(super) async fn replay(
     let loads = TempDir::with_prefix("dbrecover-loads-");
     let loads = loads.map_err(Error::file("creating a folder in", std::env::temp_dir()))?;
     let mut read = Command::new(&reader);
+    let (variable, none) = NO_LOGIN_FILE;
+    read.env(variable, none);
     read.arg("--no-defaults").arg("--verify-binlog-checksum");
     read.arg(format!("--local-load={}", loads.path().display()));
     match exclusion(range) {
@@ -83,7 +91,11 @@ pub(super) async fn replay(
     }
     let mut apply = Command::new(&client);
     apply
+        .env(variable, none)
         .arg(format!("--defaults-file=/proc/self/fd/{}", options.as_raw_fd()))
+        .arg(os_arg("--socket=", &account.socket))
+        .arg(format!("--user={}", account.user))
+        .arg("--protocol=socket")
         .args(["--binary-mode", "--batch", "--local-infile=1"])
         .arg(if with_comments { "--comments" } else { "--skip-comments" })
         .arg("--max-allowed-packet=1073741824");
@@ -205,21 +217,21 @@ async fn reached(session: &mut Session, setup: &Setup<'_>, range: &Range) -> Res
     Ok(now)
 }
 
-/// The account as a client option file, in memory: no name that could be left behind. The children inherit it.
+fn os_arg(name: &str, value: &Path) -> OsString {
+    let mut argument = OsString::from(name);
+    argument.push(value);
+    argument
+}
+
+/// The password as a client option file, in memory: no name that could be left behind. The children inherit it.
 fn option_file(account: &Account) -> Result<File, Error> {
     let failed = || Error::file("making an option file in", "memory");
     let file = rustix::fs::memfd_create("dbrecover-account", MemfdFlags::empty());
     let mut file = File::from(file.map_err(|e| failed()(e.into()))?);
     // The clients ignore option files that everybody may write.
     file.set_permissions(Permissions::from_mode(0o600)).map_err(failed())?;
-    let socket = account.socket.to_string_lossy();
-    let text: SecretString = format!(
-        "[client]\nuser={}\npassword={}\nsocket={}\nprotocol=socket\n",
-        quoted(&account.user),
-        quoted(account.password.expose_secret()),
-        quoted(&socket)
-    )
-    .into();
+    let password = quoted(account.password.expose_secret());
+    let text: SecretString = format!("[client]\npassword={password}\n").into();
     file.write_all(text.expose_secret().as_bytes()).map_err(failed())?;
     Ok(file)
 }

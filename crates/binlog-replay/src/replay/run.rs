@@ -43,8 +43,7 @@ struct Decided {
 /// Everything that can be known before: binlogs that are damaged, missing or of the other family, a target
 /// outside of them or inside a transaction, a method that cannot do it.
 pub fn plan(request: &Request) -> Result<Plan, Error> {
-    let (start, _, _) = request.places()?;
-    Ok(decide(request, &Rest { start, done: None })?.plan())
+    Ok(decide(request)?.plan())
 }
 
 /// As [`plan`], with the options that the temporary server needs.
@@ -53,8 +52,7 @@ pub fn plan(request: &Request) -> Result<Plan, Error> {
 ///
 /// As [`plan`].
 pub fn prepare(request: &Request) -> Result<Prepared, Error> {
-    let (start, _, _) = request.places()?;
-    let decided = decide(request, &Rest { start, done: None })?;
+    let decided = decide(request)?;
     if let (Some(held), Some(expected)) = (request.held()?, &decided.range.expected)
         && !held.is_subset(&state::position(expected))
     {
@@ -89,7 +87,8 @@ impl Decided {
     }
 }
 
-fn decide(request: &Request, rest: &Rest) -> Result<Decided, Error> {
+/// What lies between `rest` and the target.
+fn range_of(request: &Request, rest: &Rest) -> Result<(Index, Range), Error> {
     let server = request.version()?;
     let (_, target, skip) = request.places()?;
     let index = scan(&request.binlogs)?;
@@ -97,6 +96,13 @@ fn decide(request: &Request, rest: &Rest) -> Result<Decided, Error> {
     if range.flavor != server.flavor {
         return Err(Error::OtherFlavor { found: range.version.to_string(), server: server.to_string() });
     }
+    Ok((index, range))
+}
+
+fn decide(request: &Request) -> Result<Decided, Error> {
+    let server = request.version()?;
+    let (start, _, _) = request.places()?;
+    let (index, range) = range_of(request, &Rest { start, done: None })?;
     let gtids = gtid_use(&range);
     let case = Case {
         server: &server,
@@ -125,6 +131,8 @@ fn gtid_use(range: &Range) -> GtidUse {
         return GtidUse::All;
     }
     match &range.applied {
+        // Nothing comes, and what the server holds has GTIDs.
+        None if range.is_empty() && range.base.is_some() => GtidUse::All,
         None => GtidUse::None,
         Some(applied) => match applied.count() {
             n if n == range.transactions => GtidUse::All,
@@ -145,7 +153,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     let began = Instant::now();
     let account = request.server.as_ref().ok_or(Error::NoAccount)?;
     let (start, _, _) = request.places()?;
-    let decided = decide_aside(request, Rest { start: start.clone(), done: None }).await?;
+    let decided = decide_aside(request).await?;
     let mut session = Session::open(account).await?;
     // What this session does is no part of the replay.
     session.run("SET @@session.sql_log_bin=0").await?;
@@ -156,13 +164,12 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     // target.
     state::forget_sources(&mut session, &setup).await?;
     let rest = rest(&mut session, &setup, &decided, &start).await?;
-    let range = rest.as_ref().map_or(&decided.range, |rest| &rest.range);
-    let expected = decided.range.expected.as_ref();
+    let range = rest.as_ref().unwrap_or(&decided.range);
     let (transactions, left_out) = match range.is_empty() {
         true => (0, Vec::new()),
         false => apply(&mut session, &setup, range, account, progress).await?,
     };
-    let proof = prove(&mut session, &setup, range, expected, &left_out).await?;
+    let proof = prove(&mut session, &setup, range, &decided.range, &left_out).await?;
     put_back(&mut session, &setup).await?;
     session.close().await;
     Ok(Outcome {
@@ -209,9 +216,9 @@ async fn is_held(session: &mut Session, setup: &Setup<'_>) -> Result<(), Error> 
 }
 
 /// [`decide`] on a thread that may block: it reads every binlog.
-async fn decide_aside(request: &Request, rest: Rest) -> Result<Decided, Error> {
+async fn decide_aside(request: &Request) -> Result<Decided, Error> {
     let request = request.clone();
-    aside(move || decide(&request, &rest)).await
+    aside(move || decide(&request)).await
 }
 
 async fn apply(
@@ -249,21 +256,23 @@ async fn check_settings(session: &mut Session, setup: &Setup<'_>) -> Result<(), 
     Ok(())
 }
 
-/// Sets the GTID state before a new replay. For one that goes on: what is still missing.
+/// Sets the GTID state before a new replay. For one that goes on: what is still missing. The method is the whole replay's: what
+/// is exact for that is exact for its rest.
 async fn rest(
     session: &mut Session,
     setup: &Setup<'_>,
     decided: &Decided,
     start: &Start,
-) -> Result<Option<Decided>, Error> {
+) -> Result<Option<Range>, Error> {
     is_held(session, setup).await?;
     if setup.request.resume
         && let Some(rest) =
             where_it_stands(session, setup, &decided.range, decided.held_before(), start).await?
     {
-        let rest = decide_aside(setup.request, rest).await?;
+        let request = setup.request.clone();
+        let (_, rest) = aside(move || range_of(&request, &rest)).await?;
         if setup.request.may_have_crashed() {
-            check_crashed(session, setup, &rest.range).await?;
+            check_crashed(session, setup, &rest).await?;
         }
         return Ok(Some(rest));
     }
@@ -274,18 +283,22 @@ async fn rest(
     Ok(None)
 }
 
-/// Compares what the server says with what the plan said.
+/// Compares what the server says with what the plan said. `range` is what was applied now, the end of `whole`.
 async fn prove(
     session: &mut Session,
     setup: &Setup<'_>,
     range: &Range,
-    expected: Option<&GtidSet>,
+    whole: &Range,
     left_out: &[LeftOut],
 ) -> Result<Proof, Error> {
-    let journalled = setup.method == Method::Sql && sql::journals(setup) && !range.is_empty();
+    let expected = whole.expected.as_ref();
+    let journals = setup.method == Method::Sql && sql::journals(setup);
+    // An earlier run may have been cut off between its last transaction and here.
+    let row = if journals || range.is_empty() { journal::read(session).await? } else { None };
+    let journalled = row.is_some() || journals && !range.is_empty();
     let mut proof = None;
-    if let (true, Some(last)) = (journalled, &range.last) {
-        let found = journal::read(session).await?.map_or_else(String::new, |(place, _)| place.to_string());
+    if let (true, Some(last)) = (journalled, &whole.last) {
+        let found = row.map_or_else(String::new, |(place, _)| place.to_string());
         proof = Some(same("mysql.dbrecover_replay", last.end.to_string(), found)?);
         // The state first: a crash between the two leaves a place to go on from.
         if let (Flavor::MariaDb, Some(expected)) = (setup.server.flavor, expected) {

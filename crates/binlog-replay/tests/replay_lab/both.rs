@@ -32,6 +32,19 @@ macro_rules! tests_of_both {
             replay_lab::every_target(source().await, Method::Pipe).await;
         }
 
+        /// An applier may do it too; a client may not, unless its server is told.
+        #[tokio::test]
+        #[ignore = $needs]
+        async fn what_the_source_let_its_sessions_do_is_replayed_by_every_method() {
+            let source = Source::make($base, true, replay_lab::workload::permitted).await;
+            for method in [Method::Pipe, Method::Sql, Method::Relay] {
+                let target = |_: usize, moment: &replay_lab::source::Moment| {
+                    TargetAt::Position(moment.position.clone())
+                };
+                replay_lab::every_moment(&source, method, target).await;
+            }
+        }
+
         #[tokio::test]
         #[ignore = $needs]
         async fn transactions_of_100_mb_are_replayed_by_every_method() {

@@ -549,6 +549,42 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
     server.stop().await;
 }
 
+/// Kills the server when `sql` has applied everything and proved nothing, starts it again and goes on.
+pub async fn killed_before_the_proof(source: &source::Source) {
+    let moment = source.moments.last().unwrap();
+    let datadir = source.datadir("before-the-proof");
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+    request.method = Method::Sql;
+    if moment.gtids.is_empty() {
+        request.start.executed = None;
+    }
+    let server = start_for(&source.base, &request);
+    server.root().await.query_drop("SET GLOBAL innodb_flush_log_at_trx_commit=2").await.unwrap();
+    let server = std::sync::Mutex::new(Some(server));
+    let cut_off = replay::run(&request, &mut |p| {
+        if p.transactions == p.transactions_total
+            && let Some(server) = server.lock().unwrap().take()
+        {
+            server.kill();
+        }
+    })
+    .await;
+    assert!(cut_off.is_err() && server.lock().unwrap().is_none(), "the server was not killed in time");
+    request.resume = true;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let outcome = outcome.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(outcome.transactions, 0);
+    assert!(outcome.proof.found == moment.gtids || moment.gtids.is_empty(), "{:?}", outcome.proof);
+    let mut root = server.root().await;
+    let found = contents(&mut root).await;
+    assert_eq!(differences(&moment.contents, &found), Vec::<String>::new());
+    let sql = "SELECT COUNT(*) FROM information_schema.tables WHERE table_name='dbrecover_replay'";
+    let left: u64 = root.query_first(sql).await.unwrap().unwrap();
+    assert_eq!(left, 0, "its own table is still there");
+    drop(root);
+    server.stop().await;
+}
+
 /// As [`crash_and_resume`], with what the server had not written yet lost.
 pub async fn lose_a_second_and_resume(source: &source::Source, method: Method) {
     let (request, _) = crash(source, method, Written::First).await;

@@ -195,6 +195,65 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     )]
 }
 
+/// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
+pub fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let columns: Vec<_> = (0..40).map(|n| format!("c{n} CHAR(255) NOT NULL")).collect();
+    let too_wide =
+        format!("CREATE TABLE too_wide ({}) ROW_FORMAT=COMPACT CHARSET latin1", columns.join(", "));
+    let not_strict = phase(
+        "not strict",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "SET SESSION innodb_strict_mode=OFF",
+            &too_wide,
+            "SET SESSION innodb_strict_mode=ON",
+        ],
+    );
+    let of_the_family = match flavor {
+        Flavor::MySql => phase(
+            "a foreign key to no unique one",
+            &[
+                "SET SESSION restrict_fk_on_non_standard_key=OFF",
+                "CREATE TABLE several (id INT, KEY (id))",
+                "CREATE TABLE of_several (id INT, FOREIGN KEY (id) REFERENCES several (id))",
+                "SET SESSION restrict_fk_on_non_standard_key=ON",
+            ],
+        ),
+        Flavor::MariaDb => phase(
+            "history",
+            &[
+                "CREATE TABLE versioned (id INT PRIMARY KEY) WITH SYSTEM VERSIONING",
+                "INSERT INTO versioned VALUES (1), (2)",
+                "SET SESSION system_versioning_alter_history=KEEP",
+                "ALTER TABLE versioned ADD COLUMN a INT DEFAULT 7",
+                "SET SESSION system_versioning_alter_history=ERROR",
+            ],
+        ),
+    };
+    let function = phase(
+        "function",
+        &[
+            "SET GLOBAL log_bin_trust_function_creators=1",
+            "CREATE FUNCTION plain(x INT) RETURNS INT RETURN x + 1",
+            "SET GLOBAL log_bin_trust_function_creators=0",
+        ],
+    );
+    vec![not_strict, of_the_family, function]
+}
+
+/// Passwords that the plugins which check them by default do not take.
+pub fn passwords(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![phase(
+        "passwords",
+        &[
+            "CREATE USER shopper@localhost IDENTIFIED BY 'x'",
+            "SET PASSWORD FOR shopper@localhost='*94BDCEBE19083CE2A1F959FD02F964C7AF4CFC29'",
+            "ALTER USER shopper@localhost IDENTIFIED BY 'x'",
+        ],
+    )]
+}
+
 /// A statement that commits by itself, between others.
 pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
     let before = phase(

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use backup_catalog::dbscale::Account;
+use binlog_replay::replay::NO_LOGIN_FILE;
 use remote_exec::{Child, Host};
 
 use crate::Error;
@@ -113,8 +114,10 @@ impl TemporaryServer {
 
 impl Place {
     fn client(&self) -> remote_exec::Command {
+        let (variable, none) = NO_LOGIN_FILE;
         self.host
             .command(&self.client)
+            .env(variable, none)
             .arg(os_arg("--defaults-file=", &self.run_dir.option_file()))
             .arg(os_arg("--socket=", &self.socket))
             .args(["--protocol=socket", "--batch", "--skip-column-names", "--raw", "--binary-mode"])
