@@ -4,7 +4,7 @@
 #[macro_use]
 mod replay_lab;
 
-use binlog_replay::replay::{self, Error, Method, OnError, Request, TargetAt};
+use binlog_replay::replay::{self, Error, Method, OnError, Request, StartAt, TargetAt};
 use mysql_async::prelude::Queryable;
 use replay_lab::source::Source;
 use replay_lab::{
@@ -211,6 +211,31 @@ async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
     request.method = Method::Relay;
     let error = replay::prepare(&request).unwrap_err();
     assert!(error.to_string().contains("with and without GTIDs"), "{error}");
+}
+
+/// The state names the old GTIDs, before the first transaction as behind the last.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed() {
+    let source = Source::make(Base::mysql(), false, workload::gtids_given_up).await;
+    let (with, without) = (&source.moments[0], &source.moments[1]);
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("given-up-{method}"));
+        let stop = TargetAt::Position(with.position.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let held = outcome.unwrap().proof.found;
+        assert_eq!(held, with.gtids);
+        server.stop().await;
+        request.start = StartAt { position: with.position.clone(), executed: Some(held) };
+        (request.target, request.method) = (TargetAt::End, method);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        assert_eq!(differences(&without.contents, &found), Vec::<String>::new(), "{method}");
+        assert!(outcome.transactions == 2000 && outcome.proof.found != with.gtids, "{outcome:?}");
+        server.stop().await;
+    }
 }
 
 #[tokio::test]

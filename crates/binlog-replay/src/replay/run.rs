@@ -164,6 +164,10 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     };
     let proof = prove(&mut session, &setup, range, expected, &left_out).await?;
     put_back(&mut session, &setup).await?;
+    let gtid_state = match &decided.range.expected {
+        Some(_) => Some(state::position(&state::read(&mut session, &setup).await?).to_string()),
+        None => None,
+    };
     session.close().await;
     Ok(Outcome {
         schema_version: SCHEMA_VERSION,
@@ -173,6 +177,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
         transactions,
         left_out,
         proof,
+        gtid_state,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
 }
@@ -266,22 +271,26 @@ async fn prove(
         }
         journal::drop(session).await?;
     }
-    let Some(expected) = expected else {
-        let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());
-        let source = match setup.method {
-            Method::Pipe => "the exit status of both tools",
-            _ => "the end of the relay logs",
+    if let Some(expected) = expected {
+        let found = match setup.method {
+            Method::Pipe => prove_pipe(session, setup, range, expected).await?,
+            _ => state::prove(session, setup, expected).await?,
         };
-        let proven = Proof { source: source.into(), expected: last.clone(), found: last };
-        return Ok(proof.unwrap_or(proven));
+        tracing::debug!(%found, left_out = left_out.len(), "proved");
+        // What the state does not name, it does not prove.
+        if setup.gtids == GtidUse::All {
+            let (expected, found) =
+                (state::position(expected).to_string(), state::position(&found).to_string());
+            return Ok(Proof { source: state::source(setup).into(), expected, found });
+        }
+    }
+    let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());
+    let source = match setup.method {
+        Method::Pipe => "the exit status of both tools",
+        _ => "the end of the relay logs",
     };
-    let found = match setup.method {
-        Method::Pipe => prove_pipe(session, setup, range, expected).await?,
-        _ => state::prove(session, setup, expected).await?,
-    };
-    tracing::debug!(%found, left_out = left_out.len(), "proved");
-    let expected = state::position(expected).to_string();
-    Ok(Proof { source: state::source(setup).into(), expected, found: state::position(&found).to_string() })
+    let proven = Proof { source: source.into(), expected: last.clone(), found: last };
+    Ok(proof.unwrap_or(proven))
 }
 
 /// Compares the state that a client left behind with the plan's, and makes it the server's.

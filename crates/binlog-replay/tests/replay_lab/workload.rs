@@ -178,6 +178,28 @@ fn versioned(format: &str) -> Vec<String> {
     .into()
 }
 
+/// Transactions with GTIDs, then many without, in files that still name the old ones (MySQL).
+pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
+    let with = phase(
+        "with",
+        &[
+            "SET GLOBAL enforce_gtid_consistency=ON",
+            "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+            "SET GLOBAL gtid_mode=ON_PERMISSIVE",
+            "SET GLOBAL gtid_mode=ON",
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "SET GLOBAL gtid_mode=ON_PERMISSIVE",
+            "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+            "SET GLOBAL gtid_mode=OFF",
+        ],
+    );
+    let mut without = phase("without", &[]);
+    without.statements.extend((0..2000).map(|i| format!("INSERT INTO t (a) VALUES ('without, {i}')")));
+    vec![with, without]
+}
+
 /// Events of the event scheduler, and a table that is named so.
 pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
