@@ -206,17 +206,25 @@ async fn every_event_of_the_sources_encodes_to_its_own_bytes() {
 async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
     let source = Source::make(Base::mysql(), false, workload::mixed_gtids).await;
     everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
-    let datadir = source.datadir("refused-relay");
+    let datadir = source.datadir("mixed");
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = Method::Relay;
     let error = replay::prepare(&request).unwrap_err();
     assert!(error.to_string().contains("with and without GTIDs"), "{error}");
+    // What the state says of some says nothing of the others.
+    request.method = Method::Sql;
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    outcome.unwrap();
+    request.resume = true;
+    let error = refused(&request).await;
+    assert!(matches!(error, Error::NoTrace), "{error}");
+    server.stop().await;
 }
 
 /// The state names the old GTIDs, before the first transaction as behind the last.
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
-async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed() {
+async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed_and_not_told() {
     let source = Source::make(Base::mysql(), false, workload::gtids_given_up).await;
     let (with, without) = (&source.moments[0], &source.moments[1]);
     for method in [Method::Relay, Method::Sql, Method::Pipe] {
@@ -234,6 +242,10 @@ async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed()
         let found = contents(&mut server.root().await).await;
         assert_eq!(differences(&without.contents, &found), Vec::<String>::new(), "{method}");
         assert!(outcome.transactions == 2000 && outcome.proof.found != with.gtids, "{outcome:?}");
+        // Whatever replays, the state does not say that all of it is there.
+        (request.resume, request.method) = (true, Method::Sql);
+        let error = refused(&request).await;
+        assert!(matches!(error, Error::NoTrace), "after {method}: {error}");
         server.stop().await;
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use super::dialect::Dialect;
 use super::error::Error;
 use super::method::Method;
+use super::options::GtidUse;
 use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
@@ -41,7 +42,8 @@ pub(super) async fn where_it_stands(
         let done = Some(position).filter(|position| *position != start.position);
         return Ok(Some(Rest { start: start.clone(), done }));
     }
-    let (Some(expected), Some(before)) = (&range.expected, before) else {
+    // A state that names only some of the transactions says nothing of the others.
+    let (GtidUse::All, Some(expected), Some(before)) = (setup.gtids, &range.expected, before) else {
         return Err(Error::NoTrace);
     };
     let held = state::read(session, setup).await?;

@@ -125,6 +125,8 @@ fn gtid_use(range: &Range) -> GtidUse {
         return GtidUse::All;
     }
     match &range.applied {
+        // Nothing comes, and what the server holds has GTIDs.
+        None if range.is_empty() && range.base.is_some() => GtidUse::All,
         None => GtidUse::None,
         Some(applied) => match applied.count() {
             n if n == range.transactions => GtidUse::All,
