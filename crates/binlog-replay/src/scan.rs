@@ -18,6 +18,7 @@ use crate::reader::{FileEnd, Reader};
 use crate::statement::{StatementKind, excerpt, may_make_event, without_passwords};
 use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
+use crate::unsaid::unsaid;
 use crate::version::ServerVersion;
 
 /// Most DDL statements that are kept of one file; all are counted.
@@ -88,6 +89,9 @@ pub struct FileInfo {
     /// Where the transactions start that may make or change events of the event scheduler; all of them.
     #[serde(skip)]
     pub(crate) event_ddl: Vec<u64>,
+    /// Where the transactions start with a statement that leaves the user or the database to its session; all of them.
+    #[serde(skip)]
+    pub(crate) unsaid: Vec<u64>,
     /// The server began it when it was started, and not behind another file.
     #[serde(skip)]
     pub(crate) at_start: bool,
@@ -381,6 +385,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         damage: None,
         copies: Vec::new(),
         event_ddl: Vec::new(),
+        unsaid: Vec::new(),
         folder: 0,
     };
     match fill(&mut info, path) {
@@ -422,10 +427,13 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
         if info.largest.as_ref().is_none_or(|l| bytes > l.bytes) {
             info.largest = Some(Largest { gtid: transaction.gtid.clone(), start: transaction.start, bytes });
         }
-        if let Some(Noted { database, text, event }) = ddl.take() {
+        if let Some(Noted { database, text, event, unsaid }) = ddl.take() {
             info.ddl_count += 1;
             if event {
                 info.event_ddl.push(transaction.start);
+            }
+            if unsaid {
+                info.unsaid.push(transaction.start);
             }
             if info.ddl.len() < MAX_DDL {
                 let (gtid, start) = (transaction.gtid.clone(), transaction.start);
@@ -443,6 +451,8 @@ struct Noted {
     text: String,
     /// Whether it may make or change an event of the event scheduler.
     event: bool,
+    /// Whether it leaves the user or the database to its session.
+    unsaid: bool,
 }
 
 impl Noted {
@@ -451,6 +461,7 @@ impl Noted {
             database: excerpt(query.database, 256),
             text: excerpt(&without_passwords(&query.text), DDL_EXCERPT),
             event: may_make_event(&query.text),
+            unsaid: unsaid(&query.text, query.status.invoker.is_some()).is_some(),
         })
     }
 

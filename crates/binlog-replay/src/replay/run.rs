@@ -21,7 +21,7 @@ use super::{pipe, relay::replay as by_relay};
 use crate::choose::choose_rest;
 use crate::gtid::GtidSet;
 use crate::range::Range;
-use crate::scan::{Index, scan};
+use crate::scan::{FileInfo, Index, scan};
 use crate::target::Start;
 use crate::version::{Flavor, ServerVersion};
 
@@ -101,7 +101,8 @@ fn decide(request: &Request, rest: &Rest) -> Result<Decided, Error> {
     let case = Case {
         server: &server,
         gtids,
-        event_ddl: event_ddl(&index, &range),
+        event_ddl: holds(&index, &range, |file| &file.event_ddl),
+        unsaid: holds(&index, &range, |file| &file.unsaid),
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
@@ -112,11 +113,11 @@ fn decide(request: &Request, rest: &Rest) -> Result<Decided, Error> {
     Ok(Decided { server, range, gtids, choice })
 }
 
-/// Whether a statement in the range makes or changes an event of the event scheduler.
-fn event_ddl(index: &Index, range: &Range) -> bool {
+/// Whether the range has one of the transactions that a file's list names.
+fn holds(index: &Index, range: &Range, list: fn(&FileInfo) -> &[u64]) -> bool {
     range.files.iter().any(|file| {
         let known = index.files.iter().find(|info| info.path == file.path);
-        known.is_some_and(|info| info.event_ddl.iter().any(|at| (file.start..file.stop).contains(at)))
+        known.is_some_and(|info| list(info).iter().any(|at| (file.start..file.stop).contains(at)))
     })
 }
 

@@ -270,7 +270,7 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         (
             "event",
             format!(
-                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value,status,event_comment) FROM information_schema.events WHERE event_schema NOT IN {system}"
+                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value,status,event_comment,definer) FROM information_schema.events WHERE event_schema NOT IN {system}"
             ),
         ),
         (
@@ -280,6 +280,20 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
             ),
         ),
         ("user", "SELECT CONCAT_WS('|',user,host,plugin,authentication_string) FROM mysql.user".to_owned()),
+        (
+            "right",
+            "SELECT CONCAT_WS('|',user,host,db,select_priv,insert_priv,update_priv) FROM mysql.db".to_owned(),
+        ),
+        (
+            "role",
+            match flavor {
+                Flavor::MySql => "SELECT CONCAT_WS('|',from_user,to_user,to_host) FROM mysql.role_edges",
+                Flavor::MariaDb => {
+                    "SELECT CONCAT_WS('|',role,user,host,admin_option) FROM mysql.roles_mapping"
+                }
+            }
+            .to_owned(),
+        ),
     ] {
         let rows: Vec<String> = conn.query(sql).await.unwrap();
         for row in rows {
@@ -649,12 +663,36 @@ pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &st
 /// An applier would store events as disabled ones.
 pub async fn events_stay_enabled(base: Base) {
     let source = source::Source::make(base, true, workload::events).await;
-    everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
-    let datadir = source.datadir("refused-events");
-    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
-    request.method = Method::Relay;
+    everything_by(&source, &[Method::Auto, Method::Sql]).await;
+    is_refused(&source, Method::Relay, TargetAt::End, "event scheduler");
+    is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
+}
+
+/// What a statement does not say is its session's, as its source knew it.
+pub async fn statements_mean_their_sessions(base: Base) {
+    let source = source::Source::make(base, true, workload::sessions).await;
+    for method in [Method::Relay, Method::Sql] {
+        every_moment(&source, method, |_, moment| TargetAt::Position(moment.position.clone())).await;
+    }
+    let first = &source.moments[0];
+    let datadir = source.datadir("some-by-pipe");
+    let stop = TargetAt::Position(first.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = Method::Pipe;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    outcome.unwrap();
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&first.contents, &found), Vec::<String>::new());
+    server.stop().await;
+    is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
+}
+
+/// A method cannot come to a target.
+fn is_refused(source: &source::Source, method: Method, target: TargetAt, why: &str) {
+    let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, target);
+    request.method = method;
     let error = replay::prepare(&request).unwrap_err();
-    assert!(error.to_string().contains("event scheduler"), "{error}");
+    assert!(error.to_string().contains(why), "{error}");
 }
 
 /// Replays all of a source by some methods and compares.

@@ -200,6 +200,46 @@ pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
     vec![with, without]
 }
 
+/// What statements mean by their session: its database, its user, the character set and the mode in which it reads.
+pub fn sessions(_: Flavor, _: &str) -> Vec<Phase> {
+    let read = phase(
+        "read by the session",
+        &[
+            "SET SESSION binlog_format='STATEMENT'",
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+        ],
+    );
+    let database = phase(
+        "the session's database",
+        &[
+            "CREATE DATABASE other",
+            "INSERT INTO t (a) VALUES ('in the shop')",
+            "USE other",
+            "ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_german1_ci",
+            "CREATE TABLE by_default (a VARCHAR(10))",
+            "ALTER /* which one? */ schema COLLATE latin1_swedish_ci",
+            "CREATE TABLE by_new_default (a VARCHAR(10))",
+            "ALTER DATABASE shop COLLATE utf8mb4_bin",
+            "USE shop",
+            "CREATE TABLE binary_one (a VARCHAR(10))",
+        ],
+    );
+    let user = phase(
+        "the session's user",
+        &[
+            "CREATE ROLE clerk",
+            "CREATE ROLE IF NOT EXISTS cashier -- a role",
+            "GRANT SELECT, INSERT, UPDATE ON shop.* TO CURRENT_USER",
+            "REVOKE INSERT ON shop.* FROM CURRENT_USER()",
+            "REVOKE UPDATE ON `shop`.* FROM current_user",
+            "INSERT INTO t (a) VALUES ('the end')",
+        ],
+    );
+    vec![read, database, user]
+}
+
 /// Events of the event scheduler, and a table that is named so.
 pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
@@ -211,7 +251,11 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
             "CREATE DEFINER=CURRENT_USER /* a comment of some length, so that the word that tells comes late: more than \
              two hundred bytes of text lie between the beginning of the statement and what it makes, and no part of \
              it may be lost on the way */ EVENT nightly ON SCHEDULE EVERY 1 DAY DO INSERT INTO t (a) VALUES ('night')",
-            "ALTER EVENT nightly COMMENT 'every night'",
+            "CREATE DEFINER='replayer'@'localhost' EVENT yearly ON SCHEDULE EVERY 1 YEAR DO DELETE FROM t",
+            "CREATE DEFINER='replayer'@'localhost' EVENT daily ON SCHEDULE EVERY 1 DAY DO DELETE FROM t",
+            "ALTER EVENT yearly COMMENT 'every year'",
+            "ALTER DEFINER = CURRENT_USER() EVENT daily COMMENT 'every day'",
+            "ALTER DEFINER = 'replayer'@'localhost' EVENT nightly COMMENT 'every night'",
             "INSERT INTO t (a) VALUES ('day')",
         ],
     )]

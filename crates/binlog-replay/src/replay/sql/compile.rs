@@ -1,5 +1,6 @@
 //! Events to statements: what `mysqlbinlog` would write, packed for the connection.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::mem;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use super::journal;
 use super::packet::{Infile, Kind, Packet, Step, Transaction};
 use super::rows::{RowGroup, binlog_statement};
-use super::settings::{Between, Settings};
+use super::settings::{Between, Settings, quote_name};
 use super::values::{self, Collations};
 use crate::event::{
     Duplicates, EXTRA_ROLLBACK_ALTER, EXTRA_START_ALTER, Event, EventKind, ExecuteLoadQuery, MariaDbGtid,
@@ -20,6 +21,7 @@ use crate::range::{Range, RangeFile};
 use crate::reader::Reader;
 use crate::replay::error::Error;
 use crate::replay::lay::description;
+use crate::unsaid::{Unsaid, unsaid};
 use crate::version::{Flavor, ServerVersion};
 
 /// What the statements are made for.
@@ -357,6 +359,7 @@ impl<'a> Compiler<'a> {
             b"ROLLBACK" if query.error == 0 => return self.commit("ROLLBACK"),
             _ => {}
         }
+        let text = said(query).map_err(|why| self.wrong(why))?;
         self.prepare(query, raw)?;
         let alone = !self.inside;
         // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow.
@@ -365,7 +368,7 @@ impl<'a> Compiler<'a> {
         if alone || creates {
             self.before_unjournalled()?;
         }
-        self.alone(&query.text, query.error, None, alone && !opens)?;
+        self.alone(&text, query.error, None, alone && !opens)?;
         if opens {
             self.inside = true;
         } else if alone {
@@ -506,6 +509,38 @@ impl<'a> Compiler<'a> {
         }
         self.packets.blocking_send(Ok(mem::take(&mut self.packet))).map_err(|_| Stop::Closed)
     }
+}
+
+/// The statement with the user that its source says beside it, where a server would take that of the session.
+fn said<'q>(query: &'q Query<'_>) -> Result<Cow<'q, [u8]>, String> {
+    let invoker = query.status.invoker;
+    let gaps = match unsaid(&query.text, invoker.is_some()) {
+        Some(Unsaid::User(gaps)) => gaps,
+        Some(Unsaid::Unclear) => {
+            let why =
+                "the statement means the user or the role of its session, and where it does is not clear";
+            return Err(why.into());
+        }
+        Some(Unsaid::Database) | None => return Ok(Cow::Borrowed(&query.text)),
+    };
+    let Some((user, host)) = invoker.filter(|(user, host)| user.is_ascii() && host.is_ascii()) else {
+        let why =
+            "the statement means the user of its session, and the binlog does not say who that was in ASCII";
+        return Err(why.into());
+    };
+    let mut account = Vec::new();
+    quote_name(user, &mut account);
+    // A role has no host.
+    if !host.is_empty() {
+        account.push(b'@');
+        quote_name(host, &mut account);
+    }
+    let mut text = query.text.to_vec();
+    for gap in gaps.into_iter().rev() {
+        let said = gap.before.bytes().chain(account.iter().copied());
+        text.splice(gap.at, said);
+    }
+    Ok(Cow::Owned(text))
 }
 
 /// Where the statement `USE …;` at the start of `sql` ends: a name in backticks may hold a semicolon.

@@ -5,6 +5,7 @@
 use super::values::Collations;
 use crate::event::{Header, Query, SessionCharset, Status};
 use crate::replay::session::hex;
+use crate::unsaid::{Unsaid, unsaid};
 use crate::version::{Flavor, ServerVersion};
 
 /// `sql_mode` bits that MySQL 8.0 no longer lets anyone set: the modes of other products
@@ -53,8 +54,10 @@ impl Settings {
         between: &Between<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
-        // CREATE DATABASE and DROP DATABASE name a database that is not there.
-        let uses = !query.database.is_empty() && !header.has(Header::SUPPRESS_USE);
+        // CREATE DATABASE and DROP DATABASE name a database that is not there; ALTER DATABASE need not name the one that is.
+        let suppressed = header.has(Header::SUPPRESS_USE);
+        let uses = !query.database.is_empty()
+            && (!suppressed || unsaid(&query.text, false) == Some(Unsaid::Database));
         if uses && self.database.as_deref() != Some(query.database) {
             out.extend(b"USE ");
             quote_name(query.database, out);
