@@ -14,6 +14,7 @@ use super::options::GtidUse;
 use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
+use crate::choose::Place;
 use crate::event::{Event, EventKind, Malformed, MariaDbGtid, Query};
 use crate::gtid::{Gtid, GtidSet};
 use crate::range::Range;
@@ -26,7 +27,7 @@ pub(super) struct Rest {
     /// Where it starts.
     pub(super) start: Start,
     /// The place behind the start up to which everything was applied.
-    pub(super) done: Option<Position>,
+    pub(super) done: Option<Place>,
 }
 
 /// Where a replay that goes on has to start; `None` if nothing of it was applied yet. `before` is what the
@@ -38,8 +39,9 @@ pub(super) async fn where_it_stands(
     before: Option<GtidSet>,
     start: &Start,
 ) -> Result<Option<Rest>, Error> {
-    if let Some((position, _)) = journal::read(session).await? {
-        let done = Some(position).filter(|position| *position != start.position);
+    if let Some((position, gtid)) = journal::read(session).await? {
+        let done = Some(Place { position, gtid });
+        let done = done.filter(|place| place.position != start.position || place.gtid.is_some());
         return Ok(Some(Rest { start: start.clone(), done }));
     }
     // A state that names only some of the transactions says nothing of the others.

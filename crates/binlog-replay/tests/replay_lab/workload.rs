@@ -200,6 +200,22 @@ pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
     vec![with, without]
 }
 
+/// Two files with rows, and little in the first.
+pub fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
+    let mut all = phase(
+        "two files",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(200), n INT DEFAULT 0)",
+            "INSERT INTO t (a) VALUES ('one'),('two'),('three')",
+            "FLUSH BINARY LOGS",
+        ],
+    );
+    all.statements.extend((0..50).map(|i| format!("INSERT INTO t (a) VALUES ('old master, {i}')")));
+    vec![all]
+}
+
 /// What statements mean by their session: its database, its user, the character set and the mode in which it reads.
 pub fn sessions(_: Flavor, _: &str) -> Vec<Phase> {
     let read = phase(
