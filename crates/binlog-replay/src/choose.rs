@@ -101,6 +101,7 @@ pub(crate) fn choose_rest(
             applied: None,
             expected: None,
             base: None,
+            before_held: None,
             transactions: 0,
             skipped: 0,
             first: None,
@@ -457,6 +458,9 @@ impl Chooser<'_> {
         if others.as_ref().is_some_and(|others| others.contains(gtid)) {
             let why = "with the number of another transaction, of which one is left out and one is not";
             return Err(Self::unclear(file, t, why));
+        }
+        if in_backup && self.range.before_held.is_none() {
+            self.range.before_held = self.range.first.clone();
         }
         if left_out {
             self.range.skip.get_or_insert_with(|| GtidSet::new(gtid.flavor())).insert(gtid);

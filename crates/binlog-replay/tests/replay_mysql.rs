@@ -250,6 +250,31 @@ async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed_a
     }
 }
 
+/// Behind it in the binlogs comes what the server holds.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn what_an_earlier_replay_left_out_is_not_applied_too_late() {
+    let source = many().await;
+    let moment = source.moments.last().unwrap();
+    let (uuid, _) = moment.gtids.split_once(':').unwrap();
+    let datadir = source.datadir("left-out");
+    let until = TargetAt::UntilGtid(format!("{uuid}:1-2000"));
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, until);
+    // An update.
+    request.skip = Some(format!("{uuid}:1001"));
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    let found = outcome.unwrap().proof.found;
+    assert_eq!(found, format!("{uuid}:1-1000:1002-2000"));
+    (request.resume, request.held, request.target) = (true, Some(found), TargetAt::End);
+    let skip = request.skip.take();
+    let error = refused(&request).await.to_string();
+    assert!(error.contains(&format!("{uuid}:1001 was left out")), "{error}");
+    request.skip = skip;
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    assert_eq!(outcome.proof.found, format!("{uuid}:1-1000:1002-5002"));
+    server.stop().await;
+}
+
 #[tokio::test]
 #[ignore = "needs mysqld; run: ./test"]
 async fn without_gtids_a_replay_that_was_cut_off_goes_on_or_says_that_it_cannot() {

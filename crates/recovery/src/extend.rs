@@ -29,6 +29,16 @@ pub struct Finished {
 #[derive(Debug, Clone, Deserialize)]
 struct FinishedPlan {
     for_testing: bool,
+    #[serde(default)]
+    servers: Vec<FinishedPlannedServer>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct FinishedPlannedServer {
+    folder: String,
+    /// What it left out.
+    #[serde(default)]
+    skip: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -121,6 +131,11 @@ impl Finished {
         self.servers.iter().find(|s| s.folder == folder).map(|s| s.gtid_state.as_str())
     }
 
+    /// What the recovery of a server left out. It stays so: behind all that has come since it would be too late.
+    fn left_out(&self, folder: &str) -> Option<&str> {
+        self.plan.servers.iter().find(|server| server.folder == folder)?.skip.as_deref()
+    }
+
     /// Makes of the plan of a recovery one that starts where this one ended: its chain is prepared already, of all
     /// later backups only the binlogs are used.
     ///
@@ -168,6 +183,13 @@ impl Finished {
             let later = || later.iter().map(|backup| &backup.name);
             server.further_binlogs = further_binlogs(catalog, choice, later())?;
             server.take_over(choice.clone(), &self.name, later());
+            if let Some(earlier) = self.left_out(&server.folder) {
+                server.stop.push_str(&format!(", as before without {earlier}"));
+                server.skip = Some(match server.skip.take() {
+                    Some(skip) => format!("{earlier},{skip}"),
+                    None => earlier.to_owned(),
+                });
+            }
         }
         Ok(())
     }

@@ -198,6 +198,11 @@ async fn apply(
     account: &Account,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(u64, Vec<LeftOut>), Error> {
+    // The state of a replay that ended lacks what was left out, and nothing else.
+    if let (Some(_), Some(missing)) = (&setup.request.held, &range.before_held) {
+        let gtid = missing.gtid.as_ref().map_or_else(|| missing.start.to_string(), ToString::to_string);
+        return Err(Error::LeftOut { gtid });
+    }
     match setup.method {
         Method::Pipe => Ok((pipe::replay(session, setup, range, account, progress).await?, Vec::new())),
         Method::Relay => Ok((by_relay(session, setup, range, progress).await?, Vec::new())),
