@@ -225,6 +225,16 @@ pub fn sessions(_: Flavor, _: &str) -> Vec<Phase> {
             "CREATE DATABASE shop",
             "USE shop",
             "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "CREATE DATABASE again",
+            "USE again",
+            "CREATE TABLE t (a VARCHAR(50))",
+            "INSERT INTO t VALUES ('in a database that goes')",
+            "DROP DATABASE again",
+            "CREATE DATABASE again",
+            "USE again",
+            "CREATE TABLE t (a VARCHAR(50))",
+            "INSERT INTO t VALUES ('in another one of its name')",
+            "USE shop",
         ],
     );
     let database = phase(

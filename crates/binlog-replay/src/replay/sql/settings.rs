@@ -76,6 +76,10 @@ impl Settings {
         }
         self.status(&query.status, between, &mut set)?;
         set.end();
+        if suppressed {
+            // It makes, drops or changes a database, which may be that of the session.
+            (self.database, self.database_collation) = (None, None);
+        }
         Ok(())
     }
 
