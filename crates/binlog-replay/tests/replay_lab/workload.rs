@@ -217,8 +217,8 @@ pub fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// What statements mean by their session: its database, its user, the character set and the mode in which it reads.
-pub fn sessions(_: Flavor, _: &str) -> Vec<Phase> {
-    let read = phase(
+pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let mut read = phase(
         "read by the session",
         &[
             "SET SESSION binlog_format='STATEMENT'",
@@ -237,6 +237,17 @@ pub fn sessions(_: Flavor, _: &str) -> Vec<Phase> {
             "USE shop",
         ],
     );
+    if flavor == Flavor::MariaDb {
+        read.add(&[
+            "SET sql_mode='ORACLE'",
+            "INSERT INTO t (a) VALUES ('in the words of another product')",
+            "INSERT INTO t (a) VALUES ('and once more')",
+            "SET SESSION binlog_format='ROW'",
+            "INSERT INTO t (a) VALUES ('and a row')",
+            "SET SESSION binlog_format='STATEMENT'",
+            "SET sql_mode=DEFAULT",
+        ]);
+    }
     let database = phase(
         "the session's database",
         &[

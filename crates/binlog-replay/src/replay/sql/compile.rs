@@ -258,8 +258,7 @@ impl<'a> Compiler<'a> {
                     return self.step(sql.as_bytes(), Kind::Data, None);
                 }
                 if !event.standalone() {
-                    self.inside = true;
-                    return self.step(b"BEGIN;", Kind::Data, None);
+                    return self.begin();
                 }
                 Ok(())
             }
@@ -303,6 +302,13 @@ impl<'a> Compiler<'a> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Begins the transaction that the server knows by its name.
+    fn begin(&mut self) -> Result<(), Stop> {
+        self.inside = true;
+        // In its sql_mode ORACLE, MariaDB takes the short word for a block of statements.
+        self.step(b"START TRANSACTION;", Kind::Data, None)
     }
 
     /// Ends the transaction with `sql`, and its place with it.
@@ -351,10 +357,7 @@ impl<'a> Compiler<'a> {
 
     fn query(&mut self, query: &Query<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
         match &query.text[..] {
-            b"BEGIN" if query.error == 0 => {
-                self.inside = true;
-                return self.step(b"BEGIN;", Kind::Data, None);
-            }
+            b"BEGIN" if query.error == 0 => return self.begin(),
             b"COMMIT" if query.error == 0 => return self.commit("COMMIT"),
             b"ROLLBACK" if query.error == 0 => return self.commit("ROLLBACK"),
             _ => {}
