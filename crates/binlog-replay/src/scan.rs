@@ -19,7 +19,7 @@ use crate::statement::{StatementKind, excerpt, may_make_event, without_passwords
 use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
 use crate::unsaid::unsaid;
-use crate::version::ServerVersion;
+use crate::version::{Flavor, ServerVersion};
 
 /// Most DDL statements that are kept of one file; all are counted.
 const MAX_DDL: usize = 10_000;
@@ -89,7 +89,8 @@ pub struct FileInfo {
     /// Where the transactions start that may make or change events of the event scheduler; all of them.
     #[serde(skip)]
     pub(crate) event_ddl: Vec<u64>,
-    /// Where the transactions start with a statement that leaves the user or the database to its session; all of them.
+    /// Offsets of statements that leave the user or the database to their session, or of their transactions, and of user
+    /// variables whose names the stock tools do not give out as they are; all of them.
     #[serde(skip)]
     pub(crate) unsaid: Vec<u64>,
     /// The server began it when it was started, and not behind another file.
@@ -531,6 +532,18 @@ fn look(
             }
         }
         EventKind::TRANSACTION_PAYLOAD => *ddl = Noted::of_payload(event),
+        // MariaDB's tool prints the name in UTF-8, and the client's server reads it in the character set of the statement
+        // before.
+        EventKind::USER_VAR if info.version.as_ref().is_some_and(|v| v.flavor == Flavor::MariaDb) => {
+            if place == Place::First {
+                *ddl = None;
+            }
+            if let Event::UserVar(var) = event.decode().map_err(malformed)?
+                && !var.name.is_ascii()
+            {
+                info.unsaid.push(event.offset);
+            }
+        }
         _ if place == Place::First => *ddl = None,
         _ => {}
     }

@@ -685,6 +685,10 @@ pub async fn statements_mean_their_sessions(base: Base) {
     assert_eq!(differences(&first.contents, &found), Vec::<String>::new());
     server.stop().await;
     is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
+    if source.base.flavor == Flavor::MariaDb {
+        let variable = TargetAt::Position(source.moments[1].position.clone());
+        is_refused(&source, Method::Pipe, variable, "a variable of its session");
+    }
 }
 
 /// A method cannot come to a target.

@@ -248,6 +248,28 @@ pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "SET sql_mode=DEFAULT",
         ]);
     }
+    let names = phase(
+        "names that are not ASCII",
+        &[
+            "SET NAMES utf8mb4",
+            "CREATE DATABASE `bäck`",
+            "USE `bäck`",
+            "CREATE TABLE t (a VARCHAR(50) CHARACTER SET utf8mb4)",
+            "USE shop",
+            "SET NAMES latin1",
+            "INSERT INTO t (a) VALUES ('by a client that is not UTF-8')",
+            "SET NAMES utf8mb4",
+            "USE `bäck`",
+            "SET NAMES latin1",
+            "INSERT INTO t (a) VALUES ('ä')",
+            "SET @`ä`='of a variable'",
+            "INSERT INTO t (a) VALUES (@`ä`)",
+            "INSERT INTO t (a) VALUES (CONCAT(@`ä`, ' once more'))",
+            "SET NAMES utf8mb4",
+            "USE shop",
+            "INSERT INTO t (a) VALUES ('ä')",
+        ],
+    );
     let database = phase(
         "the session's database",
         &[
@@ -274,7 +296,7 @@ pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('the end')",
         ],
     );
-    vec![read, database, user]
+    vec![read, names, database, user]
 }
 
 /// Events of the event scheduler, and a table that is named so.

@@ -177,9 +177,11 @@ impl<'a> Compiler<'a> {
                 self.session(sql.as_bytes())
             }
             Event::UserVar(var) => {
-                let mut sql = Vec::new();
+                let (mut statements, mut sql) = (Vec::new(), Vec::new());
                 values::user_var(&var, &self.target.collations, &mut sql).map_err(|why| self.wrong(why))?;
-                self.session(&sql)
+                self.settings.name(var.name, &mut statements);
+                statements.push(sql);
+                statements.iter().try_for_each(|sql| self.session(sql))
             }
             Event::BeginLoadQuery(block) => {
                 let file = tempfile::NamedTempFile::with_prefix("dbrecover-load-");
@@ -228,9 +230,8 @@ impl<'a> Compiler<'a> {
                 self.begin_transaction(gtid.clone(), raw.header.timestamp)?;
                 if self.target.server.at_least(Flavor::MySql, 8, 0, 14) {
                     let (own, first) = (event.immediate_version, event.original_version);
-                    let mut sql = Vec::new();
                     let own = own.unwrap_or(999_999);
-                    self.settings.versions(first.unwrap_or(own), own, &mut sql);
+                    let sql = self.settings.versions(first.unwrap_or(own), own).unwrap_or_default();
                     self.session(&sql)?;
                 }
                 let name = gtid.as_deref().unwrap_or("ANONYMOUS");
@@ -386,24 +387,15 @@ impl<'a> Compiler<'a> {
         if !query.status.unknown.is_empty() {
             return Err(self.wrong("the statement has settings that this program does not know").into());
         }
-        let mut sql = Vec::new();
+        let mut statements = Vec::new();
         let between = Between {
             source: &raw.format().server,
             server: &self.target.server,
             collations: &self.target.collations,
         };
-        let changed = self.settings.change(query, raw.header, &between, &mut sql);
+        let changed = self.settings.change(query, raw.header, &between, &mut statements);
         changed.map_err(|why| self.wrong(why))?;
-        // Two statements at most: USE and SET.
-        match sql.iter().position(|b| *b == b';').filter(|_| sql.starts_with(b"USE ")) {
-            Some(_) => {
-                let at = end_of_use(&sql);
-                let (first, second) = sql.split_at(at);
-                self.session(first)?;
-                self.session(second)
-            }
-            None => self.session(&sql),
-        }
+        statements.iter().try_for_each(|sql| self.session(sql))
     }
 
     /// Sends a statement by itself: its bytes may be in any character set and may end in a comment.
@@ -544,28 +536,4 @@ fn said<'q>(query: &'q Query<'_>) -> Result<Cow<'q, [u8]>, String> {
         text.splice(gap.at, said);
     }
     Ok(Cow::Owned(text))
-}
-
-/// Where the statement `USE …;` at the start of `sql` ends: a name in backticks may hold a semicolon.
-fn end_of_use(sql: &[u8]) -> usize {
-    let mut quoted = false;
-    for (at, b) in sql.iter().enumerate() {
-        match b {
-            b'`' => quoted = !quoted,
-            b';' if !quoted => return at + 1,
-            _ => {}
-        }
-    }
-    sql.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn use_ends_behind_its_quoted_name() {
-        assert_eq!(end_of_use(b"USE `a;b``;`;SET x=1;"), 13);
-        assert_eq!(end_of_use(b"USE `a`;"), 8);
-    }
 }
