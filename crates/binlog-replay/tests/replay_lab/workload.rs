@@ -248,6 +248,7 @@ pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "SET sql_mode=DEFAULT",
         ]);
     }
+    read.add(&["CREATE PROCEDURE begins() START TRANSACTION"]);
     let names = phase(
         "names that are not ASCII",
         &[

@@ -366,8 +366,11 @@ impl<'a> Compiler<'a> {
         let text = said(query).map_err(|why| self.wrong(why))?;
         self.prepare(query, raw)?;
         let alone = !self.inside;
-        // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow.
-        let creates = query.text.ends_with(b"START TRANSACTION");
+        // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow. MySQL writes the
+        // statement itself.
+        let creates = self.range.flavor == Flavor::MySql
+            && query.text.starts_with(b"CREATE TABLE ")
+            && query.text.ends_with(b"START TRANSACTION");
         let opens = query.text.starts_with(b"XA START") || creates;
         if alone || creates {
             self.before_unjournalled()?;
