@@ -43,12 +43,30 @@ pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidS
     choose_rest(index, start, None, target, skip)
 }
 
+/// The end of a transaction up to which everything was applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) position: Position,
+    /// The transaction's GTID: after a failover two servers' files may have one name.
+    pub(crate) gtid: Option<String>,
+}
+
+impl Place {
+    /// Whether this transaction of a file is the one, or the position lies inside it.
+    fn is_of(&self, file: &FileInfo, t: &Transaction) -> bool {
+        let Position { file: name, pos } = &self.position;
+        *name == file.name
+            && *pos <= t.end
+            && self.gtid.as_ref().is_none_or(|gtid| t.gtid.as_ref().is_some_and(|t| t.to_string() == *gtid))
+    }
+}
+
 /// As [`choose`], what lies behind `done`: up to there everything was applied. What the backup holds is still told from
 /// `start`.
 pub(crate) fn choose_rest(
     index: &Index,
     start: &Start,
-    done: Option<&Position>,
+    done: Option<&Place>,
     target: &Target,
     skip: Option<&GtidSet>,
 ) -> Result<Range, Error> {
@@ -83,6 +101,7 @@ pub(crate) fn choose_rest(
             applied: None,
             expected: None,
             base: None,
+            before_held: None,
             transactions: 0,
             skipped: 0,
             first: None,
@@ -164,7 +183,7 @@ struct Chooser<'a> {
     /// The file we are in, or were in last, was open when it was copied.
     open_end: Option<OpenEnd>,
     /// Up to where everything was applied before; `None` behind it.
-    applied_to: Option<&'a Position>,
+    applied_to: Option<&'a Place>,
     done: bool,
 }
 
@@ -289,7 +308,7 @@ impl Chooser<'_> {
                         }
                         if let Some(place) = self.applied_to {
                             entry.start = reached;
-                            if place.file == file.name && place.pos <= reached {
+                            if place.is_of(file, transaction) {
                                 self.applied_to = None;
                             }
                         }
@@ -440,6 +459,9 @@ impl Chooser<'_> {
             let why = "with the number of another transaction, of which one is left out and one is not";
             return Err(Self::unclear(file, t, why));
         }
+        if in_backup && self.range.before_held.is_none() {
+            self.range.before_held = self.range.first.clone();
+        }
         if left_out {
             self.range.skip.get_or_insert_with(|| GtidSet::new(gtid.flavor())).insert(gtid);
             self.range.skipped += 1;
@@ -505,7 +527,10 @@ impl Chooser<'_> {
 
     fn finish(mut self) -> Result<Range, Error> {
         if let Some(place) = self.applied_to {
-            return Err(Error::TargetBeforeStart { target: self.target.to_string(), start: place.clone() });
+            return Err(Error::TargetBeforeStart {
+                target: self.target.to_string(),
+                start: place.position.clone(),
+            });
         }
         let end = self.range.files.last().map(|f| Position::new(&*f.name, f.stop));
         let end = end.unwrap_or_else(|| self.start.position.clone());

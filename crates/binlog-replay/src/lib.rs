@@ -51,6 +51,7 @@ mod statement;
 mod table_maps;
 mod target;
 mod transaction;
+mod unsaid;
 mod version;
 
 pub use choose::choose;

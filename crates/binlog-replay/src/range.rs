@@ -33,6 +33,9 @@ pub struct Range {
     /// The server's GTID state before the replay: what `expected` adds to.
     #[serde(skip)]
     pub(crate) base: Option<GtidSet>,
+    /// The first transaction to apply, if one that was held before comes behind it.
+    #[serde(skip)]
+    pub(crate) before_held: Option<TransactionMark>,
     /// Number of transactions that will be applied.
     pub transactions: u64,
     /// Number of transactions between start and stop that are left out.

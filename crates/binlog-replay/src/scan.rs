@@ -18,7 +18,8 @@ use crate::reader::{FileEnd, Reader};
 use crate::statement::{StatementKind, excerpt, may_make_event, without_passwords};
 use crate::target::Position;
 use crate::transaction::{Place, Walked, Walker};
-use crate::version::ServerVersion;
+use crate::unsaid::unsaid;
+use crate::version::{Flavor, ServerVersion};
 
 /// Most DDL statements that are kept of one file; all are counted.
 const MAX_DDL: usize = 10_000;
@@ -91,6 +92,10 @@ pub struct FileInfo {
     /// Domains and servers of all transactions before it (MariaDB).
     #[serde(skip)]
     pub(crate) writers_before: BTreeSet<(u32, u32)>,
+    /// Offsets of statements that leave the user or the database to their session, or of their transactions, and of user
+    /// variables whose names the stock tools do not give out as they are; all of them.
+    #[serde(skip)]
+    pub(crate) unsaid: Vec<u64>,
     /// The server began it when it was started, and not behind another file.
     #[serde(skip)]
     pub(crate) at_start: bool,
@@ -385,6 +390,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         damage: None,
         copies: Vec::new(),
         event_ddl: Vec::new(),
+        unsaid: Vec::new(),
         folder: 0,
     };
     match fill(&mut info, path) {
@@ -426,10 +432,13 @@ fn fill(info: &mut FileInfo, path: &Path) -> Result<(), Error> {
         if info.largest.as_ref().is_none_or(|l| bytes > l.bytes) {
             info.largest = Some(Largest { gtid: transaction.gtid.clone(), start: transaction.start, bytes });
         }
-        if let Some(Noted { database, text, event }) = ddl.take() {
+        if let Some(Noted { database, text, event, unsaid }) = ddl.take() {
             info.ddl_count += 1;
             if event {
                 info.event_ddl.push(transaction.start);
+            }
+            if unsaid {
+                info.unsaid.push(transaction.start);
             }
             if info.ddl.len() < MAX_DDL {
                 let (gtid, start) = (transaction.gtid.clone(), transaction.start);
@@ -447,6 +456,8 @@ struct Noted {
     text: String,
     /// Whether it may make or change an event of the event scheduler.
     event: bool,
+    /// Whether it leaves the user or the database to its session.
+    unsaid: bool,
 }
 
 impl Noted {
@@ -455,6 +466,7 @@ impl Noted {
             database: excerpt(query.database, 256),
             text: excerpt(&without_passwords(&query.text), DDL_EXCERPT),
             event: may_make_event(&query.text),
+            unsaid: unsaid(&query.text, query.status.invoker.is_some()).is_some(),
         })
     }
 
@@ -525,6 +537,18 @@ fn look(
             }
         }
         EventKind::TRANSACTION_PAYLOAD => *ddl = Noted::of_payload(event),
+        // MariaDB's tool prints the name in UTF-8, and the client's server reads it in the character set of the statement
+        // before.
+        EventKind::USER_VAR if info.version.as_ref().is_some_and(|v| v.flavor == Flavor::MariaDb) => {
+            if place == Place::First {
+                *ddl = None;
+            }
+            if let Event::UserVar(var) = event.decode().map_err(malformed)?
+                && !var.name.is_ascii()
+            {
+                info.unsaid.push(event.offset);
+            }
+        }
         _ if place == Place::First => *ddl = None,
         _ => {}
     }

@@ -90,6 +90,13 @@ async fn sql_goes_on_behind_a_backup_that_holds_gtids() {
     server.stop().await;
 }
 
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn sql_goes_on_in_the_new_masters_file_where_two_have_one_name() {
+    let source = Source::make(Base::mariadb(), true, workload::two_files).await;
+    replay_lab::goes_on_in_the_new_masters_file(&source, Method::Sql).await;
+}
+
 /// The last transaction of the source drops what the one before it made, so leaving it out shows.
 #[tokio::test]
 #[ignore = "needs mariadbd; run: ./test"]

@@ -268,11 +268,73 @@ async fn every_event_of_the_sources_encodes_to_its_own_bytes() {
 async fn transactions_with_and_without_gtids_are_replayed_in_their_order() {
     let source = Source::make(Base::mysql(), false, workload::mixed_gtids).await;
     everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
-    let datadir = source.datadir("refused-relay");
+    let datadir = source.datadir("mixed");
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
     request.method = Method::Relay;
     let error = replay::prepare(&request).unwrap_err();
     assert!(error.to_string().contains("with and without GTIDs"), "{error}");
+    // What the state says of some says nothing of the others.
+    request.method = Method::Sql;
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    outcome.unwrap();
+    request.resume = true;
+    let error = refused(&request).await;
+    assert!(matches!(error, Error::NoTrace), "{error}");
+    server.stop().await;
+}
+
+/// The state names the old GTIDs, before the first transaction as behind the last.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn behind_an_old_history_of_gtids_transactions_without_them_are_replayed_and_not_told() {
+    let source = Source::make(Base::mysql(), false, workload::gtids_given_up).await;
+    let (with, without) = (&source.moments[0], &source.moments[1]);
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("given-up-{method}"));
+        let stop = TargetAt::Position(with.position.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let held = outcome.unwrap().proof.found;
+        assert_eq!(held, with.gtids);
+        server.stop().await;
+        request.start = StartAt { position: with.position.clone(), executed: Some(held) };
+        (request.target, request.method) = (TargetAt::End, method);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        assert_eq!(differences(&without.contents, &found), Vec::<String>::new(), "{method}");
+        assert!(outcome.transactions == 2000 && outcome.proof.found != with.gtids, "{outcome:?}");
+        // Whatever replays, the state does not say that all of it is there.
+        (request.resume, request.method) = (true, Method::Sql);
+        let error = refused(&request).await;
+        assert!(matches!(error, Error::NoTrace), "after {method}: {error}");
+        server.stop().await;
+    }
+}
+
+/// Behind it in the binlogs comes what the server holds.
+#[tokio::test]
+#[ignore = "needs mysqld; run: ./test"]
+async fn what_an_earlier_replay_left_out_is_not_applied_too_late() {
+    let source = many().await;
+    let moment = source.moments.last().unwrap();
+    let (uuid, _) = moment.gtids.split_once(':').unwrap();
+    let datadir = source.datadir("left-out");
+    let until = TargetAt::UntilGtid(format!("{uuid}:1-2000"));
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, until);
+    // An update.
+    request.skip = Some(format!("{uuid}:1001"));
+    let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+    let found = outcome.unwrap().proof.found;
+    assert_eq!(found, format!("{uuid}:1-1000:1002-2000"));
+    (request.resume, request.held, request.target) = (true, Some(found), TargetAt::End);
+    let skip = request.skip.take();
+    let error = refused(&request).await.to_string();
+    assert!(error.contains(&format!("{uuid}:1001 was left out")), "{error}");
+    request.skip = skip;
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    assert_eq!(outcome.proof.found, format!("{uuid}:1-1000:1002-5002"));
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use backup_catalog::{BackupName, Catalog};
+use binlog_replay::replay::GtidUse;
 use remote_exec::Host;
 use serde::Deserialize;
 
@@ -28,6 +29,16 @@ pub struct Finished {
 #[derive(Debug, Clone, Deserialize)]
 struct FinishedPlan {
     for_testing: bool,
+    #[serde(default)]
+    servers: Vec<FinishedPlannedServer>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct FinishedPlannedServer {
+    folder: String,
+    /// What it left out.
+    #[serde(default)]
+    skip: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +47,18 @@ struct FinishedServer {
     chain: Vec<String>,
     gtid_state: String,
     proved: bool,
+    #[serde(default)]
+    replay: FinishedReplay,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct FinishedReplay {
+    planned: Option<FinishedRange>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct FinishedRange {
+    gtids: GtidUse,
 }
 
 impl Finished {
@@ -90,7 +113,9 @@ impl Finished {
             );
         }
         for server in &self.servers {
-            if server.gtid_state.is_empty() {
+            // A state that is not empty may be of a time before the source gave GTIDs up.
+            let planned = server.replay.planned.as_ref();
+            if server.gtid_state.is_empty() || planned.is_some_and(|range| range.gtids != GtidUse::All) {
                 let folder = &server.folder;
                 return Err(format!("without GTIDs nothing in {folder} says where it stands; recover anew"));
             }
@@ -104,6 +129,11 @@ impl Finished {
     /// The GTID state in which a server was left.
     pub(crate) fn state(&self, folder: &str) -> Option<&str> {
         self.servers.iter().find(|s| s.folder == folder).map(|s| s.gtid_state.as_str())
+    }
+
+    /// What the recovery of a server left out. It stays so: behind all that has come since it would be too late.
+    fn left_out(&self, folder: &str) -> Option<&str> {
+        self.plan.servers.iter().find(|server| server.folder == folder)?.skip.as_deref()
     }
 
     /// Makes of the plan of a recovery one that starts where this one ended: its chain is prepared already, of all
@@ -153,7 +183,38 @@ impl Finished {
             let later = || later.iter().map(|backup| &backup.name);
             server.further_binlogs = further_binlogs(catalog, choice, later())?;
             server.take_over(choice.clone(), &self.name, later());
+            if let Some(earlier) = self.left_out(&server.folder) {
+                server.stop.push_str(&format!(", as before without {earlier}"));
+                server.skip = Some(match server.skip.take() {
+                    Some(skip) => format!("{earlier},{skip}"),
+                    None => earlier.to_owned(),
+                });
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn finished(planned: serde_json::Value) -> Finished {
+        let server = json!({"folder": "a", "chain": ["x"], "gtid_state": "u:1-3", "proved": true,
+                            "replay": {"method": "relay", "planned": planned}});
+        serde_json::from_value(json!({"plan": {"for_testing": false}, "servers": [server]})).unwrap()
+    }
+
+    #[test]
+    fn a_state_that_names_only_some_of_what_was_replayed_is_not_gone_on_from() {
+        for gtids in ["none", "some"] {
+            let refused = finished(json!({"gtids": gtids, "range": {}})).check().unwrap_err();
+            assert!(refused.contains("without GTIDs nothing in a says"), "{refused}");
+        }
+        finished(json!({"gtids": "all", "range": {}})).check().unwrap();
+        // The stock tools plan nothing.
+        finished(json!(null)).check().unwrap();
     }
 }

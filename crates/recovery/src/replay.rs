@@ -265,7 +265,7 @@ impl Replay<'_> {
             last: serde_json::to_value(&outcome.range.last).ok(),
             planned,
         };
-        Ok((replayed, outcome.proof.found, true))
+        Ok((replayed, outcome.gtid_state.unwrap_or_default(), true))
     }
 
     /// Removes what the replay laid into the datadir, when the server is gone.

@@ -200,6 +200,39 @@ fn gtids_and_positions_reach_the_same_state_of_mysql() -> Result<()> {
     three_ways_to_one_transaction(&Store::mysql()?)
 }
 
+/// MySQL's state names what was left out; that is no reason to apply it behind all that came since.
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn what_was_left_out_stays_so_when_a_recovery_is_made_longer() -> Result<()> {
+    let store = Store::mysql()?;
+    let truth = &store.truth;
+    let (from, end) = (truth.points[0].time, &truth.points[1]);
+    let second = TimeDelta::seconds(1);
+    let drops = find(&store, GROUP, &["--kind", "ddl", "--where-text", "drop table"])?;
+    let behind = |drop: &Found| {
+        let time = local(drop.time);
+        truth.moments.iter().find(|m| time > from + second && m.time > time + second && m.time < end.time)
+    };
+    let (drop, later) = drops.iter().find_map(|drop| Some((drop, behind(drop)?))).context("no DROP TABLE")?;
+    let number = drop.statements[0].split("`moved ").nth(1).and_then(|rest| rest.split('`').next());
+    let table = format!("`moved {}`", number.with_context(|| format!("{drop:?}"))?);
+    let mut job =
+        recovered(&store, &[("stop-datetime", &later.time.to_string()), ("skip-gtid", &drop.gtid)])?;
+    let finished = job.work_dir().file_name().context("no name")?.to_string_lossy().into_owned();
+    job.unset("recover-to", "skip-gtid")
+        .to_backup(&end.backup)
+        .set_args(&["--extend", &finished])
+        .succeed()?;
+    let mut kept = differences(&end.groups[GROUP], &state(&job, truth, GROUP)?);
+    kept.retain(|difference| !difference.starts_with("GTID: "));
+    assert!(
+        kept.len() == 1 && kept[0].contains(&table) && kept[0].ends_with("should not be there"),
+        "{kept:?}"
+    );
+    assert_eq!(differences(&end.groups[OTHER], &state(&job, truth, OTHER)?), Vec::<String>::new());
+    Ok(())
+}
+
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn targets_that_cannot_be_reached_are_refused_before_anything_is_touched() -> Result<()> {

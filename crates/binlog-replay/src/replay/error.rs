@@ -68,6 +68,15 @@ pub enum Error {
         /// Its GTID state.
         held: String,
     },
+    /// A finished replay is made longer, and had left out something that would be applied now.
+    #[error(
+        "{gtid} was left out when the server came to where it is: behind what it has now it would be applied too \
+         late. Leave it out again (--skip-gtid), or begin anew, from the backup"
+    )]
+    LeftOut {
+        /// The first transaction that is missing.
+        gtid: String,
+    },
     /// A resumed replay without GTIDs found a server that says nothing of an earlier one.
     #[error(
         "without GTIDs nothing in the server says how far the earlier replay came: begin anew, from the backup"

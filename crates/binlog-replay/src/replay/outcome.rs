@@ -162,6 +162,9 @@ pub struct Outcome {
     pub left_out: Vec<LeftOut>,
     /// What shows that the server is where the plan said.
     pub proof: Proof,
+    /// The server's GTID state; `None` without GTIDs. It is the proof only where every transaction has one.
+    #[serde(default)]
+    pub gtid_state: Option<String>,
     /// Milliseconds from the first statement to the proof.
     pub elapsed_ms: u64,
 }

@@ -14,6 +14,7 @@ use mysql_async::Row;
 use super::dialect::Dialect;
 use super::error::Error;
 use super::lay::{Folder, Piece, time_at};
+use super::options::GtidUse;
 use super::outcome::Progress;
 use super::runs;
 use super::session::{Session, column};
@@ -43,13 +44,15 @@ pub(super) async fn replay(
 ) -> Result<u64, Error> {
     let began = Instant::now();
     let dialect = Dialect::of(setup.server);
-    let end = lay(&setup.request.datadir, range)?;
+    // Transactions without GTIDs do not move the state, which need not be empty for that.
+    let by_state = range.expected.as_ref().filter(|_| setup.gtids == GtidUse::All);
+    let end = lay(&setup.request.datadir, range, by_state.is_none())?;
     session.run(&dialect.change_source(CHANNEL, &relay_name(1))).await?;
     session.run(&dialect.start_applier(CHANNEL)).await?;
     let view = View { range, dialect, end, began };
     let mut looked: Option<Instant> = None;
     loop {
-        let reached = match &range.expected {
+        let reached = match by_state {
             Some(expected) => state::reached(session, setup, expected).await?,
             None => false,
         };
@@ -63,7 +66,7 @@ pub(super) async fn replay(
                 let reason = worker_error(session, setup, &row).await?;
                 return Err(view.stopped(Some(&row), reason));
             }
-            let reached = reached || range.expected.is_none() && view.at_end(&row);
+            let reached = reached || by_state.is_none() && view.at_end(&row);
             view.report(&row, reached, progress);
             if reached {
                 break;
@@ -79,7 +82,7 @@ pub(super) async fn replay(
             let reason = worker_error(session, setup, &row).await?;
             return Err(view.stopped(Some(&row), reason));
         }
-        Some(row) if range.expected.is_none() && !view.at_end(&row) => {
+        Some(row) if by_state.is_none() && !view.at_end(&row) => {
             return Err(view.stopped(Some(&row), "it did not reach the end of its relay logs".into()));
         }
         _ => {}
@@ -89,12 +92,12 @@ pub(super) async fn replay(
 }
 
 /// Lays the range into the data directory; returns number and size of the last relay log.
-fn lay(datadir: &Path, range: &Range) -> Result<(usize, u64), Error> {
+fn lay(datadir: &Path, range: &Range, by_place: bool) -> Result<(usize, u64), Error> {
     let folder = Folder::open(datadir)?;
     remove_left_overs(datadir)?;
     let mut index = String::new();
     let mut last = (0, 0);
-    for (i, file) in files_to_lay(range).iter().enumerate() {
+    for (i, file) in files_to_lay(range, by_place).iter().enumerate() {
         let keep = runs::kept(range, file)?;
         // MariaDB's applier must know the first file's name; see `lay::rotate`.
         let named = i == 0 && range.flavor == Flavor::MariaDb;
@@ -107,12 +110,12 @@ fn lay(datadir: &Path, range: &Range) -> Result<(usize, u64), Error> {
     Ok(last)
 }
 
-/// The files of the range. Without GTIDs they end with its last transaction: the applier's place, by which its end is
-/// known, does not move over what comes behind it.
-fn files_to_lay(range: &Range) -> Vec<RangeFile> {
+/// The files of the range. Where the end is known by the applier's place, they end with its last transaction: the place
+/// does not move over what comes behind it.
+fn files_to_lay(range: &Range, by_place: bool) -> Vec<RangeFile> {
     let mut files = range.files.clone();
-    if let (None, Some(last)) = (&range.expected, &range.last)
-        && let Some(at) = files.iter().position(|file| file.name == last.end.file)
+    if let (true, Some(last)) = (by_place, &range.last)
+        && let Some(at) = files.iter().rposition(|file| file.name == last.end.file && file.transactions > 0)
     {
         files.truncate(at + 1);
         files[at].stop = last.end.pos;

@@ -10,9 +10,11 @@ use std::collections::BTreeSet;
 use super::dialect::Dialect;
 use super::error::Error;
 use super::method::Method;
+use super::options::GtidUse;
 use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
+use crate::choose::Place;
 use crate::event::{Event, EventKind, Malformed, MariaDbGtid, Query};
 use crate::gtid::{Gtid, GtidSet};
 use crate::range::Range;
@@ -25,7 +27,7 @@ pub(super) struct Rest {
     /// Where it starts.
     pub(super) start: Start,
     /// The place behind the start up to which everything was applied.
-    pub(super) done: Option<Position>,
+    pub(super) done: Option<Place>,
 }
 
 /// Where a replay that goes on has to start; `None` if nothing of it was applied yet. `before` is what the
@@ -37,11 +39,13 @@ pub(super) async fn where_it_stands(
     before: Option<GtidSet>,
     start: &Start,
 ) -> Result<Option<Rest>, Error> {
-    if let Some((position, _)) = journal::read(session).await? {
-        let done = Some(position).filter(|position| *position != start.position);
+    if let Some((position, gtid)) = journal::read(session).await? {
+        let done = Some(Place { position, gtid });
+        let done = done.filter(|place| place.position != start.position || place.gtid.is_some());
         return Ok(Some(Rest { start: start.clone(), done }));
     }
-    let (Some(expected), Some(before)) = (&range.expected, before) else {
+    // A state that names only some of the transactions says nothing of the others.
+    let (GtidUse::All, Some(expected), Some(before)) = (setup.gtids, &range.expected, before) else {
         return Err(Error::NoTrace);
     };
     let held = state::read(session, setup).await?;

@@ -21,7 +21,7 @@ use super::{pipe, relay::replay as by_relay};
 use crate::choose::choose_rest;
 use crate::gtid::GtidSet;
 use crate::range::Range;
-use crate::scan::{Index, scan};
+use crate::scan::{FileInfo, Index, scan};
 use crate::target::Start;
 use crate::version::{Flavor, ServerVersion};
 
@@ -107,7 +107,8 @@ fn decide(request: &Request) -> Result<Decided, Error> {
     let case = Case {
         server: &server,
         gtids,
-        event_ddl: event_ddl(&index, &range),
+        event_ddl: holds(&index, &range, |file| &file.event_ddl),
+        unsaid: holds(&index, &range, |file| &file.unsaid),
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
@@ -118,11 +119,11 @@ fn decide(request: &Request) -> Result<Decided, Error> {
     Ok(Decided { server, range, gtids, choice })
 }
 
-/// Whether a statement in the range makes or changes an event of the event scheduler.
-fn event_ddl(index: &Index, range: &Range) -> bool {
+/// Whether the range has one of the transactions that a file's list names.
+fn holds(index: &Index, range: &Range, list: fn(&FileInfo) -> &[u64]) -> bool {
     range.files.iter().any(|file| {
         let known = index.files.iter().find(|info| info.path == file.path);
-        known.is_some_and(|info| info.event_ddl.iter().any(|at| (file.start..file.stop).contains(at)))
+        known.is_some_and(|info| list(info).iter().any(|at| (file.start..file.stop).contains(at)))
     })
 }
 
@@ -171,6 +172,10 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     };
     let proof = prove(&mut session, &setup, range, &decided.range, &left_out).await?;
     put_back(&mut session, &setup).await?;
+    let gtid_state = match &decided.range.expected {
+        Some(_) => Some(state::position(&state::read(&mut session, &setup).await?).to_string()),
+        None => None,
+    };
     session.close().await;
     Ok(Outcome {
         schema_version: SCHEMA_VERSION,
@@ -180,6 +185,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
         transactions,
         left_out,
         proof,
+        gtid_state,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
 }
@@ -228,6 +234,11 @@ async fn apply(
     account: &Account,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(u64, Vec<LeftOut>), Error> {
+    // The state of a replay that ended lacks what was left out, and nothing else.
+    if let (Some(_), Some(missing)) = (&setup.request.held, &range.before_held) {
+        let gtid = missing.gtid.as_ref().map_or_else(|| missing.start.to_string(), ToString::to_string);
+        return Err(Error::LeftOut { gtid });
+    }
     match setup.method {
         Method::Pipe => Ok((pipe::replay(session, setup, range, account, progress).await?, Vec::new())),
         Method::Relay => Ok((by_relay(session, setup, range, progress).await?, Vec::new())),
@@ -306,22 +317,26 @@ async fn prove(
         }
         journal::drop(session).await?;
     }
-    let Some(expected) = expected else {
-        let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());
-        let source = match setup.method {
-            Method::Pipe => "the exit status of both tools",
-            _ => "the end of the relay logs",
+    if let Some(expected) = expected {
+        let found = match setup.method {
+            Method::Pipe => prove_pipe(session, setup, range, expected).await?,
+            _ => state::prove(session, setup, expected).await?,
         };
-        let proven = Proof { source: source.into(), expected: last.clone(), found: last };
-        return Ok(proof.unwrap_or(proven));
+        tracing::debug!(%found, left_out = left_out.len(), "proved");
+        // What the state does not name, it does not prove.
+        if setup.gtids == GtidUse::All {
+            let (expected, found) =
+                (state::position(expected).to_string(), state::position(&found).to_string());
+            return Ok(Proof { source: state::source(setup).into(), expected, found });
+        }
+    }
+    let last = range.last.as_ref().map_or_else(|| range.start().to_string(), |last| last.end.to_string());
+    let source = match setup.method {
+        Method::Pipe => "the exit status of both tools",
+        _ => "the end of the relay logs",
     };
-    let found = match setup.method {
-        Method::Pipe => prove_pipe(session, setup, range, expected).await?,
-        _ => state::prove(session, setup, expected).await?,
-    };
-    tracing::debug!(%found, left_out = left_out.len(), "proved");
-    let expected = state::position(expected).to_string();
-    Ok(Proof { source: state::source(setup).into(), expected, found: state::position(&found).to_string() })
+    let proven = Proof { source: source.into(), expected: last.clone(), found: last };
+    Ok(proof.unwrap_or(proven))
 }
 
 /// Compares the state that a client left behind with the plan's, and makes it the server's.

@@ -82,5 +82,11 @@ macro_rules! tests_of_both {
         async fn events_of_the_scheduler_stay_enabled() {
             replay_lab::events_stay_enabled($base).await;
         }
+
+        #[tokio::test]
+        #[ignore = $needs]
+        async fn statements_mean_their_sessions() {
+            replay_lab::statements_mean_their_sessions($base).await;
+        }
     };
 }

@@ -270,7 +270,7 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
         (
             "event",
             format!(
-                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value,status,event_comment) FROM information_schema.events WHERE event_schema NOT IN {system}"
+                "SELECT CONCAT_WS('|',event_schema,event_name,HEX(event_definition),interval_value,status,event_comment,definer) FROM information_schema.events WHERE event_schema NOT IN {system}"
             ),
         ),
         (
@@ -280,6 +280,20 @@ pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
             ),
         ),
         ("user", "SELECT CONCAT_WS('|',user,host,plugin,authentication_string) FROM mysql.user".to_owned()),
+        (
+            "right",
+            "SELECT CONCAT_WS('|',user,host,db,select_priv,insert_priv,update_priv) FROM mysql.db".to_owned(),
+        ),
+        (
+            "role",
+            match flavor {
+                Flavor::MySql => "SELECT CONCAT_WS('|',from_user,to_user,to_host) FROM mysql.role_edges",
+                Flavor::MariaDb => {
+                    "SELECT CONCAT_WS('|',role,user,host,admin_option) FROM mysql.roles_mapping"
+                }
+            }
+            .to_owned(),
+        ),
     ] {
         let rows: Vec<String> = conn.query(sql).await.unwrap();
         for row in rows {
@@ -685,12 +699,40 @@ pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &st
 /// An applier would store events as disabled ones.
 pub async fn events_stay_enabled(base: Base) {
     let source = source::Source::make(base, true, workload::events).await;
-    everything_by(&source, &[Method::Auto, Method::Sql, Method::Pipe]).await;
-    let datadir = source.datadir("refused-events");
-    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
-    request.method = Method::Relay;
+    everything_by(&source, &[Method::Auto, Method::Sql]).await;
+    is_refused(&source, Method::Relay, TargetAt::End, "event scheduler");
+    is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
+}
+
+/// What a statement does not say is its session's, as its source knew it.
+pub async fn statements_mean_their_sessions(base: Base) {
+    let source = source::Source::make(base, true, workload::sessions).await;
+    for method in [Method::Relay, Method::Sql] {
+        every_moment(&source, method, |_, moment| TargetAt::Position(moment.position.clone())).await;
+    }
+    let first = &source.moments[0];
+    let datadir = source.datadir("some-by-pipe");
+    let stop = TargetAt::Position(first.position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = Method::Pipe;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    outcome.unwrap();
+    let found = contents(&mut server.root().await).await;
+    assert_eq!(differences(&first.contents, &found), Vec::<String>::new());
+    server.stop().await;
+    is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
+    if source.base.flavor == Flavor::MariaDb {
+        let variable = TargetAt::Position(source.moments[1].position.clone());
+        is_refused(&source, Method::Pipe, variable, "a variable of its session");
+    }
+}
+
+/// A method cannot come to a target.
+fn is_refused(source: &source::Source, method: Method, target: TargetAt, why: &str) {
+    let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, target);
+    request.method = method;
     let error = replay::prepare(&request).unwrap_err();
-    assert!(error.to_string().contains("event scheduler"), "{error}");
+    assert!(error.to_string().contains(why), "{error}");
 }
 
 /// Replays all of a source by some methods and compares.
@@ -761,10 +803,16 @@ fn last_event(base: &Base, path: &Path, stop: &str) -> u64 {
     ends.max().unwrap_or(0)
 }
 
-/// A server that took over: its binlogs begin with what the old master's hold, and go on from there.
-pub async fn failover(old: &source::Source, methods: &[Method]) {
+/// A server that took over: its binlogs begin with what the old master's hold, and go on in a file of their own with
+/// `statements`. Gives them, and what it held at the end.
+async fn new_master(
+    old: &source::Source,
+    log: &str,
+    statements: &[&str],
+) -> (PathBuf, BTreeMap<String, String>) {
     let datadir = old.datadir("new-master");
-    let mut options = vec!["--log-bin=other", "--server-id=8", "--sync-binlog=0"];
+    let log_bin = format!("--log-bin={log}");
+    let mut options = vec![log_bin.as_str(), "--server-id=8", "--sync-binlog=0"];
     match old.base.flavor {
         Flavor::MySql => options.extend(["--gtid-mode=ON", "--enforce-gtid-consistency=ON"]),
         Flavor::MariaDb => options.push("--log-slave-updates"),
@@ -787,9 +835,8 @@ pub async fn failover(old: &source::Source, methods: &[Method]) {
     apply.arg("-S").arg(&server.socket).stdin(read.stdout.take().unwrap());
     assert!(apply.status().unwrap().success() && read.wait().unwrap().success());
     let mut conn = server.root().await;
-    for sql in ["USE shop", "INSERT INTO t (a) VALUES ('on the new master')", "UPDATE t SET n=n+1 WHERE id<9"]
-    {
-        conn.query_drop(sql).await.unwrap();
+    for sql in ["USE shop", "FLUSH BINARY LOGS"].iter().chain(statements) {
+        conn.query_drop(*sql).await.unwrap();
     }
     let wanted = contents(&mut conn).await;
     drop(conn);
@@ -798,10 +845,17 @@ pub async fn failover(old: &source::Source, methods: &[Method]) {
     std::fs::create_dir(&theirs).unwrap();
     for (path, bytes) in files(&datadir) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if name.starts_with("other.0") {
+        if name.starts_with(&format!("{log}.0")) {
             std::fs::write(theirs.join(name), bytes).unwrap();
         }
     }
+    (theirs, wanted)
+}
+
+/// The new master's binlogs begin with what the old one's hold, and go on from there.
+pub async fn failover(old: &source::Source, methods: &[Method]) {
+    let statements = ["INSERT INTO t (a) VALUES ('on the new master')", "UPDATE t SET n=n+1 WHERE id<9"];
+    let (theirs, wanted) = new_master(old, "other", &statements).await;
     for &method in methods {
         let datadir = old.datadir(&format!("failover-{method}"));
         let mut request = request(&old.base, &old.binlogs, &datadir, &old.first, TargetAt::End);
@@ -814,4 +868,35 @@ pub async fn failover(old: &source::Source, methods: &[Method]) {
         assert_eq!(differences(&wanted, &found), Vec::<String>::new(), "{method}");
         server.stop().await;
     }
+}
+
+/// Where the replay stopped is a place in the new master's file, and the old one has a file of that name, too.
+pub async fn goes_on_in_the_new_masters_file(old: &source::Source, method: Method) {
+    let statements = [
+        "INSERT INTO t (a) VALUES ('on the new master')",
+        "INSERT INTO t (a) VALUES ('once more')",
+        "INSERT INTO t (id, a) VALUES (1000, 'in the way')",
+        "INSERT INTO t (a) VALUES ('the last')",
+    ];
+    let (theirs, wanted) = new_master(old, "binlog", &statements).await;
+    let datadir = old.datadir("same-names");
+    let mut request = request(&old.base, &old.binlogs, &datadir, &old.first, TargetAt::End);
+    request.binlogs.push(theirs);
+    request.method = method;
+    let server = start_for(&old.base, &request);
+    let mut root = server.root().await;
+    // All of the old one's, so that there is a table to put a row into.
+    let all = Request { target: TargetAt::UntilGtid(old.moments[0].gtids.clone()), ..request.clone() };
+    let outcome = replay::run(&all, &mut |_| {}).await.unwrap();
+    root.query_drop("INSERT INTO shop.t (id) VALUES (1000)").await.unwrap();
+    (request.resume, request.held) = (true, Some(outcome.proof.found));
+    let error = replay::run(&request, &mut |_| {}).await.expect_err("the row is there already");
+    assert!(matches!(error, replay::Error::Refused { .. }), "{error}");
+    root.query_drop("DELETE FROM shop.t WHERE id = 1000").await.unwrap();
+    request.held = None;
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    assert_eq!(outcome.transactions, 2);
+    assert_eq!(differences(&wanted, &contents(&mut root).await), Vec::<String>::new());
+    drop(root);
+    server.stop().await;
 }

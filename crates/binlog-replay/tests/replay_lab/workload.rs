@@ -178,6 +178,128 @@ fn versioned(format: &str) -> Vec<String> {
     .into()
 }
 
+/// Transactions with GTIDs, then many without, in files that still name the old ones (MySQL).
+pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
+    let with = phase(
+        "with",
+        &[
+            "SET GLOBAL enforce_gtid_consistency=ON",
+            "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+            "SET GLOBAL gtid_mode=ON_PERMISSIVE",
+            "SET GLOBAL gtid_mode=ON",
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "SET GLOBAL gtid_mode=ON_PERMISSIVE",
+            "SET GLOBAL gtid_mode=OFF_PERMISSIVE",
+            "SET GLOBAL gtid_mode=OFF",
+        ],
+    );
+    let mut without = phase("without", &[]);
+    without.statements.extend((0..2000).map(|i| format!("INSERT INTO t (a) VALUES ('without, {i}')")));
+    vec![with, without]
+}
+
+/// Two files with rows, and little in the first.
+pub fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
+    let mut all = phase(
+        "two files",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(200), n INT DEFAULT 0)",
+            "INSERT INTO t (a) VALUES ('one'),('two'),('three')",
+            "FLUSH BINARY LOGS",
+        ],
+    );
+    all.statements.extend((0..50).map(|i| format!("INSERT INTO t (a) VALUES ('old master, {i}')")));
+    vec![all]
+}
+
+/// What statements mean by their session: its database, its user, the character set and the mode in which it reads.
+pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let mut read = phase(
+        "read by the session",
+        &[
+            "SET SESSION binlog_format='STATEMENT'",
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+            "CREATE DATABASE again",
+            "USE again",
+            "CREATE TABLE t (a VARCHAR(50))",
+            "INSERT INTO t VALUES ('in a database that goes')",
+            "DROP DATABASE again",
+            "CREATE DATABASE again",
+            "USE again",
+            "CREATE TABLE t (a VARCHAR(50))",
+            "INSERT INTO t VALUES ('in another one of its name')",
+            "USE shop",
+        ],
+    );
+    if flavor == Flavor::MariaDb {
+        read.add(&[
+            "SET sql_mode='ORACLE'",
+            "INSERT INTO t (a) VALUES ('in the words of another product')",
+            "INSERT INTO t (a) VALUES ('and once more')",
+            "SET SESSION binlog_format='ROW'",
+            "INSERT INTO t (a) VALUES ('and a row')",
+            "SET SESSION binlog_format='STATEMENT'",
+            "SET sql_mode=DEFAULT",
+        ]);
+    }
+    read.add(&["CREATE PROCEDURE begins() START TRANSACTION"]);
+    let names = phase(
+        "names that are not ASCII",
+        &[
+            "SET NAMES utf8mb4",
+            "CREATE DATABASE `bäck`",
+            "USE `bäck`",
+            "CREATE TABLE t (a VARCHAR(50) CHARACTER SET utf8mb4)",
+            "USE shop",
+            "SET NAMES latin1",
+            "INSERT INTO t (a) VALUES ('by a client that is not UTF-8')",
+            "SET NAMES utf8mb4",
+            "USE `bäck`",
+            "SET NAMES latin1",
+            "INSERT INTO t (a) VALUES ('ä')",
+            "SET @`ä`='of a variable'",
+            "INSERT INTO t (a) VALUES (@`ä`)",
+            "INSERT INTO t (a) VALUES (CONCAT(@`ä`, ' once more'))",
+            "SET NAMES utf8mb4",
+            "USE shop",
+            "INSERT INTO t (a) VALUES ('ä')",
+        ],
+    );
+    let database = phase(
+        "the session's database",
+        &[
+            "CREATE DATABASE other",
+            "INSERT INTO t (a) VALUES ('in the shop')",
+            "USE other",
+            "ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_german1_ci",
+            "CREATE TABLE by_default (a VARCHAR(10))",
+            "ALTER /* which one? */ schema COLLATE latin1_swedish_ci",
+            "CREATE TABLE by_new_default (a VARCHAR(10))",
+            "ALTER DATABASE shop COLLATE utf8mb4_bin",
+            "USE shop",
+            "CREATE TABLE binary_one (a VARCHAR(10))",
+        ],
+    );
+    let user = phase(
+        "the session's user",
+        &[
+            "CREATE ROLE clerk",
+            "CREATE ROLE IF NOT EXISTS cashier -- a role",
+            "GRANT SELECT, INSERT, UPDATE ON shop.* TO CURRENT_USER",
+            "REVOKE INSERT ON shop.* FROM CURRENT_USER()",
+            "REVOKE UPDATE ON `shop`.* FROM current_user",
+            "INSERT INTO t (a) VALUES ('the end')",
+        ],
+    );
+    vec![read, names, database, user]
+}
+
 /// Events of the event scheduler, and a table that is named so.
 pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
@@ -189,7 +311,11 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
             "CREATE DEFINER=CURRENT_USER /* a comment of some length, so that the word that tells comes late: more than \
              two hundred bytes of text lie between the beginning of the statement and what it makes, and no part of \
              it may be lost on the way */ EVENT nightly ON SCHEDULE EVERY 1 DAY DO INSERT INTO t (a) VALUES ('night')",
-            "ALTER EVENT nightly COMMENT 'every night'",
+            "CREATE DEFINER='replayer'@'localhost' EVENT yearly ON SCHEDULE EVERY 1 YEAR DO DELETE FROM t",
+            "CREATE DEFINER='replayer'@'localhost' EVENT daily ON SCHEDULE EVERY 1 DAY DO DELETE FROM t",
+            "ALTER EVENT yearly COMMENT 'every year'",
+            "ALTER DEFINER = CURRENT_USER() EVENT daily COMMENT 'every day'",
+            "ALTER DEFINER = 'replayer'@'localhost' EVENT nightly COMMENT 'every night'",
             "INSERT INTO t (a) VALUES ('day')",
         ],
     )]

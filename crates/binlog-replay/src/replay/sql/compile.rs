@@ -1,5 +1,6 @@
 //! Events to statements: what `mysqlbinlog` would write, packed for the connection.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
 use std::mem;
@@ -10,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use super::journal;
 use super::packet::{Infile, Kind, Packet, Step, Transaction};
 use super::rows::{RowGroup, binlog_statement};
-use super::settings::{Between, Settings};
+use super::settings::{Between, Settings, quote_name};
 use super::values::{self, Collations};
 use crate::event::{
     Duplicates, EXTRA_ROLLBACK_ALTER, EXTRA_START_ALTER, Event, EventKind, ExecuteLoadQuery, MariaDbGtid,
@@ -20,6 +21,7 @@ use crate::range::{Range, RangeFile};
 use crate::reader::Reader;
 use crate::replay::error::Error;
 use crate::replay::lay::description;
+use crate::unsaid::{Unsaid, unsaid};
 use crate::version::{Flavor, ServerVersion};
 
 /// What the statements are made for.
@@ -175,9 +177,11 @@ impl<'a> Compiler<'a> {
                 self.session(sql.as_bytes())
             }
             Event::UserVar(var) => {
-                let mut sql = Vec::new();
+                let (mut statements, mut sql) = (Vec::new(), Vec::new());
                 values::user_var(&var, &self.target.collations, &mut sql).map_err(|why| self.wrong(why))?;
-                self.session(&sql)
+                self.settings.name(var.name, &mut statements);
+                statements.push(sql);
+                statements.iter().try_for_each(|sql| self.session(sql))
             }
             Event::BeginLoadQuery(block) => {
                 let file = tempfile::NamedTempFile::with_prefix("dbrecover-load-");
@@ -226,9 +230,8 @@ impl<'a> Compiler<'a> {
                 self.begin_transaction(gtid.clone(), raw.header.timestamp)?;
                 if self.target.server.at_least(Flavor::MySql, 8, 0, 14) {
                     let (own, first) = (event.immediate_version, event.original_version);
-                    let mut sql = Vec::new();
                     let own = own.unwrap_or(999_999);
-                    self.settings.versions(first.unwrap_or(own), own, &mut sql);
+                    let sql = self.settings.versions(first.unwrap_or(own), own).unwrap_or_default();
                     self.session(&sql)?;
                 }
                 let name = gtid.as_deref().unwrap_or("ANONYMOUS");
@@ -256,8 +259,7 @@ impl<'a> Compiler<'a> {
                     return self.step(sql.as_bytes(), Kind::Data, None);
                 }
                 if !event.standalone() {
-                    self.inside = true;
-                    return self.step(b"BEGIN;", Kind::Data, None);
+                    return self.begin();
                 }
                 Ok(())
             }
@@ -301,6 +303,13 @@ impl<'a> Compiler<'a> {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Begins the transaction that the server knows by its name.
+    fn begin(&mut self) -> Result<(), Stop> {
+        self.inside = true;
+        // In its sql_mode ORACLE, MariaDB takes the short word for a block of statements.
+        self.step(b"START TRANSACTION;", Kind::Data, None)
     }
 
     /// Ends the transaction with `sql`, and its place with it.
@@ -349,23 +358,24 @@ impl<'a> Compiler<'a> {
 
     fn query(&mut self, query: &Query<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
         match &query.text[..] {
-            b"BEGIN" if query.error == 0 => {
-                self.inside = true;
-                return self.step(b"BEGIN;", Kind::Data, None);
-            }
+            b"BEGIN" if query.error == 0 => return self.begin(),
             b"COMMIT" if query.error == 0 => return self.commit("COMMIT"),
             b"ROLLBACK" if query.error == 0 => return self.commit("ROLLBACK"),
             _ => {}
         }
+        let text = said(query).map_err(|why| self.wrong(why))?;
         self.prepare(query, raw)?;
         let alone = !self.inside;
-        // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow.
-        let creates = query.text.ends_with(b"START TRANSACTION");
+        // CREATE TABLE … SELECT in row format commits what was before it, and only its rows may follow. MySQL writes the
+        // statement itself.
+        let creates = self.range.flavor == Flavor::MySql
+            && query.text.starts_with(b"CREATE TABLE ")
+            && query.text.ends_with(b"START TRANSACTION");
         let opens = query.text.starts_with(b"XA START") || creates;
         if alone || creates {
             self.before_unjournalled()?;
         }
-        self.alone(&query.text, query.error, None, alone && !opens)?;
+        self.alone(&text, query.error, None, alone && !opens)?;
         if opens {
             self.inside = true;
         } else if alone {
@@ -380,24 +390,15 @@ impl<'a> Compiler<'a> {
         if !query.status.unknown.is_empty() {
             return Err(self.wrong("the statement has settings that this program does not know").into());
         }
-        let mut sql = Vec::new();
+        let mut statements = Vec::new();
         let between = Between {
             source: &raw.format().server,
             server: &self.target.server,
             collations: &self.target.collations,
         };
-        let changed = self.settings.change(query, raw.header, &between, &mut sql);
+        let changed = self.settings.change(query, raw.header, &between, &mut statements);
         changed.map_err(|why| self.wrong(why))?;
-        // Two statements at most: USE and SET.
-        match sql.iter().position(|b| *b == b';').filter(|_| sql.starts_with(b"USE ")) {
-            Some(_) => {
-                let at = end_of_use(&sql);
-                let (first, second) = sql.split_at(at);
-                self.session(first)?;
-                self.session(second)
-            }
-            None => self.session(&sql),
-        }
+        statements.iter().try_for_each(|sql| self.session(sql))
     }
 
     /// Sends a statement by itself: its bytes may be in any character set and may end in a comment.
@@ -508,26 +509,34 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// Where the statement `USE …;` at the start of `sql` ends: a name in backticks may hold a semicolon.
-fn end_of_use(sql: &[u8]) -> usize {
-    let mut quoted = false;
-    for (at, b) in sql.iter().enumerate() {
-        match b {
-            b'`' => quoted = !quoted,
-            b';' if !quoted => return at + 1,
-            _ => {}
+/// The statement with the user that its source says beside it, where a server would take that of the session.
+fn said<'q>(query: &'q Query<'_>) -> Result<Cow<'q, [u8]>, String> {
+    let invoker = query.status.invoker;
+    let gaps = match unsaid(&query.text, invoker.is_some()) {
+        Some(Unsaid::User(gaps)) => gaps,
+        Some(Unsaid::Unclear) => {
+            let why =
+                "the statement means the user or the role of its session, and where it does is not clear";
+            return Err(why.into());
         }
+        Some(Unsaid::Database) | None => return Ok(Cow::Borrowed(&query.text)),
+    };
+    let Some((user, host)) = invoker.filter(|(user, host)| user.is_ascii() && host.is_ascii()) else {
+        let why =
+            "the statement means the user of its session, and the binlog does not say who that was in ASCII";
+        return Err(why.into());
+    };
+    let mut account = Vec::new();
+    quote_name(user, &mut account);
+    // A role has no host.
+    if !host.is_empty() {
+        account.push(b'@');
+        quote_name(host, &mut account);
     }
-    sql.len()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn use_ends_behind_its_quoted_name() {
-        assert_eq!(end_of_use(b"USE `a;b``;`;SET x=1;"), 13);
-        assert_eq!(end_of_use(b"USE `a`;"), 8);
+    let mut text = query.text.to_vec();
+    for gap in gaps.into_iter().rev() {
+        let said = gap.before.bytes().chain(account.iter().copied());
+        text.splice(gap.at, said);
     }
+    Ok(Cow::Owned(text))
 }

@@ -5,6 +5,7 @@
 use super::values::Collations;
 use crate::event::{Header, Query, SessionCharset, Status};
 use crate::replay::session::hex;
+use crate::unsaid::{Unsaid, unsaid};
 use crate::version::{Flavor, ServerVersion};
 
 /// `sql_mode` bits that MySQL 8.0 no longer lets anyone set: the modes of other products
@@ -31,6 +32,8 @@ pub(super) struct Settings {
     sql_mode: Option<u64>,
     auto_increment: Option<(u16, u16)>,
     charset: Option<SessionCharset>,
+    /// For a name the session reads UTF-8, whatever `charset` says.
+    reads_utf8: bool,
     time_zone: Option<Vec<u8>>,
     lc_time_names: Option<u16>,
     database_collation: Option<u16>,
@@ -51,19 +54,23 @@ impl Settings {
         query: &Query<'_>,
         header: Header,
         between: &Between<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Vec<Vec<u8>>,
     ) -> Result<(), String> {
-        // CREATE DATABASE and DROP DATABASE name a database that is not there.
-        let uses = !query.database.is_empty() && !header.has(Header::SUPPRESS_USE);
+        // CREATE DATABASE and DROP DATABASE name a database that is not there; ALTER DATABASE need not name the one that is.
+        let suppressed = header.has(Header::SUPPRESS_USE);
+        let uses = !query.database.is_empty()
+            && (!suppressed || unsaid(&query.text, false) == Some(Unsaid::Database));
         if uses && self.database.as_deref() != Some(query.database) {
-            out.extend(b"USE ");
-            quote_name(query.database, out);
-            out.extend(b";");
+            self.name(query.database, out);
+            let mut sql = b"USE ".to_vec();
+            quote_name(query.database, &mut sql);
+            sql.push(b';');
+            out.push(sql);
             self.database = Some(query.database.to_vec());
             // USE sets the collation of the database.
             self.database_collation = None;
         }
-        let mut set = Setter { out, first: true };
+        let mut set = Setter::default();
         let time = (header.timestamp, query.status.microseconds.unwrap_or(0));
         if self.timestamp.replace(time) != Some(time) {
             set.item("timestamp", &format!("{}.{:06}", time.0, time.1));
@@ -72,8 +79,20 @@ impl Settings {
             set.item("pseudo_thread_id", &query.thread.to_string());
         }
         self.status(&query.status, between, &mut set)?;
-        set.end();
+        set.end(out);
+        if suppressed {
+            // It makes, drops or changes a database, which may be that of the session.
+            (self.database, self.database_collation) = (None, None);
+        }
         Ok(())
+    }
+
+    /// Makes the session read `name` as it is in every binlog, whatever the client of its statement spoke.
+    pub(super) fn name(&mut self, name: &[u8], out: &mut Vec<Vec<u8>>) {
+        if !name.is_ascii() && !self.reads_utf8 {
+            out.push(b"SET @@session.character_set_client=utf8mb4;".to_vec());
+            self.reads_utf8 = true;
+        }
     }
 
     /// Row events were applied in the session: the server set its time, and the options that their flags tell, to
@@ -82,12 +101,7 @@ impl Settings {
         (self.timestamp, self.flags2) = (None, None);
     }
 
-    fn status(
-        &mut self,
-        status: &Status<'_>,
-        between: &Between<'_>,
-        set: &mut Setter<'_>,
-    ) -> Result<(), String> {
+    fn status(&mut self, status: &Status<'_>, between: &Between<'_>, set: &mut Setter) -> Result<(), String> {
         let server = between.server;
         if let Some(flags) = changed(&mut self.flags2, status.flags2) {
             let on = |bit: u32| if flags & bit == 0 { "0" } else { "1" };
@@ -118,7 +132,11 @@ impl Settings {
             set.item("auto_increment_increment", &increment.to_string());
             set.item("auto_increment_offset", &offset.to_string());
         }
-        if let Some(charset) = changed(&mut self.charset, status.charset) {
+        let charset = status.charset.or(self.charset);
+        if std::mem::take(&mut self.reads_utf8) {
+            self.charset = None;
+        }
+        if let Some(charset) = changed(&mut self.charset, charset) {
             set.item("character_set_client", &charset.client.to_string());
             set.item("collation_connection", &charset.connection.to_string());
             set.item("collation_server", &charset.server.to_string());
@@ -170,14 +188,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Appends the versions that a MySQL GTID event states: some DDL statements depend on them.
-    pub(super) fn versions(&mut self, original: u32, immediate: u32, out: &mut Vec<u8>) {
-        if self.versions.replace((original, immediate)) != Some((original, immediate)) {
-            let mut set = Setter { out, first: true };
+    /// The statement that tells the versions that a MySQL GTID event states: some DDL statements depend on them.
+    pub(super) fn versions(&mut self, original: u32, immediate: u32) -> Option<Vec<u8>> {
+        (self.versions.replace((original, immediate)) != Some((original, immediate))).then(|| {
+            let mut set = Setter::default();
             set.item("original_server_version", &original.to_string());
             set.item("immediate_server_version", &immediate.to_string());
-            set.end();
-        }
+            set.statement
+        })
     }
 }
 
@@ -200,23 +218,24 @@ fn changed<T: Copy + PartialEq>(now: &mut Option<T>, stated: Option<T>) -> Optio
 }
 
 /// One `SET` statement with as many variables as there are.
-struct Setter<'a> {
-    out: &'a mut Vec<u8>,
-    first: bool,
+#[derive(Default)]
+struct Setter {
+    statement: Vec<u8>,
 }
 
-impl Setter<'_> {
+impl Setter {
     fn item(&mut self, name: &str, value: &str) {
-        self.out.extend(if self.first { &b"SET @@session."[..] } else { &b",@@session."[..] });
-        self.out.extend(name.as_bytes());
-        self.out.push(b'=');
-        self.out.extend(value.as_bytes());
-        self.first = false;
+        if self.statement.pop().is_none() {
+            self.statement.extend(b"SET ");
+        } else {
+            self.statement.push(b',');
+        }
+        self.statement.extend(format!("@@session.{name}={value};").as_bytes());
     }
 
-    fn end(self) {
-        if !self.first {
-            self.out.push(b';');
+    fn end(self, out: &mut Vec<Vec<u8>>) {
+        if !self.statement.is_empty() {
+            out.push(self.statement);
         }
     }
 }
