@@ -112,7 +112,7 @@ fn check(
 ) -> Result<(), Error> {
     let is_there = |entry: &Entry, path: &Path| path.metadata().is_ok_and(|meta| meta.len() == entry.size);
     let is_moved = |entry: &Entry| {
-        !entry.obsolete && !stays(&entry.path) && !(resumed && log_index::is_rewritten(&entry.path))
+        !(entry.obsolete || stays(&entry.path) || resumed && log_index::is_rewritten(&entry.path))
     };
     let missing = |entry: &&Entry| is_moved(entry) && !places(entry).iter().any(|path| is_there(entry, path));
     let mut missing = manifest.files.iter().filter(missing);

@@ -79,7 +79,6 @@ impl Decided {
         }
     }
 
-    /// What the server holds before the first transaction of the range is applied.
     /// What the server holds before the range; `None` without GTIDs.
     fn held_before(&self) -> Option<GtidSet> {
         let expected = self.range.expected.as_ref()?;
@@ -202,10 +201,7 @@ pub async fn check_held(request: &Request) -> Result<(), Error> {
     let account = request.server.as_ref().ok_or(Error::NoAccount)?;
     let server = request.version()?;
     let method = match request.method {
-        Method::Auto => {
-            let (start, _, _) = request.places()?;
-            decide_aside(request, Rest { start, done: None }).await?.choice.method
-        }
+        Method::Auto => decide_aside(request).await?.choice.method,
         method => method,
     };
     let mut session = Session::open(account).await?;
