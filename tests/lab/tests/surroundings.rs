@@ -41,6 +41,8 @@ fn a_socket_that_a_long_path_drives_out_of_the_work_directory_is_alone_there_and
     let mut job = Job::new(&store)?;
     let long = job.dir().join("a-work-directory-that-is-too-long-for-the-path-of-a-socket".repeat(2));
     job.set("recovery-job-server", "work-dir", long.to_string_lossy()).to_backup(&last.backup);
+    // Nothing else is being started when it is killed.
+    job.args(&["--parallel", "1"]);
     let tmp = long.join(format!(".incomplete-{}", last.backup)).join("tmp");
     let sockets = || -> Vec<PathBuf> {
         let private = fs::read_dir(&tmp).into_iter().flatten().flatten();
