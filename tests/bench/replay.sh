@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Measures the ways to replay binlogs on one machine in one run: the stock pipe into a server with default durability
-# (as the old program ran it), and the methods pipe, sql, relay and auto of `dbrecover replay` under the durability that it
-# chooses. Three loads: a = many small transactions, b = few large ones, c = four schemas written in parallel. Prints
-# seconds, transactions per second, and how many times faster than the two pipes; every result is compared with the source.
+# (as the old program ran it: original), the same with the server options that dbrecover chooses (stock), and the methods
+# pipe, sql, relay and auto of `dbrecover replay` with these options. Three loads: a = many small transactions, b = few
+# large ones, c = four schemas written in parallel. Prints seconds, transactions per second, and how many times faster than
+# the two stock pipes; every result is compared with the source.
 #
 # usage: tests/bench/replay.sh [TRANSACTIONS]     (default 10000; b has a thousandth of them, with 5000 rows each)
-# env:   FLAVORS="mysql mariadb"  LOADS="a b c"  METHODS="original pipe sql relay auto"  PROFILE=release  DBRECOVER=program (not built then)
+# env:   FLAVORS="mysql mariadb"  LOADS="a b c"  METHODS="original stock pipe sql relay auto"  PROFILE=release  DBRECOVER=program (not built then)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 count=${1:-10000}
-flavors=${FLAVORS:-mysql mariadb} loads=${LOADS:-a b c} methods=${METHODS:-original pipe sql relay auto} profile=${PROFILE:-release}
+flavors=${FLAVORS:-mysql mariadb} loads=${LOADS:-a b c} methods=${METHODS:-original stock pipe sql relay auto} profile=${PROFILE:-release}
 tools=${DBRECOVER_TEST_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/dbrecover-test-tools}
 dbrecover=${DBRECOVER:-}
 if [ -n "$dbrecover" ]; then :; elif [ "$profile" = release ]; then cargo build --release --quiet --bin dbrecover; else cargo build --quiet --bin dbrecover; fi
@@ -61,7 +62,7 @@ write_load() { # LOAD
     esac
 }
 
-printf '%-8s %-4s %-9s %8s %9s %11s %9s\n' server load method seconds trx/s 'x original' 'x pipe'
+printf '%-8s %-4s %-9s %8s %9s %11s %9s\n' server load method seconds trx/s 'x original' 'x stock'
 for f in $flavors; do
     flavor "$f"
     rm -rf "$dir/template"
@@ -74,7 +75,7 @@ for f in $flavors; do
         truth=$(sums)
         stop
         mkdir "$dir/logs"; cp "$dir"/source/binlog.0* "$dir/logs/"
-        original='' pipe=''
+        original='' stock=''
         for method in $methods; do
             rm -rf "$dir/data"; cp -r "$dir/template" "$dir/data"; rm -f "$dir/data/auto.cnf"; sync
             if [ "$method" = original ]; then
@@ -84,20 +85,28 @@ for f in $flavors; do
                 ms=$((($(date +%s%N) - begin) / 1000000))
                 transactions=
             else
+                asked=$method; [ "$method" = stock ] && asked=pipe
                 request=$(python3 -c 'import json,sys; a=sys.argv; print(json.dumps({"schema_version":1,"server_version":a[1],"binlogs":[a[2]+"/logs"],
                     "start":{"position":"binlog.000001:4","executed":""},"target":"end","method":a[3],"datadir":a[2]+"/data","base_dir":a[4],
-                    "server":{"socket":a[2]+"/s","user":"root"}}))' "$version" "$dir" "$method" "$base")
+                    "server":{"socket":a[2]+"/s","user":"root"}}))' "$version" "$dir" "$asked" "$base")
                 mapfile -t options < <("$dbrecover" replay --request - --prepare <<<"$request" | python3 -c 'import json,sys; print("\n".join(json.load(sys.stdin)["server_options"]))')
                 [ "$f" = mysql ] && options+=(--mysqlx=OFF)
                 start "$dir/data" "${options[@]}"
-                answer=$("$dbrecover" replay --request - --run <<<"$request")
-                read -r ms transactions <<<"$(python3 -c 'import json,sys; o=json.load(sys.stdin); print(o["elapsed_ms"], o["transactions"])' <<<"$answer")"
+                if [ "$method" = stock ]; then
+                    begin=$(date +%s%N)
+                    "$reader" --no-defaults "$dir"/logs/binlog.0* | sql
+                    ms=$((($(date +%s%N) - begin) / 1000000))
+                    transactions=
+                else
+                    answer=$("$dbrecover" replay --request - --run <<<"$request")
+                    read -r ms transactions <<<"$(python3 -c 'import json,sys; o=json.load(sys.stdin); print(o["elapsed_ms"], o["transactions"])' <<<"$answer")"
+                fi
             fi
             [ "$(sums)" = "$truth" ] || { echo "$f $load $method: the rows differ from the source's" >&2; exit 1; }
             stop
             [ "$method" = original ] && original=$ms
-            [ "$method" = pipe ] && pipe=$ms
-            awk -v f="$f" -v l="$load" -v m="$method" -v ms="$ms" -v n="${transactions:-0}" -v o="$original" -v p="$pipe" 'BEGIN {
+            [ "$method" = stock ] && stock=$ms
+            awk -v f="$f" -v l="$load" -v m="$method" -v ms="$ms" -v n="${transactions:-0}" -v o="$original" -v p="$stock" 'BEGIN {
                 printf "%-8s %-4s %-9s %8.2f %9s %11s %9s\n", f, l, m, ms / 1000, n ? sprintf("%.0f", n * 1000 / ms) : "-",
                     o ? sprintf("%.1f", o / ms) : "-", p ? sprintf("%.1f", p / ms) : "-" }'
         done

@@ -30,9 +30,12 @@ echo "[127.0.0.1]:$port $(cat "$dir/host.pub")" >"$dir/known"
 # The ciphers that the transfers ask for too.
 login=(ssh -F /dev/null -p "$port" -i "$dir/user" -o IdentitiesOnly=yes -o UserKnownHostsFile="$dir/known" -o BatchMode=yes
     -o Ciphers='^aes128-gcm@openssh.com,aes256-gcm@openssh.com')
+# As a user types it: the first cipher of the client's own list.
+plain=(ssh -F /dev/null -p "$port" -i "$dir/user" -o IdentitiesOnly=yes -o UserKnownHostsFile="$dir/known" -o BatchMode=yes -S "$dir/plain" 127.0.0.1)
 store=("${login[@]}" -S "$dir/store" 127.0.0.1) job=("${login[@]}" -S "$dir/job" 127.0.0.1)
 for _ in $(seq 100); do "${store[@]}" -M -o ControlPersist=600 true 2>/dev/null && break; sleep 0.1; done
 "${job[@]}" -M -o ControlPersist=600 true
+"${plain[@]}" -M -o ControlPersist=600 true
 
 # timed COMMAND...: MB/s
 timed() {
@@ -60,6 +63,7 @@ PYTHON
 
 echo "load before: $(cut -d' ' -f1-3 /proc/loadavg), cores: $(nproc)"
 for _ in $(seq "$rounds"); do
+    echo "plain_ssh_cat $(timed "${plain[@]}" "cat $file")"
     echo "ssh_cat $(timed "${store[@]}" "cat $file")"
     echo "hand_relay $(timed hand_relay)"
     echo "plain_socat $(timed plain_socat)"
@@ -70,6 +74,7 @@ for _ in $(seq "$rounds"); do
 done >"$dir/rates"
 "${store[@]}" -O exit 2>/dev/null || true
 "${job[@]}" -O exit 2>/dev/null || true
+"${plain[@]}" -O exit 2>/dev/null || true
 echo "load after:  $(cut -d' ' -f1-3 /proc/loadavg)"
 python3 - "$dir/rates" <<'PYTHON'
 import collections, statistics, sys
@@ -80,10 +85,10 @@ for line in open(sys.argv[1]):
 best = {name: max(all) for name, all in rates.items()}
 middle = {name: statistics.median(all) for name, all in rates.items()}
 for name in rates:
-    print("%-12s best %7.1f MB/s, median %7.1f MB/s" % (name, best[name], middle[name]))
-for name, against in (("hand_relay", "ssh_cat"), ("relay", "ssh_cat"), ("relay", "hand_relay"), ("relay_stock", "ssh_cat"),
+    print("%-13s best %7.1f MB/s, median %7.1f MB/s" % (name, best[name], middle[name]))
+for name, against in (("hand_relay", "ssh_cat"), ("relay", "plain_ssh_cat"), ("relay", "ssh_cat"), ("relay", "hand_relay"), ("relay_stock", "ssh_cat"),
                       ("scp", "ssh_cat"), ("scp_stock", "ssh_cat"), ("socat", "plain_socat"), ("socat_stock", "plain_socat")):
-    print("%-11s of %-11s best %.2f, median %.2f" % (name, against, best[name] / best[against], middle[name] / middle[against]))
+    print("%-11s of %-13s best %.2f, median %.2f" % (name, against, best[name] / best[against], middle[name] / middle[against]))
 PYTHON
 echo "processor seconds per GB:"
 echo "  cat | cat                $(cpu "cat $file | cat >/dev/null")"
