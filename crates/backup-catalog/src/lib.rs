@@ -67,7 +67,7 @@ pub use error::{Error, Link, Problem};
 pub use folder::{FolderName, STREAM, ServerFolder};
 pub use my_conf::MyConf;
 pub use name::{BackupName, Kind};
-pub use recoverable::{Master, ServerChoice, recoverable};
+pub use recoverable::{Master, ServerChoice, recoverable, with_binlogs};
 pub use select::{Doubt, Selection, Target};
 pub use snapshot::Snapshot;
 pub use store::{DirStore, Entry, EntryKind, MAX_FILE, Store};

@@ -81,28 +81,25 @@ pub fn recoverable(chain: &[&Backup], without: &[String]) -> Result<Vec<ServerCh
     if !full.encrypted && full.kind() == Kind::Full && full.base_tarball.is_none() {
         return Err(missing(full, "datanode_base/*.tar.gz"));
     }
-    let mut candidates: Vec<ServerChoice> =
-        last.consistence.iter().map(|line| candidate(last, line)).collect();
-    candidates.retain(|candidate| !without.contains(&candidate.group));
-    candidates.sort_by(|a, b| a.folder.cmp(&b.folder));
+    let candidates = candidates(last, without);
 
     let mut chosen: Vec<ServerChoice> = Vec::new();
-    let groups: BTreeSet<String> = candidates.iter().map(|c| c.group.clone()).collect();
+    let groups: BTreeSet<&str> = candidates.iter().map(|c| c.group.as_str()).collect();
     for group in groups {
-        let of_group: Vec<&ServerChoice> = candidates.iter().filter(|c| c.group == group).collect();
-        let masters = || of_group.iter().filter(|c| c.role == Role::Master);
-        let replicas = || of_group.iter().filter(|c| c.role == Role::Replica);
-        let both = masters().next().is_some() && replicas().next().is_some();
-        let use_masters = if both { last.backup_master.unwrap_or(true) } else { masters().next().is_some() };
-        if use_masters {
-            for master in masters() {
-                in_every_link(chain, master)?;
-                chosen.push((*master).clone());
+        match of_group(last, &candidates, group) {
+            (Role::Master, masters) => {
+                for master in masters {
+                    in_every_link(chain, master)?;
+                    chosen.push(master.clone());
+                }
             }
-        } else if let Some(whole) = replicas().find(|r| in_every_link(chain, r).is_ok()) {
-            chosen.push((*whole).clone());
-        } else if let Some(first) = replicas().next() {
-            in_every_link(chain, first)?;
+            (Role::Replica, replicas) => {
+                if let Some(whole) = replicas.iter().find(|r| in_every_link(chain, r).is_ok()) {
+                    chosen.push((*whole).clone());
+                } else if let Some(first) = replicas.first() {
+                    in_every_link(chain, first)?;
+                }
+            }
         }
     }
     if chosen.is_empty() {
@@ -113,6 +110,47 @@ pub fn recoverable(chain: &[&Backup], without: &[String]) -> Result<Vec<ServerCh
     }
     chosen.sort_by(|a, b| a.folder.cmp(&b.folder));
     Ok(chosen)
+}
+
+/// The servers whose binlogs a backup may have, whether it can be recovered from or not: chosen as by [`recoverable`], but
+/// group by group, and their physical backups need not be there. The groups in `without` are left out.
+pub fn with_binlogs(backup: &Backup, without: &[String]) -> Vec<ServerChoice> {
+    let candidates = candidates(backup, without);
+    let groups: BTreeSet<&str> = candidates.iter().map(|c| c.group.as_str()).collect();
+    let mut chosen: Vec<ServerChoice> = Vec::new();
+    for group in groups {
+        match of_group(backup, &candidates, group) {
+            (Role::Master, masters) => chosen.extend(masters.into_iter().cloned()),
+            (Role::Replica, replicas) => {
+                let whole = replicas.iter().find(|replica| in_every_link(&[backup], replica).is_ok());
+                chosen.extend(whole.or(replicas.first()).map(|replica| (*replica).clone()));
+            }
+        }
+    }
+    chosen.sort_by(|a, b| a.folder.cmp(&b.folder));
+    chosen
+}
+
+/// The servers of a group that are taken: its masters, or its replicas.
+fn of_group<'c>(
+    backup: &Backup,
+    candidates: &'c [ServerChoice],
+    group: &str,
+) -> (Role, Vec<&'c ServerChoice>) {
+    let (masters, replicas): (Vec<_>, Vec<_>) =
+        candidates.iter().filter(|c| c.group == group).partition(|c| c.role == Role::Master);
+    let both = !masters.is_empty() && !replicas.is_empty();
+    let use_masters = if both { backup.backup_master.unwrap_or(true) } else { !masters.is_empty() };
+    if use_masters { (Role::Master, masters) } else { (Role::Replica, replicas) }
+}
+
+/// The servers of a backup, in order of their folders' names.
+fn candidates(backup: &Backup, without: &[String]) -> Vec<ServerChoice> {
+    let mut candidates: Vec<ServerChoice> =
+        backup.consistence.iter().map(|line| candidate(backup, line)).collect();
+    candidates.retain(|candidate| !without.contains(&candidate.group));
+    candidates.sort_by(|a, b| a.folder.cmp(&b.folder));
+    candidates
 }
 
 /// Whether every group of a backup is recovered, or left out on purpose.

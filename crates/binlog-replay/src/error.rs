@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::event::{EventKind, Malformed};
-use crate::gtid::GtidSet;
+use crate::gtid::{Gtid, GtidSet};
 use crate::target::Position;
 use crate::version::{Flavor, ParseError};
 
@@ -180,6 +180,18 @@ pub enum Error {
         first: PathBuf,
         /// Another one.
         second: PathBuf,
+    },
+    /// Several transactions have one GTID: a server went on from an earlier state, and gave its numbers again.
+    #[error(
+        "several transactions have the GTID {gtid}: {first}, and {second}; say which one is meant by its position, or by a time"
+    )]
+    AmbiguousGtid {
+        /// The GTID.
+        gtid: Gtid,
+        /// Position, time and file of one of them.
+        first: String,
+        /// Those of another one.
+        second: String,
     },
     /// A position lies inside a transaction.
     #[error(

@@ -2,9 +2,15 @@
 //!
 //! A cluster has many servers, and a GTID or a position is of one of them. [`locate`] is asked of each.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use chrono::{DateTime, Utc};
+
 use crate::choose::{check_flavor, damage};
 use crate::error::Error;
-use crate::gtid::GtidSet;
+use crate::event::{EventKind, Query, RawEvent};
+use crate::gtid::{Gtid, GtidSet};
 use crate::range::TransactionMark;
 use crate::reader::Reader;
 use crate::scan::{FileInfo, Index, next_name};
@@ -29,8 +35,8 @@ pub struct Located {
 ///
 /// # Errors
 ///
-/// [`Error::InsideTransaction`], [`Error::BehindEnd`], [`Error::AmbiguousFile`], [`Error::WrongFlavor`], and what
-/// is wrong with a file that has to be read.
+/// [`Error::InsideTransaction`], [`Error::BehindEnd`], [`Error::AmbiguousFile`], [`Error::AmbiguousGtid`],
+/// [`Error::WrongFlavor`], and what is wrong with a file that has to be read.
 pub fn locate(index: &Index, target: &Target) -> Result<Option<Located>, Error> {
     match target {
         Target::UntilGtid { set, inclusive } => locate_set(index, set, *inclusive),
@@ -46,10 +52,11 @@ pub fn locate(index: &Index, target: &Target) -> Result<Option<Located>, Error> 
 /// As [`locate`].
 pub fn named(index: &Index, set: &GtidSet) -> Result<GtidSet, Error> {
     let mut found = GtidSet::new(set.flavor());
-    each_of(index, set, |_, transaction| {
+    each_of(index, set, |_, transaction, _| {
         if let Some(gtid) = &transaction.gtid {
             found.insert(gtid);
         }
+        Ok(())
     })?;
     Ok(found)
 }
@@ -81,9 +88,14 @@ fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Lo
         }
     }
     let mut at: Option<TransactionMark> = None;
-    each_of(index, set, |file, transaction| {
+    let (mut met, mut again) = (GtidSet::new(set.flavor()), GtidSet::new(set.flavor()));
+    each_of(index, set, |file, transaction, _| {
         if let Some(gtid) = &transaction.gtid {
             part.insert(gtid);
+            if met.names(gtid) {
+                again.insert(gtid);
+            }
+            met.insert(gtid);
         }
         let better = at.as_ref().is_none_or(|at| match inclusive {
             true => transaction.time >= at.time,
@@ -92,12 +104,56 @@ fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Lo
         if better {
             at = Some(transaction.mark(&file.name));
         }
+        Ok(())
     })?;
+    check_are_copies(index, &again)?;
     Ok((!part.is_empty()).then_some(Located { part: Some(part), transaction: at }))
 }
 
-/// Calls `look` for every transaction that `set` names.
-fn each_of(index: &Index, set: &GtidSet, mut look: impl FnMut(&FileInfo, &Transaction)) -> Result<(), Error> {
+/// GTIDs that turn up several times must be of one transaction, which a replica wrote to its own binlog. A server that
+/// went on from an earlier state gave its numbers a second time.
+fn check_are_copies(index: &Index, again: &GtidSet) -> Result<(), Error> {
+    if again.is_empty() {
+        return Ok(());
+    }
+    let place = |file: &FileInfo, start, time| {
+        format!("{} of {time} in {:?}", Position::new(&*file.name, start), file.path)
+    };
+    let mut met: HashMap<Gtid, (&FileInfo, u64, DateTime<Utc>)> = HashMap::new();
+    each_of(index, again, |file, transaction, time| {
+        let Some(gtid) = &transaction.gtid else { return Ok(()) };
+        match met.entry(gtid.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert((file, transaction.start, time));
+            }
+            Entry::Occupied(entry) => {
+                let (other, start, before) = *entry.get();
+                if before != time {
+                    return Err(Error::AmbiguousGtid {
+                        gtid: gtid.clone(),
+                        first: place(other, start, before),
+                        second: place(file, transaction.start, time),
+                    });
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Whether an event keeps its time when a replica writes it to its own binlog; those of the commit do not.
+fn keeps_time(event: &RawEvent<'_>) -> bool {
+    let kind = event.header.kind;
+    kind.is_rows()
+        || kind == EventKind::QUERY && Query::peek_text(event.body()).is_some_and(|text| text != b"BEGIN")
+}
+
+/// Calls `look` for every transaction that `set` names, with the time of its first change.
+fn each_of<'i>(
+    index: &'i Index,
+    set: &GtidSet,
+    mut look: impl FnMut(&'i FileInfo, &Transaction, DateTime<Utc>) -> Result<(), Error>,
+) -> Result<(), Error> {
     for file in &index.files {
         if let Some(version) = &file.version {
             check_flavor("the set", Some(set), version.flavor)?;
@@ -109,11 +165,18 @@ fn each_of(index: &Index, set: &GtidSet, mut look: impl FnMut(&FileInfo, &Transa
             return Err(damage(file));
         }
         let mut walker = Walker::new(Reader::skim(&file.path)?);
-        while let Some(next) = walker.next_with(|_, _| Ok(()))? {
+        let mut changed: Option<DateTime<Utc>> = None;
+        while let Some(next) = walker.next_with(|event, _| {
+            if changed.is_none() && keeps_time(event) {
+                changed = DateTime::from_timestamp(event.header.timestamp.into(), 0);
+            }
+            Ok(())
+        })? {
+            let changed = changed.take();
             if let Walked::Transaction(transaction) = next
                 && transaction.gtid.as_ref().is_some_and(|gtid| set.names(gtid))
             {
-                look(file, transaction);
+                look(file, transaction, changed.unwrap_or(transaction.time))?;
             }
         }
     }

@@ -6,7 +6,7 @@ mod build;
 use std::path::Path;
 
 use binlog_replay::replay::{SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts, whereabouts};
-use binlog_replay::{Flavor, GtidSet, may_lie_before, scan};
+use binlog_replay::{Flavor, GtidSet, Target, locate, may_lie_before, scan};
 use build::Log;
 
 const A: &str = "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa";
@@ -92,4 +92,42 @@ fn of_a_set_up_to_and_including_which_a_replay_goes_only_the_last_transaction_ma
     assert!(until(&of_a("1-3")), "its last one is not here");
     let before = ask(dir.path(), Some(TargetAt::BeforeGtid(of_a("1-5"))), None);
     assert!(before.earlier, "its first one is not here");
+}
+
+/// A file with the transaction 0-1-`number`, its change at `time` and its commit later.
+fn one_of_mariadb(server: u32, number: u32, time: u32, later: u32) -> Log {
+    let mut log = Log::new(Flavor::MariaDb, server, Some(&format!("0-1-{}", number - 1)));
+    log.gtid(&format!("0-1-{number}"), time + later);
+    log.query(time, "INSERT INTO t VALUES (1)");
+    log.event(16, 0, time + later, &7u64.to_le_bytes());
+    log
+}
+
+#[test]
+fn gtid_that_a_server_gave_a_second_time_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders = [dir.path().join("old"), dir.path().join("new")];
+    one_of_mariadb(1, 5, T0, 0).close(&folders[0], "log.000007");
+    one_of_mariadb(1, 5, T0 + 1000, 0).close(&folders[1], "log.000001");
+    let index = scan(&folders).unwrap();
+    for inclusive in [true, false] {
+        let set = GtidSet::parse_exact(Flavor::MariaDb, "0-1-5").unwrap();
+        let error = locate(&index, &Target::UntilGtid { set, inclusive }).unwrap_err().to_string();
+        for word in ["0-1-5", "log.000007:", "log.000001:", "old", "new", "position", "2023-11-14 22:31:40"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+}
+
+#[test]
+fn copy_of_a_transaction_in_a_replica_s_binlog_is_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders = [dir.path().join("master"), dir.path().join("replica")];
+    one_of_mariadb(1, 5, T0, 3).close(&folders[0], "log.000007");
+    // A replica's commit has the time of the last change.
+    one_of_mariadb(2, 5, T0, 0).close(&folders[1], "log.000003");
+    let index = scan(&folders).unwrap();
+    let set = GtidSet::parse_exact(Flavor::MariaDb, "0-1-5").unwrap();
+    let found = locate(&index, &Target::UntilGtid { set, inclusive: false }).unwrap().unwrap();
+    assert_eq!(found.part.unwrap().exact_text(), "0-1-5..5");
 }

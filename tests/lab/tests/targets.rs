@@ -194,6 +194,23 @@ fn gtids_and_positions_reach_the_same_state_of_replicas() -> Result<()> {
     Ok(())
 }
 
+/// What a broken group leaves of a backup still says where the others' transactions are.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn target_of_one_group_is_found_beside_a_broken_one() -> Result<()> {
+    let copy = lab::recovery::Damaged::copy(&Store::masters()?)?;
+    let moment = a_moment(&copy.store.truth, 1)?;
+    let (last, _) = around(&copy.store, moment)?;
+    // The moment is before the last backup, which only gives its binlogs.
+    std::fs::remove_file(copy.server(2, OTHER).join("backup.xbsteam"))?;
+    let job = recovered(&copy.store, &[("until-gtid", &last.gtid)])?;
+    let found = differences(&moment.groups[GROUP], &state(&job, &copy.store.truth, GROUP)?);
+    assert_eq!(found, Vec::<String>::new());
+    let mut job = Job::new(&copy.store)?;
+    job.set("recover-to", "until-gtid", &last.gtid).set("recover-to", "without-group", GROUP);
+    job.refuse(3, &[&last.gtid, "no binlogs of the store"]).map(drop)
+}
+
 #[test]
 #[ignore = "needs MySQL; run: ./test"]
 fn gtids_and_positions_reach_the_same_state_of_mysql() -> Result<()> {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Role, ServerChoice, recoverable};
+use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Role, ServerChoice, with_binlogs};
 use binlog_replay::replay::{SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts};
 use remote_exec::Host;
 use secrecy::SecretString;
@@ -193,7 +193,7 @@ impl<'a> Look<'a> {
         self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.tar_path()))).await?;
         let dir = self.scratch().await?.join(backup.name.as_str());
         let mut binlogs = ByGroup::new();
-        for choice in recoverable(&[backup], &[]).unwrap_or_default() {
+        for choice in with_binlogs(backup, &self.config.without_groups) {
             let folder = self.master_of(&dir, &choice).await?;
             if self.holds_binlogs(&dir.join(&folder)).await? {
                 of_choice(&mut binlogs, &choice, &folder, &dir);
@@ -269,8 +269,7 @@ impl<'a> Look<'a> {
     fn plain(&self, backup: &Backup, base: &Path) -> ByGroup {
         let dir = base.join(backup.name.as_str());
         let mut binlogs = ByGroup::new();
-        // What cannot be recovered from this backup says nothing about its binlogs' owners.
-        for choice in recoverable(&[backup], &[]).unwrap_or_default() {
+        for choice in with_binlogs(backup, &self.config.without_groups) {
             let folder = match &choice.master {
                 Master::Own => &choice.folder,
                 Master::Folder(folder) => folder,

@@ -28,6 +28,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
         | Error::Incident { .. } => Exit::Nothing,
         Error::InsideTransaction { .. }
         | Error::AmbiguousFile { .. }
+        | Error::AmbiguousGtid { .. }
         | Error::NoGtids { .. }
         | Error::WrongFlavor { .. }
         | Error::Parse(_) => Exit::Usage,
