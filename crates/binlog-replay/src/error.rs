@@ -171,8 +171,10 @@ pub enum Error {
         /// First and last file that are there.
         have: String,
     },
-    /// Two servers have a file of this name; which one is meant cannot be told.
-    #[error("there are binlogs named {file} of several servers: {first:?} and {second:?}")]
+    /// Two servers have a file of this name, or one server's binlogs were begun anew; which one is meant cannot be told.
+    #[error(
+        "there are binlogs named {file} of several servers, or from before and after one began anew: {first:?} and {second:?}"
+    )]
     AmbiguousFile {
         /// The name.
         file: String,

@@ -198,7 +198,14 @@ fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>
         return Err(Error::BehindEnd { position: position.clone(), end });
     }
     // The files of one server follow each other in the index.
-    let same_server = index.files[at..].iter().take_while(|other| other.server_id == file.server_id);
+    // A number that is not higher is of binlogs that were begun anew.
+    let number = |file: &FileInfo| file.number().map(|(_, number)| number);
+    let mut last = None;
+    let same_server = index.files[at..].iter().take_while(|other| {
+        let goes_on = last < number(other);
+        last = number(other);
+        other.server_id == file.server_id && goes_on
+    });
     let mut before = None;
     for (i, file) in same_server.enumerate() {
         let pos = if i == 0 { position.pos } else { Position::FIRST };

@@ -226,19 +226,50 @@ pub(crate) fn next_name(name: &str) -> Option<String> {
 /// [`Error::Read`] if a folder cannot be listed, [`Error::NoBinlogs`], [`Error::Conflict`].
 pub fn scan<P: AsRef<Path>>(folders: &[P]) -> Result<Index, Error> {
     let folders: Vec<PathBuf> = folders.iter().map(|f| f.as_ref().to_path_buf()).collect();
-    let mut found: Vec<(usize, PathBuf)> = Vec::new();
-    for (at, folder) in folders.iter().enumerate() {
-        found.extend(list(folder)?.into_iter().map(|path| (at, path)));
-    }
     let mut files: Vec<FileInfo> = Vec::new();
-    for (info, (at, _)) in scan_files(&found)?.into_iter().zip(&found) {
-        add_copy(&mut files, FileInfo { folder: *at, ..info })?;
+    for info in in_folders(&folders)? {
+        add_copy(&mut files, info)?;
     }
     if files.is_empty() {
         return Err(Error::NoBinlogs { folders });
     }
     sort(&mut files);
     Ok(Index { folders, files })
+}
+
+/// As [`scan`], of folders from before and after a server began its binlogs anew: from the first folder on in which a
+/// file is another one than before, nothing is joined with what was before it. One after the other they are in the index.
+pub(crate) fn scan_with_earlier(folders: &[PathBuf]) -> Result<Index, Error> {
+    match scan(folders) {
+        Err(Error::Conflict { .. }) => {}
+        other => return other,
+    }
+    let (mut earlier, mut files): (Vec<FileInfo>, Vec<FileInfo>) = (Vec::new(), Vec::new());
+    for folder in in_folders(folders)?.chunk_by(|a, b| a.folder == b.folder) {
+        let mut joined = files.clone();
+        match folder.iter().try_for_each(|info| add_copy(&mut joined, info.clone())) {
+            Ok(()) => files = joined,
+            Err(Error::Conflict { .. }) => {
+                sort(&mut files);
+                earlier.append(&mut files);
+                files = folder.to_vec();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    sort(&mut files);
+    earlier.append(&mut files);
+    Ok(Index { folders: folders.to_vec(), files: earlier })
+}
+
+/// All binlogs in folders, folder by folder.
+fn in_folders(folders: &[PathBuf]) -> Result<Vec<FileInfo>, Error> {
+    let mut found: Vec<(usize, PathBuf)> = Vec::new();
+    for (at, folder) in folders.iter().enumerate() {
+        found.extend(list(folder)?.into_iter().map(|path| (at, path)));
+    }
+    let files = scan_files(&found)?.into_iter().zip(&found);
+    Ok(files.map(|(info, (at, _))| FileInfo { folder: *at, ..info }).collect())
 }
 
 /// Indexes files side by side, one for each processor; of several errors the one of the first file is told.

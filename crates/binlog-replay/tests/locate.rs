@@ -131,3 +131,43 @@ fn copy_of_a_transaction_in_a_replica_s_binlog_is_no_other_one() {
     let found = locate(&index, &Target::UntilGtid { set, inclusive: false }).unwrap().unwrap();
     assert_eq!(found.part.unwrap().exact_text(), "0-1-5..5");
 }
+
+#[test]
+fn names_that_a_server_gave_a_second_time_matter_where_they_are_asked_for_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders = ["old", "new"].map(|life| dir.path().join(life));
+    let life = |folder: &Path, first: u32, time: u32, last: u32| {
+        for n in 0..=last {
+            let (number, name) = (first + n, format!("log.00000{}", n + 1));
+            let log = one_of_mariadb(1, number, time + n, 0);
+            log.close(folder, &name);
+        }
+    };
+    life(&folders[0], 5, T0, 2);
+    life(&folders[1], 7, T0 + 1000, 1);
+    let ask = |target: TargetAt| {
+        whereabouts(&WhereRequest {
+            schema_version: SCHEMA_VERSION,
+            binlogs: [("group".to_owned(), folders.to_vec())].into(),
+            target: Some(target),
+            skip: None,
+        })
+        .map(|mut found| found.remove("group").unwrap().transaction.map(|at| at.start))
+        .map_err(|error| error.to_string())
+    };
+    let before = |gtid: &str| ask(TargetAt::BeforeGtid(gtid.to_owned()));
+    let start = |file: &str, number: u32| {
+        Ok(Some(format!("{file}:{}", Log::new(Flavor::MariaDb, 1, Some(&format!("0-1-{number}"))).pos())))
+    };
+    assert_eq!(before("0-1-5"), start("log.000001", 4));
+    assert_eq!(before("0-1-8"), start("log.000002", 7));
+    let error = before("0-1-7").unwrap_err();
+    assert!(error.contains("log.000003:") && error.contains("log.000001:"), "{error}");
+    let at = |position: &str| ask(TargetAt::Position(position.to_owned()));
+    let error = at("log.000001:4").unwrap_err();
+    assert!(error.contains("log.000001 of several servers"), "{error}");
+    assert_eq!(at("log.000003:4"), start("log.000003", 6));
+    // Behind the last one of the old files come no new ones.
+    let end = one_of_mariadb(1, 7, T0, 0).pos();
+    assert_eq!(at(&format!("log.000003:{end}")), start("log.000003", 6));
+}

@@ -10,7 +10,7 @@ use super::outcome::Mark;
 use super::request::{SCHEMA_VERSION, TargetAt};
 use crate::gtid::GtidSet;
 use crate::locate::{locate, may_lie_before, named};
-use crate::scan::{Index, scan};
+use crate::scan::{Index, scan_with_earlier};
 use crate::target::{Position, Target};
 use crate::version::Flavor;
 
@@ -58,7 +58,7 @@ pub fn whereabouts(request: &WhereRequest) -> Result<BTreeMap<String, Whereabout
     }
     let mut indexes = Vec::new();
     for (server, folders) in &request.binlogs {
-        indexes.push((server, scan(folders)?));
+        indexes.push((server, scan_with_earlier(folders)?));
     }
     let file = match &request.target {
         Some(TargetAt::Position(position)) => Some(position.parse::<Position>()?.file),
