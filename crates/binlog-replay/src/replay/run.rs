@@ -189,7 +189,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
     })
 }
 
-/// Compares the running server with the state that it must be in ([`Request::held`]); applies nothing.
+/// Compares the running server with the state that it must be in (`held` of the request); applies nothing.
 ///
 /// [`run`] does it too. Here it is by itself for a caller that must know, before anything is applied, that it was done: after
 /// a crash in the middle of [`run`] the server is in another state.

@@ -34,6 +34,9 @@ pub const NO_RECEIVER: u8 = 141;
 /// How much is read at once, in bytes. It stays in the processor's cache from the read to the write.
 const PIECE: usize = 256 * 1024;
 
+/// From what size on a caller's buffer is read into without a copy, in bytes.
+const DIRECT: usize = 32 * 1024;
+
 const HEADER: usize = 16;
 const END: usize = 40 + 1 + CODE;
 
@@ -355,12 +358,42 @@ impl<R: Read> Checked<R> {
         Self { input, buffer, at: 0, given: 0, filled: 0, sum, key, end: None }
     }
 
+    /// Forgets what was given out; what is held back is the beginning of the buffer then.
+    fn forget(&mut self) {
+        self.buffer.copy_within(self.given..self.filled, 0);
+        self.filled -= self.given;
+        (self.at, self.given) = (0, 0);
+    }
+
+    /// Reads into a large buffer without a copy; everything read before was given out. 0 is the end, whatever it is.
+    fn direct(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.forget();
+        while self.end.is_none() {
+            let held = self.filled;
+            buffer[..held].copy_from_slice(&self.buffer[..held]);
+            let n = match self.input.read(&mut buffer[held..]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            };
+            if n == 0 {
+                self.end = Some(self.ended());
+                break;
+            }
+            let (read, given) = (held + n, (held + n).saturating_sub(END));
+            self.filled = read - given;
+            self.buffer[..self.filled].copy_from_slice(&buffer[given..read]);
+            self.sum.add(&buffer[..given]);
+            if given > 0 {
+                return Ok(given);
+            }
+        }
+        Ok(0)
+    }
+
     /// Reads until there is something to give out; how much that is. 0 is the end, whatever it is.
     fn more(&mut self) -> io::Result<usize> {
         while self.at == self.given && self.end.is_none() {
-            self.buffer.copy_within(self.given..self.filled, 0);
-            self.filled -= self.given;
-            (self.at, self.given) = (0, 0);
+            self.forget();
             let n = match self.input.read(&mut self.buffer[self.filled..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
@@ -399,6 +432,12 @@ impl<R: Read> Read for Checked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
+        }
+        if buffer.len() >= DIRECT && self.at == self.given {
+            let n = self.direct(buffer)?;
+            if n > 0 {
+                return Ok(n);
+            }
         }
         let n = self.more()?.min(buffer.len());
         if n == 0 {
@@ -442,6 +481,13 @@ mod tests {
         Ok(out)
     }
 
+    /// Reads to the end, so many bytes at once.
+    fn drained(reader: &mut impl Read, size: usize) -> io::Result<()> {
+        let mut buffer = vec![0; size];
+        while reader.read(&mut buffer)? > 0 {}
+        Ok(())
+    }
+
     /// Gives out no more than so many bytes at once.
     struct Pieces<'a>(&'a [u8], usize);
 
@@ -477,19 +523,41 @@ mod tests {
     }
 
     #[test]
+    fn large_and_small_reads_take_turns() {
+        let contents: Vec<u8> = (0..60_000_u32).flat_map(u32::to_le_bytes).collect();
+        let stream = sealed(&contents, Compression::None);
+        for piece in [1000, 40_000, 1 << 20] {
+            let mut reader = Unsealed::new(Pieces(&stream, piece), &key()).unwrap();
+            let (mut out, mut buffer) = (Vec::new(), vec![0; 4 * DIRECT]);
+            for size in [DIRECT, 7, 4 * DIRECT, 500].into_iter().cycle() {
+                match reader.read(&mut buffer[..size]).unwrap() {
+                    0 => break,
+                    n => out.extend_from_slice(&buffer[..n]),
+                }
+            }
+            assert!(out == contents, "{piece}");
+            assert_eq!(reader.finish().unwrap().bytes, contents.len() as u64);
+        }
+    }
+
+    #[test]
     fn stream_cut_or_altered_anywhere_has_no_end() {
         for compression in [Compression::None, Compression::Zstd] {
             let stream = sealed(b"a backup that is all there", compression);
             for end in 0..stream.len() {
                 assert!(opened(&stream[..end], 1000).is_err(), "{compression:?} cut at {end}");
+                let mut reader = Unsealed::new(&stream[..end], &key()).unwrap();
+                assert!(drained(&mut reader, DIRECT).is_err(), "{compression:?} cut at {end}");
             }
             for at in 0..stream.len() {
                 let mut altered = stream.clone();
                 altered[at] ^= 0x10;
-                let mut reader = Unsealed::new(altered.as_slice(), &key()).unwrap();
-                assert!(io::copy(&mut reader, &mut io::sink()).is_err(), "{compression:?} altered at {at}");
-                // The decoder may give up before the end was read: the rest tells that the stream is at fault.
-                assert!(reader.finish().is_err() && reader.broken().is_some(), "{compression:?} {at}");
+                for size in [100, DIRECT] {
+                    let mut reader = Unsealed::new(altered.as_slice(), &key()).unwrap();
+                    assert!(drained(&mut reader, size).is_err(), "{compression:?} altered at {at}");
+                    // The decoder may give up before the end was read: the rest tells that the stream is at fault.
+                    assert!(reader.finish().is_err() && reader.broken().is_some(), "{compression:?} {at}");
+                }
             }
         }
     }
