@@ -69,14 +69,7 @@ impl Workspace {
         // Another run that looks for orphans may remove the file between its creation and its lock.
         let lock_path = lock_path(&stem);
         let lock = loop {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-                .open(&lock_path)
-                .map_err(Error::io("create", &lock_path))?;
+            let file = private::open_to_lock(&lock_path).map_err(Error::io("create", &lock_path))?;
             flock(&file, FlockOperation::LockExclusive).map_err(|e| Error::Io {
                 action: "lock",
                 path: lock_path.clone(),

@@ -1,14 +1,14 @@
 //! Directories for work that was not ended: a mark in them says that they are this program's, and a lock on the mark that
 //! somebody works there. The lock goes with the process, also when it was killed.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{FlockOperation, flock};
 
-use crate::Error;
+use crate::{Error, private};
 
 /// A directory of this program, as long as nobody else works in it.
 #[derive(Debug)]
@@ -28,20 +28,12 @@ impl Marked {
     pub(crate) fn take(dir: &Path, name: &'static str) -> Result<Self, Error> {
         let path = dir.join(name);
         loop {
-            match DirBuilder::new().mode(0o700).create(dir) {
+            match private::create_dir(dir) {
                 // An empty one: its owner ended before the mark was there.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && (path.exists() || is_fresh(dir)) => {}
                 made => made.map_err(Error::io("create", dir))?,
             }
-            let opened = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
-                .open(&path);
-            let mark = match opened {
+            let mark = match private::open_to_lock(&path) {
                 // Its owner removes it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened.map_err(Error::io("create", &path))?,

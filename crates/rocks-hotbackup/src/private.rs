@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 /// Makes a directory.
 pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
@@ -13,6 +15,11 @@ pub(crate) fn create_dir(path: &Path) -> io::Result<()> {
 /// Makes a file that is not there yet, to write to it.
 pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     options().create_new(true).open(path)
+}
+
+/// Opens a file that somebody else may hold, to lock it; it is made if it is missing, and nothing of it is changed.
+pub(crate) fn open_to_lock(path: &Path) -> io::Result<File> {
+    options().create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)
 }
 
 /// How a file is opened for writing; what is made so is private.

@@ -1,8 +1,8 @@
 //! From a backup to directories that a server starts from, in one step.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, Permissions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -17,7 +17,7 @@ use crate::sink::UNFINISHED;
 use crate::sink::partial::suffixed;
 use crate::targets::Targets;
 use crate::verify::{self, Verified};
-use crate::{Error, LeftOut, Stop, archive, encoded, unpack};
+use crate::{Error, LeftOut, Stop, archive, encoded, private, unpack};
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]
@@ -327,12 +327,7 @@ fn copy_encoded(source: &Path, target: &Path, password: Option<&SecretString>) -
 /// Copies bytes with the metadata of `source`. From file to file the kernel copies, or shares the blocks.
 fn copy_file(source: &Path, target: &Path, reader: &mut (impl std::io::Read + ?Sized)) -> Result<(), Error> {
     let meta = source.metadata().map_err(Error::io("read", source))?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(target)
-        .map_err(Error::io("create", target))?;
+    let mut file = private::create_file(target).map_err(Error::io("create", target))?;
     std::io::copy(reader, &mut file).map_err(Error::io("copy", source))?;
     like(&file, &meta).map_err(Error::io("finish", target))
 }

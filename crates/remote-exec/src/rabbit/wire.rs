@@ -5,6 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::random::as_hexadecimal;
+
 /// The envelope, version 2.0.
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
@@ -102,7 +104,7 @@ pub(crate) fn unique() -> String {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         random = (now.as_nanos() ^ u128::from(std::process::id())).to_le_bytes();
     }
-    random.iter().map(|b| format!("{b:02x}")).collect()
+    as_hexadecimal(&random)
 }
 
 #[cfg(test)]

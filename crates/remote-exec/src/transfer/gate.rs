@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::digest::{self, BOTH, Digest, MARK};
 use super::ends::{Ends, ended, failed};
 use super::{Failure, failure, seal};
+use crate::random::as_hexadecimal;
 use crate::{Child, Command, Output, Status};
 
 /// How often it is asked how much has arrived.
@@ -47,7 +48,7 @@ pub(super) fn unique() -> String {
     let mut random = [0_u8; 4];
     // Two transfers with the same log name would only share a log.
     let _ = getrandom::fill(&mut random);
-    random.iter().map(|b| format!("{b:02x}")).collect()
+    as_hexadecimal(&random)
 }
 
 /// The receiving end: what listens, gate, receiver. Dropped, it ends.

@@ -1,16 +1,16 @@
 //! The backup as a directory.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::descriptor::Descriptor;
 use super::partial::{suffixed, sync_filesystem, sync_parent};
 use super::{Encoding, Member, Output, Sink};
-use crate::Error;
 use crate::content::Content;
 use crate::manifest;
 use crate::marked::Marked;
+use crate::{Error, private};
 
 /// Writes a backup as a directory of files, which gets its name when the backup is whole.
 ///
@@ -54,7 +54,7 @@ impl Sink for DirSink {
         let encoding = if encode { self.encoding.clone() } else { Encoding::default() };
         let path = suffixed(&self.partial.join(&member.path), &encoding.suffix());
         let failed = |e| Error::Io { action: "write", path: path.clone(), source: e };
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(failed)?;
+        let file = private::create_file(&path).map_err(failed)?;
         // The directory as a whole is brought to the disk at the end.
         let target = Descriptor(file.try_clone().map_err(failed)?);
         let mut output = Output::new(Box::new(target), &encoding).map_err(failed)?;
@@ -71,7 +71,7 @@ impl Sink for DirSink {
     fn directory(&mut self, member: &Member) -> Result<(), Error> {
         let path = self.partial.join(&member.path);
         let failed = |e| Error::Io { action: "create", path: path.clone(), source: e };
-        DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+        private::create_dir(&path).map_err(failed)?;
         let dir = File::open(&path).map_err(failed)?;
         dir.set_permissions(Permissions::from_mode((member.mode & 0o777) | 0o700)).map_err(failed)?;
         own(&dir, member).map_err(failed)

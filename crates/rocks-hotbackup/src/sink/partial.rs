@@ -3,10 +3,8 @@
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::OFlags;
 
 use super::output::Target;
 use crate::{Error, marked, private};
@@ -34,9 +32,7 @@ impl Partial {
                 let source = io::Error::new(io::ErrorKind::AlreadyExists, "the file exists already");
                 return Err(Error::Io { action: "create", path: path.to_owned(), source });
             }
-            let mut options = private::options();
-            options.create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits() as i32);
-            let file = options.open(&partial).map_err(Error::io("create", &partial))?;
+            let file = private::open_to_lock(&partial).map_err(Error::io("create", &partial))?;
             marked::lock(&file, &partial)?;
             // Its owner may have given it its name, or removed it, before the lock.
             if marked::same_file(&file, &partial) {
