@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use remote_exec::transfer::seal::{BROKEN, Compression, Key, Unsealed, seal, widen};
+use remote_exec::transfer::seal::{BROKEN, Compression, Key, Unsealed, seal, seal_file, widen};
 
 fn main() -> io::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,8 +20,12 @@ fn main() -> io::Result<ExitCode> {
     widen(&output);
     match words.as_slice() {
         ["send"] | ["send", _] => {
-            let digest =
-                seal(input, output, &Key::given(), Compression::None, None).map_err(io::Error::other)?;
+            let key = Key::given();
+            let sent = match words.len() {
+                2 => seal_file(&input, output, &key, None),
+                _ => seal(input, output, &key, Compression::None, None),
+            };
+            let digest = sent.map_err(io::Error::other)?;
             eprintln!("{}", digest.line());
         }
         ["receive"] => {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use dbrecover_cli::{Exit, Failure, Outcome, standard};
-use remote_exec::transfer::seal::{Compression, KEY_VARIABLE, Key, Unsealed, Unsent, seal, widen};
+use remote_exec::transfer::seal::{Compression, KEY_VARIABLE, Key, Unsealed, Unsent, seal, seal_file, widen};
 use rustix::fs::{Advice, fadvise};
 
 /// Send a file, or what a program writes, as a sealed stream on standard output
@@ -57,16 +57,21 @@ pub(crate) fn send(args: SendArgs) -> Outcome {
         Compress::None => Compression::None,
         Compress::Zstd => Compression::Zstd,
     };
-    let input: Box<dyn Read> = match &args.file {
+    let (key, rate) = (Key::given(), args.rate_limit);
+    let sent = match &args.file {
         Some(path) => {
             let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
             // Only the read-ahead depends on it.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
-            Box::new(file)
+            if compression == Compression::None && file.metadata().is_ok_and(|meta| meta.is_file()) {
+                seal_file(&file, output, &key, rate)
+            } else {
+                seal(file, output, &key, compression, rate)
+            }
         }
-        None => Box::new(Program::start(&args.program)?),
+        None => seal(Program::start(&args.program)?, output, &key, compression, rate),
     };
-    match seal(input, output, &Key::given(), compression, args.rate_limit) {
+    match sent {
         Ok(digest) => {
             standard::tell(digest.line());
             Ok(())

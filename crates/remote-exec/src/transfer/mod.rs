@@ -26,7 +26,6 @@ mod scp;
 pub mod seal;
 mod socat;
 mod splice;
-mod unsent;
 
 use std::time::{Duration, Instant};
 

@@ -45,7 +45,7 @@ mod tests {
 
     use rustix::io::Errno;
 
-    use super::super::seal::{Compression, Key, seal};
+    use super::super::{Compression, Key, seal};
     use super::*;
 
     /// A file or connection that fails after so many bytes.
