@@ -23,7 +23,7 @@ head -c "$bytes" /dev/urandom >"$file"
 for key in host user; do ssh-keygen -q -t ed25519 -N '' -f "$dir/$key"; done
 port=$(free_port)
 printf '%s\n' "Port $port" "ListenAddress 127.0.0.1" "HostKey $dir/host" "AuthorizedKeysFile $dir/user.pub" "StrictModes no" \
-    "UsePAM no" "PidFile none" "PermitRootLogin yes" >"$dir/config"
+    "UsePAM no" "PidFile none" "PermitRootLogin yes" "SetEnv HOME=$dir" >"$dir/config"
 mkdir -p /run/sshd
 /usr/sbin/sshd -D -e -f "$dir/config" 2>"$dir/log" & sshd=$!
 echo "[127.0.0.1]:$port $(cat "$dir/host.pub")" >"$dir/known"

@@ -11,9 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::host::Backend;
 use crate::{Error, Host, Output, files_here as here};
 
-/// Writes stdin to `$1` with the mode `$2`: beside its place, to the disk, then renamed.
-const WRITE: &str = "umask 077; t=$1.partial.$$; if cat >\"$t\" && chmod \"$2\" -- \"$t\" && sync -- \"$t\" && \
-                     mv -T -f -- \"$t\" \"$1\"; then exit 0; else rm -f -- \"$t\"; exit 1; fi";
+/// Writes stdin, `$3` bytes, to `$1` with the mode `$2`: beside its place, to the disk, then renamed. A connection that
+/// is lost in between ends stdin early.
+const WRITE: &str = "umask 077; t=$1.partial.$$; if cat >\"$t\" && [ \"$(wc -c <\"$t\")\" -eq \"$3\" ] && \
+                     chmod \"$2\" -- \"$t\" && sync -- \"$t\" && mv -T -f -- \"$t\" \"$1\"; then exit 0; \
+                     else rm -f -- \"$t\"; exit 1; fi";
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +103,8 @@ impl Files {
             return self.here("write", path, move |p| here::write(p, &content, mode)).await;
         }
         let mode = format!("{mode:o}");
-        self.sh("write", path, WRITE, &[mode.as_ref()], Some(content)).await.map(drop)
+        let length = content.len().to_string();
+        self.sh("write", path, WRITE, &[mode.as_ref(), length.as_ref()], Some(content)).await.map(drop)
     }
 
     /// Writes a file that holds a secret, readable by its owner only. As [`write`](Self::write), and the content goes the
@@ -117,8 +120,9 @@ impl Files {
                 .here("write", path, move |p| here::write(p, content.expose_secret().as_bytes(), 0o600))
                 .await;
         }
-        let command =
-            self.host.command("sh").env("LC_ALL", "C").args(["-c", WRITE, "sh"]).arg(path).arg("600");
+        let length = content.expose_secret().len().to_string();
+        let write = self.host.command("sh").env("LC_ALL", "C").args(["-c", WRITE, "sh"]).arg(path);
+        let command = write.args(["600", &length]);
         self.told("write", path, command.secret_stdin(content).output().await?).await.map(drop)
     }
 
@@ -363,4 +367,27 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().as_bytes().to_vec();
     name.extend_from_slice(ending.as_bytes());
     OsString::from_vec(name).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn content_that_was_cut_on_its_way_does_not_come_into_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        std::fs::write(&from, "half of it").unwrap();
+        std::fs::write(&to, "before").unwrap();
+        let write = |length: &str| {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", super::WRITE, "sh"]).arg(&to).args(["600", length]);
+            shell.stdin(std::fs::File::open(&from).unwrap()).stdout(Stdio::null()).status().unwrap().success()
+        };
+        assert!(!write("20"));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "before");
+        assert!(write("10"));
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "half of it");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing is left beside it");
+    }
 }

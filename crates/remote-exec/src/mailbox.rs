@@ -68,18 +68,22 @@ const SWEEP: &str = r#"find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u
 
 /// Shell functions: `of` gets the process group of the command in `$d`, `own` tells whether it is there, also when the
 /// directory is gone. A number that another program has by now, or since the host was started anew, is not the command's.
-const OWN: &str = r#"of() { p=$(cat "$d/pid"); w=$(cat "$d/who"); } 2>/dev/null; own() { case $w in "$(who "$p")"*) kill -s 0 -- "-$p";; *) false;; esac; } 2>/dev/null; "#;
+const OWN: &str = r#"of() { x=$(cat "$d/pid") && y=$(cat "$d/who") && p=$x w=$y; } 2>/dev/null; own() { case $w in "$(who "$p")"*) kill -s 0 -- "-$p";; *) false;; esac; } 2>/dev/null; "#;
 
 /// The watcher of the command in `$d`: it ends the command's group with `lease` in its report, `$k` tenths of a second
 /// after SIGTERM for good, when nobody has renewed the lease (`$d/l`) for `$q` pauses of `$t` seconds. Where `$a` is
-/// empty, that counts from the first renewal on. It has ended when it is ended, and when there is nothing to watch.
+/// empty, that counts from the first renewal on. Nobody will ask about a command whose directory is gone: it is ended
+/// too. The watcher has ended when it is ended, and when there is nothing to watch.
 const WATCHER: &str = concat!(
     r#"(trap 'kill "$s"; exit' TERM; n=0; while :; do sleep "$t" & s=$!; wait "$s"; n=$((n+1)); "#,
     r#"if [ -e "$d/l" ]; then rm -f "$d/l"; n=0; a=1; fi; "#,
-    r#"if of; own; then if [ "$a" ] && [ $n -ge $q ]; then echo lease >>"$d/r"; kill -s TERM -- "-$p"; m=0; "#,
+    r#"[ ! -d "$d" ] || of; if own; then if [ ! -d "$d" ] || { [ "$a" ] && [ $n -ge $q ]; }; then echo lease >>"$d/r"; kill -s TERM -- "-$p"; m=0; "#,
     r#"while [ $m -lt $k ] && own; do sleep 0.1; m=$((m+1)); done; kill -s KILL -- "-$p"; fi; "#,
     r#"elif [ -e "$d/pid" ] || [ ! -d "$d" ] || [ $n -ge $q ]; then exit; fi; done) >/dev/null 2>&1 &"#
 );
+
+/// A shell test of `$d`: a directory that this user made, and no link.
+const OURS: &str = r#"[ -d "$d" ] && [ ! -L "$d" ] && [ -O "$d" ]"#;
 
 /// How long a host that was lost in the middle is looked for before the command's fate counts as unknown.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -158,6 +162,8 @@ struct Mailbox {
     lease: Lease,
     /// Nobody needs its directory any more.
     over: Arc<AtomicBool>,
+    /// It is to end: its lease is not renewed any more.
+    killed: Arc<AtomicBool>,
     mark: String,
     /// As the shell there writes it between double quotes.
     dir: String,
@@ -176,6 +182,8 @@ enum State {
         first_err: Vec<u8>,
     },
     Running,
+    /// Its directory is there, and it did not begin yet.
+    Made,
     /// It began, and neither it nor its end is there.
     Dead,
     None,
@@ -204,6 +212,7 @@ pub(crate) async fn start(
         swept: post.swept.clone(),
         lease: post.lease.clone(),
         over: Arc::default(),
+        killed: Arc::default(),
         mark: format!("@dbrecover-{id}"),
         dir: format!("${{TMPDIR:-/tmp}}/dbrecover-{id}"),
         host: host.name().to_owned(),
@@ -218,6 +227,7 @@ pub(crate) async fn start(
     let running = mailbox.clone();
     post.tasks.spawn(async move {
         let state = running.run(&stages, &line).await;
+        let may_run = matches!(&state, Ok(State::Running | State::Made) | Err(Error::Lost { .. }));
         let (result, state) = match state {
             Ok(state) => match running.judge(&state, &stages) {
                 Ok(statuses) => (Ok(statuses), Some(state)),
@@ -232,8 +242,12 @@ pub(crate) async fn start(
                 running.pump("e", err_size, first_err, err)
             );
         }
-        running.over.store(true, Ordering::SeqCst);
-        running.remove().await;
+        // What may still run must not lose the directory by which it is known: its lease ends it, and who comes a day
+        // later removes what it left.
+        if !may_run || running.kill(Duration::ZERO).await {
+            running.over.store(true, Ordering::SeqCst);
+            running.remove().await;
+        }
     });
     Ok(Started {
         stdin: None,
@@ -288,9 +302,15 @@ impl Mailbox {
             for (i, piece) in base64.as_bytes().chunks(CALL).enumerate() {
                 let piece = std::str::from_utf8(piece).unwrap_or_default();
                 let text = format!(
-                    "umask 077; mkdir -p \"{d}.in\" && printf %s '{piece}' >\"{d}.in/{i:08}\"; echo sent"
+                    "umask 077; d=\"{d}.in\"; f=\"$d/{i:08}\"; {{ mkdir \"$d\" 2>/dev/null || {{ {OURS}; }}; }} && \
+                     printf %s '{piece}' >\"$f\" && [ $(wc -c <\"$f\") = {} ] && echo sent",
+                    piece.len()
                 );
-                self.small(Zeroizing::new(text)).await?;
+                let answer = self.small(Zeroizing::new(text)).await?;
+                if answer.trim_ascii() != b"sent" {
+                    let detail = "it has no room for temporary files, or somebody else made them".to_owned();
+                    return Err(Error::Agent { host: self.host.clone(), detail });
+                }
             }
             Zeroizing::new(format!("cat \"{d}.in\"/*"))
         };
@@ -352,7 +372,7 @@ impl Mailbox {
             tokio::time::sleep(pause).await;
             pause = self.lease.renewal();
             match self.look().await {
-                Some(State::None) => {
+                Some(State::None | State::Made) => {
                     ended = None;
                     if waits.elapsed() > PATIENCE {
                         return;
@@ -371,7 +391,10 @@ impl Mailbox {
 
     /// What the directory tells now, if the host can be asked. The lease of the command is renewed.
     async fn look(&self) -> Option<State> {
-        let renew = "{ [ -d \"$d\" ] && : >\"$d/l\"; } 2>/dev/null";
+        let renew = match self.killed.load(Ordering::SeqCst) {
+            true => ":",
+            false => "{ [ -d \"$d\" ] && : >\"$d/l\"; } 2>/dev/null",
+        };
         let text = format!("umask 077; d=\"{}\"; {renew}; {WHO}{OWN}{}", self.dir, self.tell());
         let answer = self.agent.call(text.into(), Some(LOOK)).await.ok()?;
         let state = self.parse(&answer);
@@ -396,9 +419,9 @@ impl Mailbox {
             pause = (pause * 2).min(Duration::from_secs(5));
             match self.look().await {
                 Some(State::Running) => last = tokio::time::Instant::now(),
-                Some(State::None) | None if last.elapsed() < PATIENCE => {}
+                Some(State::None | State::Made) | None if last.elapsed() < PATIENCE => {}
                 Some(state @ (State::Done { .. } | State::Dead)) => return Ok(state),
-                Some(State::None) | None => {
+                Some(State::None | State::Made) | None => {
                     let (host, command) = (self.host.clone(), self.command.clone());
                     return Err(Error::Lost { host, command, detail });
                 }
@@ -406,16 +429,17 @@ impl Mailbox {
         }
     }
 
-    /// Shell text that tells the state of the directory `$d`. It needs [`WHO`] and [`OWN`].
+    /// Shell text that tells the state of the directory `$d`. It needs [`WHO`] and [`OWN`]. One that another user made
+    /// under this name is none.
     fn tell(&self) -> String {
         let mark = &self.mark;
         format!(
-            "if [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
+            "if ! {{ {OURS}; }}; then echo; echo {mark} none; \
+             elif [ -e \"$d/s\" ]; then echo; echo {mark} done $(cat \"$d/s\") $(stat -c %s \"$d/o\" \"$d/e\") \
              $(cat \"$d/r\" 2>/dev/null | tr '\\n' ';'); head -c {INLINE} \"$d/o\" | base64 -w0; echo; \
              head -c {INLINE} \"$d/e\" | base64 -w0; echo; \
-             elif [ ! -d \"$d\" ]; then echo; echo {mark} none; \
-             elif [ ! -e \"$d/pid\" ] || {{ of; own; }} || {{ sleep 1; [ -e \"$d/s\" ]; }}; \
-             then echo; echo {mark} running; else echo; echo {mark} dead; fi"
+             elif [ ! -e \"$d/pid\" ]; then echo; echo {mark} made; \
+             elif {{ of; own; }} || {{ sleep 1; [ -e \"$d/s\" ]; }}; then echo; echo {mark} running; else echo; echo {mark} dead; fi"
         )
     }
 
@@ -425,6 +449,7 @@ impl Mailbox {
         let Some(done) = head.strip_prefix("done ") else {
             return match head {
                 "running" => Some(State::Running),
+                "made" => Some(State::Made),
                 "dead" => Some(State::Dead),
                 "none" => Some(State::None),
                 _ => None,
@@ -463,7 +488,7 @@ impl Mailbox {
                     _ => Err(Error::EndedThere { host, command }),
                 },
             },
-            State::Running => {
+            State::Running | State::Made => {
                 Err(Error::Lost { host, command, detail: "its name was used before".to_owned() })
             }
             State::Dead => Err(Error::EndedThere { host, command }),
@@ -506,13 +531,14 @@ impl Mailbox {
 
     /// A call that may be repeated: tried again when its answer gets lost.
     async fn small(&self, text: Zeroizing<String>) -> Result<Vec<u8>, Error> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, tokio::time::Instant::now());
         loop {
             tries += 1;
+            let again = tries < 5 || begun.elapsed() < AWAY;
             match self.agent.call(text.clone(), Some(LOOK)).await {
                 Ok(answer) => return Ok(answer),
-                Err(CallError::Unknown(_)) if tries < 5 => tokio::time::sleep(Duration::from_secs(1)).await,
-                Err(CallError::NotRun(e)) if tries < 5 && e.is_connection() => {
+                Err(CallError::Unknown(_)) if again => tokio::time::sleep(Duration::from_secs(1)).await,
+                Err(CallError::NotRun(e)) if again && e.is_connection() => {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Err(CallError::NotRun(e) | CallError::Refused(e)) => return Err(e),
@@ -531,21 +557,24 @@ impl Mailbox {
         let _ = self.small(text.into()).await;
     }
 
-    /// Ends the command's process group, or keeps a command from starting that has not started yet.
-    async fn kill(&self, grace: Duration) {
+    /// Ends the command's process group, or keeps a command from starting that has not started yet. Whether that was
+    /// done; if not, its lease runs out.
+    async fn kill(&self, grace: Duration) -> bool {
+        self.killed.store(true, Ordering::SeqCst);
         let tenths = grace.as_millis() / 100;
         let text = format!(
-            "{WHO}{OWN}umask 077; d=\"{}\"; mkdir \"$d\" 2>/dev/null; n=0; until [ -e \"$d/pid\" ] || [ -e \"$d/s\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
+            "{WHO}{OWN}umask 077; d=\"{}\"; mkdir \"$d\" 2>/dev/null; : >\"$d/dead\"; n=0; until [ -e \"$d/pid\" ] || [ -e \"$d/s\" ] || [ $n -ge 5 ]; do sleep 0.1; n=$((n+1)); done; \
              of; if own; then kill -s TERM -- \"-$p\"; n=0; \
              while [ $n -lt {tenths} ] && own; do sleep 0.1; n=$((n+1)); done; \
              kill -s KILL -- \"-$p\" 2>/dev/null; fi; echo ended",
             self.dir
         );
-        let _ = self.agent.call(text.into(), Some(grace + LOOK)).await;
+        let answer = self.agent.call(text.into(), Some(grace + LOOK)).await;
         // The order may have come after the end, and made the directory again.
         if self.over.load(Ordering::SeqCst) {
             self.remove().await;
         }
+        answer.is_ok()
     }
 
     fn strange(&self, answer: &[u8]) -> Error {
@@ -580,14 +609,21 @@ impl Process for Waiting {
     }
 
     fn kill(&mut self, grace: Duration) -> Boxed<'_, ()> {
-        Box::pin(async move { self.mailbox.kill(grace).await })
+        Box::pin(async move {
+            self.mailbox.kill(grace).await;
+        })
     }
 
     fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let (mailbox, runtime) = (self.mailbox.clone(), self.runtime.clone());
         Arc::new(move || {
             let killing = mailbox.clone();
-            mailbox.tasks.spawn_on(async move { killing.kill(Duration::ZERO).await }, &runtime);
+            mailbox.tasks.spawn_on(
+                async move {
+                    killing.kill(Duration::ZERO).await;
+                },
+                &runtime,
+            );
         })
     }
 }
@@ -595,25 +631,41 @@ impl Process for Waiting {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::CommandExt;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::process::Command;
+
+    use tempfile::TempDir;
 
     use super::*;
 
     /// An agent that runs what it is given here, one call at a time, or none of the calls that only look.
     struct Here {
-        dir: tempfile::TempDir,
+        tmp: PathBuf,
         one_at_a_time: Option<tokio::sync::Mutex<()>>,
         looks: usize,
         looked: std::sync::atomic::AtomicUsize,
+        /// It runs what it is given, and nobody hears of it.
+        deaf: bool,
     }
 
     impl Here {
-        fn host(one_at_a_time: bool, looks: usize, lease: Duration) -> Host {
+        fn host(tmp: &TempDir, one_at_a_time: bool, looks: usize, lease: Duration) -> Host {
+            Self::host_in(tmp.path().into(), one_at_a_time, looks, lease)
+        }
+
+        fn host_in(tmp: PathBuf, one_at_a_time: bool, looks: usize, lease: Duration) -> Host {
             let one_at_a_time = one_at_a_time.then(Default::default);
-            let dir = tempfile::tempdir().unwrap();
-            let agent = Here { dir, one_at_a_time, looks, looked: Default::default() };
-            Host::new(crate::host::Backend::Agent(Post::new(agent, Kind::Rabbit, lease)), "here")
+            Self { tmp, one_at_a_time, looks, looked: Default::default(), deaf: false }.into_host(lease)
+        }
+
+        fn deaf_host(tmp: &TempDir) -> Host {
+            let tmp = tmp.path().into();
+            Self { tmp, one_at_a_time: None, looks: 0, looked: Default::default(), deaf: true }
+                .into_host(LEASE)
+        }
+
+        fn into_host(self, lease: Duration) -> Host {
+            Host::new(crate::host::Backend::Agent(Post::new(self, Kind::Rabbit, lease)), "here")
         }
     }
 
@@ -624,6 +676,15 @@ mod tests {
             _: Option<Duration>,
         ) -> Boxed<'_, Result<Vec<u8>, CallError>> {
             Box::pin(async move {
+                let mut shell = tokio::process::Command::new("/bin/sh");
+                shell.arg("-c").arg(text.as_str()).env("TMPDIR", &self.tmp);
+                if self.deaf {
+                    if text.contains("base64 -d") {
+                        let null = std::process::Stdio::null;
+                        drop(shell.stdout(null()).stderr(null()).spawn().unwrap());
+                    }
+                    return Err(CallError::Unknown("the cable is cut".to_owned()));
+                }
                 let is_look = !text.contains("mkdir") && !text.contains("rm -rf");
                 if is_look && self.looked.fetch_add(1, Ordering::SeqCst) >= self.looks {
                     return Err(CallError::Unknown("the caller is not there any more".to_owned()));
@@ -632,8 +693,6 @@ mod tests {
                     Some(lock) => Some(lock.lock().await),
                     None => None,
                 };
-                let mut shell = tokio::process::Command::new("/bin/sh");
-                shell.arg("-c").arg(text.as_str()).env("TMPDIR", self.dir.path());
                 Ok(shell.output().await.unwrap().stdout)
             })
         }
@@ -650,7 +709,8 @@ mod tests {
     #[tokio::test]
     async fn command_whose_lease_is_not_renewed_any_more_is_ended() {
         let lease = Duration::from_secs(1);
-        let host = Here::host(false, 2, lease);
+        let tmp = tempfile::tempdir().unwrap();
+        let host = Here::host(&tmp, false, 2, lease);
         let begun = std::time::Instant::now();
         // What does not heed SIGTERM is ended all the same.
         let script = "trap '' TERM; sleep 1000 & wait; sleep 1000; :";
@@ -664,29 +724,111 @@ mod tests {
     #[tokio::test]
     async fn lease_that_is_renewed_or_that_nobody_can_renew_does_not_run_out() {
         for one_at_a_time in [false, true] {
-            let host = Here::host(one_at_a_time, usize::MAX, Duration::from_secs(3));
+            let tmp = tempfile::tempdir().unwrap();
+            let host = Here::host(&tmp, one_at_a_time, usize::MAX, Duration::from_secs(3));
             let command = host.command("sh").args(["-c", "sleep 7; echo done"]);
             assert_eq!(command.output().await.unwrap().text(), "done", "{one_at_a_time}");
             host.close().await;
         }
     }
 
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        let end = std::time::Instant::now() + Duration::from_secs(60);
+        while !holds() {
+            assert!(std::time::Instant::now() < end, "{what}");
+            // Not the clock of the tests that stop it.
+            std::thread::sleep(Duration::from_millis(20));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The directory below `tmp` of the only command there, and what is in this file, once something is.
+    async fn said(tmp: &Path, file: &str) -> (PathBuf, String) {
+        let dir = || std::fs::read_dir(tmp).unwrap().next().map(|entry| entry.unwrap().path());
+        let text = || dir().and_then(|dir| std::fs::read_to_string(dir.join(file)).ok()).unwrap_or_default();
+        until(file, || !text().is_empty()).await;
+        (dir().unwrap(), text())
+    }
+
+    #[tokio::test]
+    async fn command_whose_directory_was_removed_is_ended() {
+        let tmp = tempfile::tempdir().unwrap();
+        // A lease that runs out long after the test.
+        let host = Here::host(&tmp, false, usize::MAX, PAUSES * Duration::from_secs(1));
+        let child = host.command("sleep").arg("1000").spawn().await.unwrap();
+        let (dir, pid) = said(tmp.path(), "pid").await;
+        let process = Path::new("/proc").join(pid.trim());
+        assert!(process.exists());
+        // The watcher has looked when a lease was renewed for it twice.
+        for _ in 0..2 {
+            std::fs::write(dir.join("l"), "").unwrap();
+            until("a lease that was not seen", || !dir.join("l").exists()).await;
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+        until("it goes on", || !process.exists()).await;
+        assert!(child.wait().await.is_err());
+    }
+
+    // The minute in which the host is looked for passes at once.
+    #[tokio::test(start_paused = true)]
+    async fn command_whose_fate_is_unknown_keeps_its_directory() {
+        let tmp = tempfile::tempdir().unwrap();
+        let host = Here::deaf_host(&tmp);
+        let error = host.command("sleep").arg("1000").output().await.unwrap_err();
+        assert!(matches!(error, Error::Lost { .. }), "{error:?}");
+        host.close().await;
+        let (_, pid) = said(tmp.path(), "pid").await;
+        rustix::process::kill_process_group(
+            rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        said(tmp.path(), "s").await;
+    }
+
+    #[tokio::test]
+    async fn upload_that_does_not_fit_is_told() {
+        let tmp = tempfile::tempdir().unwrap();
+        let host = Here::host(&tmp, false, usize::MAX, LEASE);
+        let command = host.command("wc").arg("-c").stdin_bytes(vec![b'x'; 3 * CALL]);
+        assert_eq!(command.output().await.unwrap().text(), (3 * CALL).to_string());
+        let host = Here::host_in("/proc/self".into(), false, usize::MAX, LEASE);
+        let command = host.command("wc").arg("-c").stdin_bytes(vec![b'x'; 3 * CALL]);
+        let error = command.output().await.unwrap_err().to_string();
+        assert!(error.contains("no room"), "{error}");
+    }
+
+    #[test]
+    fn command_that_was_ended_before_it_began_does_not_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = dir.path().display().to_string();
+        let stage = Host::local().command("touch").arg(dir.path().join("ran")).spec;
+        let script = script::render(&[stage], &Report::Mailbox { dir: &here }).unwrap();
+        let run = || {
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", std::str::from_utf8(&script).unwrap()]).status().unwrap().code()
+        };
+        std::fs::write(dir.path().join("dead"), "").unwrap();
+        assert_eq!(run(), Some(143));
+        assert!(!dir.path().join("ran").exists());
+        std::fs::remove_file(dir.path().join("dead")).unwrap();
+        assert_eq!(run(), Some(0));
+        assert!(dir.path().join("ran").exists());
+    }
+
     #[tokio::test]
     async fn short_command_leaves_no_watcher() {
         // Nobody else pauses for so long.
         let pause = 1000.5 + f64::from(std::process::id());
-        let host = Here::host(false, usize::MAX, Duration::from_secs_f64(pause) * PAUSES);
+        let tmp = tempfile::tempdir().unwrap();
+        let host = Here::host(&tmp, false, usize::MAX, Duration::from_secs_f64(pause) * PAUSES);
         host.command("sleep").arg("0.2").run().await.unwrap();
         host.close().await;
         let sleeps = || {
             let ps = Command::new("ps").args(["-eo", "args"]).output().unwrap();
             String::from_utf8_lossy(&ps.stdout).contains(&format!("sleep {pause}"))
         };
-        let end = std::time::Instant::now() + Duration::from_secs(60);
-        while sleeps() {
-            assert!(std::time::Instant::now() < end, "its watcher is there");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("its watcher is there", || !sleeps()).await;
     }
 
     fn shell(script: &str, argument: &Path) -> std::process::Output {

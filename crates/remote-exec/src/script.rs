@@ -63,12 +63,13 @@ pub(crate) fn render(stages: &[Spec], report: &Report<'_>) -> Result<Zeroizing<V
                  echo $$ >\"$__d/$__i.pid\" || {{ echo \"$__i full\" 1<>\"$__d/ev\"; exit 125; }}; "
             ),
         );
-        text(&mut s, "[ ! -e \"$__d/$__i.dead\" ] || exit 143; ");
+        text(&mut s, "[ ! -e \"$__d/$__i.dead\" ] || { rm -f \"$__d/$__i.pid\"; exit 143; }; ");
     }
     if let Report::Mailbox { dir } = report {
         // The parent is `timeout`, whose group this is.
         text(&mut s, &format!("__d=\"{dir}\"; ( {WHO}who $PPID ) >\"$__d/who\"; "));
         text(&mut s, "echo $PPID >\"$__d/pid\" || exit 125; ");
+        text(&mut s, "[ ! -e \"$__d/dead\" ] || exit 143; ");
     }
     text(&mut s, "__r() { ");
     match report {

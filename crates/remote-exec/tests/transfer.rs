@@ -322,7 +322,10 @@ async fn sealed_streams_arrive_by_every_way() {
                 let moved = transfer::stream(from, &sender, to, &receiver, &options, &mut |_| {}).await;
                 let moved = moved.unwrap_or_else(|e| panic!("{method} {check:?} {from:?} {to:?}: {e}"));
                 assert_eq!((moved.method, moved.retries), (method, 0), "{check:?}");
-                assert_eq!((moved.digest.crc, moved.digest.bytes), cksum(&source), "{method} {check:?}");
+                let (crc, bytes) = cksum(&source);
+                assert_eq!(moved.digest.bytes, bytes, "{method} {check:?}");
+                // Programs that seal by themselves compute another one.
+                assert_eq!(moved.digest.crc == crc, check == Check::SealingStage, "{method} {check:?}");
                 assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&target).unwrap());
                 std::fs::remove_file(&target).unwrap();
             }
@@ -346,7 +349,7 @@ async fn sealed_stream_that_was_cut_is_sent_again_and_never_looks_whole() {
     let options = Options { retries: 2, check: Check::Sealed, ..Options::default() };
     let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
     assert_eq!(moved.retries, 1);
-    assert_eq!((moved.digest.crc, moved.digest.bytes), cksum("/etc/passwd".as_ref()));
+    assert_eq!(moved.digest.bytes, std::fs::metadata("/etc/passwd").unwrap().len());
     assert_eq!(std::fs::read(&ends).unwrap(), b"end\n");
 }
 

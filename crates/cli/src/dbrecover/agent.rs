@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, requires = "adm")]
     insecure: bool,
     /// Serve oslo.messaging calls on this broker: rabbit://user:password@host:port/vhost
-    #[arg(long, value_name = "URI", requires = "host", env = "DBRECOVER_RABBIT_URI", hide_env_values = true)]
+    #[arg(long, value_name = "URI", requires = "host", env = remote_exec::agent::URI_VARIABLE, hide_env_values = true)]
     rabbit: Option<String>,
     /// The same, read from the first line of a file
     #[arg(long, value_name = "FILE", requires = "host", conflicts_with = "rabbit")]

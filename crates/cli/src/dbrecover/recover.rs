@@ -245,7 +245,7 @@ enum Done {
     Report(Box<Report>),
 }
 
-/// Cancels on SIGINT, SIGTERM and SIGHUP and remembers which one it was.
+/// Cancels on SIGINT, SIGTERM and SIGHUP and remembers which one it was. A second one of a kind ends the process at once.
 fn end_on_signals(
     cancel: &CancellationToken,
 ) -> io::Result<tokio::sync::watch::Receiver<Option<SignalKind>>> {
@@ -257,6 +257,10 @@ fn end_on_signals(
             if signals.recv().await.is_some() {
                 tell.send_if_modified(|first| first.is_none() && first.replace(kind).is_none());
                 cancel.cancel();
+            }
+            // A host that does not answer any more may hold up what is to be removed there.
+            if signals.recv().await.is_some() {
+                std::process::exit(128 + kind.as_raw_value());
             }
         });
     }

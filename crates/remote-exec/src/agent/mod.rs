@@ -21,6 +21,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// The most that is kept of each stream of a command, in bytes. Our own client asks for 6 MiB at most.
 pub const OUTPUT_LIMIT: usize = 256 << 20;
 
+/// The environment variable by which a program may be given its broker's address. The address has a password in it, so
+/// commands do not get the variable.
+pub const URI_VARIABLE: &str = "DBRECOVER_RABBIT_URI";
+
 /// What a command left.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -53,6 +57,7 @@ pub(crate) async fn run(
     let mut child = tokio::process::Command::new("setsid")
         .args(["/bin/sh", "-c", SHELL])
         .envs(tmp_dir.map(|dir| ("TMPDIR", dir)))
+        .env_remove(URI_VARIABLE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

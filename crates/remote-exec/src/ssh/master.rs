@@ -283,6 +283,11 @@ fn classify(host: String, log: &str) -> Error {
     if let Some(detail) = line("host key is known").or_else(|| line("Host key verification failed")) {
         return Error::HostKey { host, changed: false, detail };
     }
+    // It was never asked: the password may be right.
+    if let Some(detail) = line("ssh_askpass: exec") {
+        let detail = format!("{detail}; programs must be able to run below $TMPDIR, or /tmp, for a password");
+        return Error::Unreachable { host, detail };
+    }
     if let Some(detail) = line("Permission denied (").or_else(|| line("Too many authentication failures")) {
         return Error::Login { host, detail };
     }
@@ -308,6 +313,10 @@ mod tests {
         assert!(matches!(
             of("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.\n"),
             Error::HostKey { changed: true, .. }
+        ));
+        assert!(matches!(
+            of("ssh_askpass: exec(/tmp/x): Permission denied\r\nu@h: Permission denied (password).\r\n"),
+            Error::Unreachable { detail, .. } if detail.contains("TMPDIR")
         ));
         assert!(matches!(
             of("ssh: connect to host h port 1: Connection refused\n"),

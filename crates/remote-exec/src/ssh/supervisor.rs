@@ -32,7 +32,7 @@ const MAX_LINE: usize = 64 * 1024;
 /// The script, in one line. A period without a beat or another order, which is sent in its place, is 60 s; two of them
 /// end everything.
 const SCRIPT: &str = concat!(
-    r#"umask 077; trap '' HUP PIPE; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
+    r#"umask 077; trap '' HUP PIPE; kill -s 0 -- "-$$" 2>/dev/null || { echo it leads no process group; exit 1; }; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
     r#"exec 3<>"$d/ev"; cat <&3 & "#,
     r#"e() { p=$(cat "$d/$1.pid" || cat "$d/$1.old") && rm -f "$d/$1.pid" "$d/$1.old" || return 0; kill -s TERM -- "-$p"; k=0; "#,
     r#"while [ $k -lt $2 ] && kill -s 0 -- "-$p"; do sleep 0.1; k=$((k+1)); done; kill -s KILL -- "-$p"; } 2>/dev/null; "#,

@@ -8,16 +8,16 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use secrecy::SecretString;
 
 use super::key;
-use super::seal::Compression;
+use super::seal::Header;
 use crate::child::Reader;
 use crate::{Command, Host};
 
-/// Length and CRC of a stream, as POSIX `cksum` computes them.
+/// Length and CRC of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest {
     /// The length in bytes.
     pub bytes: u64,
-    /// The CRC-32 of the bytes and their number, as POSIX `cksum` has it.
+    /// With [`Check::Sealed`](super::Check::Sealed) the CRC-32C of the bytes, else what POSIX `cksum` tells.
     pub crc: u32,
 }
 
@@ -83,7 +83,7 @@ pub(super) fn stage(host: &Host) -> Command {
 /// `sha256sum`.
 pub(super) fn sealing(sender: &Command, key: &SecretString) -> Command {
     let stage = sender.host.command("sh").arg("-c").arg(format!("{BOTH}{SUM}{SEAL}"));
-    let stage = stage.args(["sh", MARK, Compression::None.header()]).wrapping(sender);
+    let stage = stage.args(["sh", MARK, Header::STAGE.line()]).wrapping(sender);
     KEYS.into_iter().zip(key::padded(key)).fold(stage, |stage, (name, key)| stage.passing_env(name, key))
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     use secrecy::{ExposeSecret as _, SecretString};
 
-    use super::super::seal::{Compression, Key, Unsealed};
+    use super::super::seal::{Header, Key, Unsealed};
 
     /// Runs a stage's script in a PATH with these tools only.
     fn with_tools(tools: &[&str], script: &str, arguments: &[&str]) -> Output {
@@ -162,7 +162,7 @@ mod tests {
         "0123456789abcdef".repeat(4).into()
     }
 
-    const HEADER: &str = Compression::None.header();
+    const HEADER: &str = Header::STAGE.line();
 
     #[test]
     fn stage_seals_as_the_programs_do_and_keeps_its_key_to_itself() {

@@ -10,6 +10,9 @@ use crate::{Command, Error, Host, Output, Status};
 /// How long a program whose partner ended badly has to end by itself and say why.
 pub(super) const AFTERMATH: Duration = Duration::from_secs(10);
 
+/// How long the sender of a stream that arrived whole has to say so.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// How long a file may take in which a receiver said how it ended, and the most of it that is read, in bytes.
 const WORDS: (Duration, &str) = (Duration::from_secs(30), "4096");
 
@@ -40,7 +43,12 @@ impl Ends<'_> {
                 };
                 (Some(sent), received)
             }
-            received = &mut receiving => (tokio::time::timeout(AFTERMATH, sending).await.ok(), Some(received)),
+            received = &mut receiving => {
+                // Of a stream that arrived whole, only what the sender says of it is missing: an agent tells it late.
+                let whole = received.as_ref().is_ok_and(|output| output.status.success());
+                let patience = if whole { ANSWER } else { AFTERMATH };
+                (tokio::time::timeout(patience, sending).await.ok(), Some(received))
+            }
         };
         let heard = match &received {
             Some(Ok(output)) => self.heard(output).await,

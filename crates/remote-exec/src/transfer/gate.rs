@@ -26,7 +26,7 @@ const STARTED: &str = "execvp'ing";
 const LISTENS: &str = "listening on";
 
 /// Waits for a line in the file `$1` that is like `$2`, up to five seconds; what the file holds then.
-const UNTIL: &str = r#"n=0; until grep -Eqs -e "$2" -- "$1" || [ $n -ge 100 ]; do sleep 0.05; n=$((n+1)); done; head -c 100000 -- "$1" 2>/dev/null"#;
+const UNTIL: &str = r#"n=0; until grep -Eqs -e "$2" -- "$1" || [ $n -ge 250 ]; do sleep 0.02; n=$((n+1)); done; head -c 100000 -- "$1" 2>/dev/null"#;
 
 /// What a socat says that has found its port taken.
 const TAKEN: &str = "Address already in use";

@@ -1,6 +1,6 @@
 //! Moves what a program on one host writes into the stdin of a program on another, checked end to end.
 //!
-//! The stream is counted and its CRC-32 computed *on both hosts*. A transfer has succeeded when both programs ended with
+//! The stream is counted and a CRC of 32 bits computed *on both hosts*. A transfer has succeeded when both programs ended with
 //! 0 and both hosts saw the same bytes; a stream that was cut or altered on the way is an error and is sent again, as
 //! often as the options say. Who computes is [`Check`]: a stage of stock tools beside each program, or the programs
 //! themselves, which is several times as fast.
@@ -127,7 +127,7 @@ impl Default for Options {
 pub struct Moved {
     /// The way the bytes took; never [`Method::Auto`].
     pub method: Method,
-    /// What both sides saw: length and CRC-32.
+    /// What both sides saw: length and CRC.
     pub digest: Digest,
     /// How often the stream had to be sent again.
     pub retries: u32,

@@ -36,6 +36,9 @@ const LOG_DIR: &str = r#"d=$(date +%Y%m%d) && mkdir -p -- "$1/$d" && echo "$d""#
 /// How long the receiving socat waits for a connection.
 const ACCEPT: Duration = Duration::from_secs(60);
 
+/// A partner that was lost without a word is known after two minutes: a receiver waits for nothing but its stream.
+const ALIVE: &str = "keepalive,keepidle=60,keepintvl=15,keepcnt=4";
+
 /// How much each socat reads at once, in bytes.
 const BUFFER: &str = "262144";
 
@@ -126,7 +129,7 @@ pub(super) async fn run(
 /// The address that takes one connection.
 fn listening(socat: &Socat, port: u16) -> String {
     let (family, _) = address(&socat.to);
-    let mut listen = format!("{family}-listen:{port},reuseaddr,accept-timeout={}", ACCEPT.as_secs());
+    let mut listen = format!("{family}-listen:{port},reuseaddr,accept-timeout={},{ALIVE}", ACCEPT.as_secs());
     if let Some(from) = &socat.from {
         let (_, from) = address(from);
         let bits = if from.starts_with('[') { 128 } else { 32 };
@@ -138,7 +141,7 @@ fn listening(socat: &Socat, port: u16) -> String {
 /// The address that makes it.
 fn connection(socat: &Socat, port: u16) -> String {
     let (family, address) = address(&socat.to);
-    format!("{family}:{address}:{port},retry={},interval=1,connect-timeout=10", socat.retries)
+    format!("{family}:{address}:{port},retry={},interval=1,connect-timeout=10,{ALIVE}", socat.retries)
 }
 
 /// A socat that gives its place to `program` when it has its connection; `redirected` are the program's redirections.

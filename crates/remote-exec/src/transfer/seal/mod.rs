@@ -2,13 +2,14 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 16 | `DBRsealed2 none\n` or `DBRsealed2 zstd\n`: whether the contents are a zstd frame |
+//! | up to 24 | `DBRsealed3 HOW SUM\n`: `none` or `zstd`, whether the contents are a zstd frame; `crc32c` or `cksum` |
 //! | 65 | `CODE\n`: that of the line before it |
 //! | any | the contents |
-//! | 105 | `@sealed CRC LENGTH CODE\n`: POSIX `cksum` of the contents in 10 digits, their bytes in 20, and the code of the 39 bytes up to there |
+//! | 105 | `@sealed CRC LENGTH CODE\n`: checksum of the contents in 10 digits, their bytes in 20, and the code of the 39 bytes up to there |
 //!
-//! A sender writes the end only when all that it had to send was read, so a stream without it was cut. The digest is
-//! over what is on the wire. It is the one of `cksum`, so that a host with nothing but coreutils can seal a stream too.
+//! A sender writes the end only when all that it had to send was read, so a stream without it was cut. The checksum is
+//! over what is on the wire: CRC-32C, which processors compute fastest, or that of POSIX `cksum`, with which a host that
+//! has nothing but coreutils can seal a stream too.
 //!
 //! A code is the HMAC-SHA256 of a text without its line end, 64 hexadecimal digits, under the [`Key`] of the attempt. A
 //! stream of another attempt, or of somebody who was not given the key, is known before anything of its contents is
@@ -16,12 +17,14 @@
 //! the two can alter them so that it stays the same.
 
 mod file;
+mod header;
 mod sealer;
 mod sum;
 mod unsealed;
 mod unsent;
 
 pub use file::seal_file;
+pub(in crate::transfer) use header::Header;
 pub use sealer::{Sealer, seal};
 pub use unsealed::{Broken, Unsealed};
 pub use unsent::Unsent;
@@ -38,7 +41,6 @@ pub const NO_RECEIVER: u8 = 141;
 /// How much is read at once, in bytes. It stays in the processor's cache from the read to the write.
 const PIECE: usize = 256 * 1024;
 
-const HEADER: usize = 16;
 const END: usize = 40 + 1 + CODE;
 
 /// What is done to a stream on its way.
@@ -49,16 +51,6 @@ pub enum Compression {
     None,
     /// zstd, level 1, one thread.
     Zstd,
-}
-
-impl Compression {
-    /// The first line of a stream, without its end.
-    pub(in crate::transfer) const fn header(self) -> &'static str {
-        match self {
-            Self::None => "DBRsealed2 none",
-            Self::Zstd => "DBRsealed2 zstd",
-        }
-    }
 }
 
 /// Makes a pipe as large as this process may, so that both of its ends change places less often. Other descriptors and
@@ -179,7 +171,7 @@ mod tests {
     fn contents_of_somebody_else_behind_the_right_header_have_no_end() {
         let (mut stream, mut other) = (sealed(b"what was sent", Compression::None), Vec::new());
         seal(&b"something else"[..], &mut other, &Key::new(b"a guess"), Compression::None, None).unwrap();
-        let header = HEADER + CODE + 1;
+        let header = Header::of_program(Compression::None).line().len() + 1 + CODE + 1;
         stream.truncate(header);
         stream.extend_from_slice(&other[header..]);
         let mut reader = Unsealed::new(stream.as_slice(), &key()).unwrap();

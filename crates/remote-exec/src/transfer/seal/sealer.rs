@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
+use super::header::Header;
 use super::sum::Sum;
 use super::{Compression, Key, PIECE, Unsent};
 use crate::transfer::Digest;
@@ -110,9 +111,10 @@ impl<W: Write> Counted<W> {
         compression: Compression,
         rate_limit: Option<u64>,
     ) -> io::Result<Self> {
-        let header = compression.header();
-        output.write_all(format!("{header}\n{}\n", key.code(header)).as_bytes())?;
-        Ok(Self { output, sum: Sum::new(), rate_limit, begun: Instant::now() })
+        let header = Header::of_program(compression);
+        let line = header.line();
+        output.write_all(format!("{line}\n{}\n", key.code(line)).as_bytes())?;
+        Ok(Self { output, sum: Sum::new(header.checksum), rate_limit, begun: Instant::now() })
     }
 
     /// Waits until so much may have passed.

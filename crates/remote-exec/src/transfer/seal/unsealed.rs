@@ -2,10 +2,10 @@
 
 use std::io::{self, Read};
 
+use super::header::{Checksum, Header};
 use super::sum::Sum;
-use super::{Compression, END, HEADER, Key, PIECE};
+use super::{Compression, END, Key, PIECE};
 use crate::transfer::Digest;
-use crate::transfer::key::CODE;
 
 /// From what size on a caller's buffer is read into without a copy, in bytes.
 pub(super) const DIRECT: usize = 32 * 1024;
@@ -57,19 +57,20 @@ impl<R: Read> Unsealed<R> {
     ///
     /// If reading fails. A stream that is not sealed, or not with this key, is [`Broken`] from here on.
     pub fn new(mut input: R, key: &Key) -> io::Result<Self> {
-        let compression = header(&mut input, key)?;
-        let mut checked = Checked::new(input, key.clone());
-        match compression {
-            Ok(Compression::Zstd) => {
+        let (header, broken) = match Header::read(&mut input, key)? {
+            Ok(header) => (header, None),
+            Err(broken) => (Header::of_program(Compression::None), Some(Err(broken))),
+        };
+        let checked = Checked::new(input, header.checksum, key.clone(), broken);
+        Ok(Self(match header.compression {
+            Compression::None => Inside::Plain(checked),
+            Compression::Zstd => {
                 let checked = io::BufReader::with_capacity(PIECE, checked);
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(checked)?;
                 decoder.window_log_max(WINDOW_LOG)?;
-                return Ok(Self(Inside::Zstd(decoder)));
+                Inside::Zstd(decoder)
             }
-            Ok(Compression::None) => {}
-            Err(broken) => checked.end = Some(Err(broken)),
-        }
-        Ok(Self(Inside::Plain(checked)))
+        }))
     }
 
     fn checked(&self) -> &Checked<R> {
@@ -116,26 +117,6 @@ impl<R: Read> Read for Unsealed<R> {
     }
 }
 
-/// Reads the header.
-fn header(input: &mut impl Read, key: &Key) -> io::Result<Result<Compression, Broken>> {
-    let mut some = |length: usize| {
-        let mut bytes = Vec::with_capacity(length);
-        input.by_ref().take(length as u64).read_to_end(&mut bytes).map(|_| bytes)
-    };
-    let line = some(HEADER)?;
-    let is = |compression: &Compression| line.strip_suffix(b"\n") == Some(compression.header().as_bytes());
-    let Some(compression) = [Compression::None, Compression::Zstd].into_iter().find(is) else {
-        let begin = String::from_utf8_lossy(&line).into_owned();
-        return Ok(Err(if line.is_empty() { Broken::Cut { bytes: 0 } } else { Broken::NotSealed { begin } }));
-    };
-    let code = some(CODE + 1)?;
-    Ok(match code.strip_suffix(b"\n") {
-        Some(code) if key.proves(compression.header(), code) => Ok(compression),
-        None if code.len() <= CODE => Err(Broken::Cut { bytes: 0 }),
-        _ => Err(Broken::Foreign),
-    })
-}
-
 /// The contents of a sealed stream. The last [`END`] bytes that were read are held back: they may be its end.
 struct Checked<R> {
     input: R,
@@ -150,9 +131,9 @@ struct Checked<R> {
 }
 
 impl<R: Read> Checked<R> {
-    fn new(input: R, key: Key) -> Self {
-        let (buffer, sum) = (vec![0; PIECE + END], Sum::new());
-        Self { input, buffer, at: 0, given: 0, filled: 0, sum, key, end: None }
+    fn new(input: R, checksum: Checksum, key: Key, end: Option<Result<Digest, Broken>>) -> Self {
+        let (buffer, sum) = (vec![0; PIECE + END], Sum::new(checksum));
+        Self { input, buffer, at: 0, given: 0, filled: 0, sum, key, end }
     }
 
     /// Forgets what was given out; what is held back is the beginning of the buffer then.
