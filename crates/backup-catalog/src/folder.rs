@@ -83,7 +83,7 @@ impl ServerFolder {
     }
 
     pub(crate) fn sort_binlogs(&mut self) {
-        self.binlogs.sort_by_key(|(name, _)| BinlogName::parse(name).map(|n| n.number));
+        self.binlogs.sort_by(|(a, _), (b, _)| BinlogName::parse(a).cmp(&BinlogName::parse(b)));
     }
 }
 

@@ -372,12 +372,15 @@ impl AtPosition<'_> {
     }
 
     fn is(&self, file: &str) -> bool {
-        let next = |file: &BinlogName<'_>, wanted: &BinlogName<'_>| {
-            file.base == wanted.base && Some(file.number) == wanted.number.checked_add(1)
-        };
-        let follows = BinlogName::parse(file).zip(BinlogName::parse(self.file));
-        file == self.file || follows.is_some_and(|(file, wanted)| next(&file, &wanted))
+        let next = BinlogName::parse(self.file).and_then(|wanted| wanted.next());
+        file == self.file || next.is_some_and(|next| Some(next) == BinlogName::parse(file))
     }
+}
+
+/// The first and the last one of binlogs, whatever their order is.
+fn ends(files: &[String]) -> Option<[BinlogName<'_>; 2]> {
+    let names = files.iter().map(|name| BinlogName::parse(name)).collect::<Option<Vec<_>>>()?;
+    Some([*names.iter().min()?, *names.iter().max()?])
 }
 
 /// Whether the binlogs of `newer` go on, for every server, where those of this backup come from: the same servers, and no
@@ -387,13 +390,8 @@ fn is_followed_by(backup: &Backup, newer: &Backup) -> bool {
         newer.consistence.iter().any(|other| other.group == line.group && other.folder() == line.folder())
     });
     let goes_on = |earlier: &[String], later: &[String]| {
-        let ends = |files: &[String]| -> Option<[(String, u64); 2]> {
-            let names = [files.first()?, files.last()?].map(|name| BinlogName::parse(name));
-            let [first, last] = names.map(|name| name.map(|name| (name.base.to_owned(), name.number)));
-            Some([first?, last?])
-        };
         ends(earlier).zip(ends(later)).is_some_and(|(earlier, later)| {
-            (0..2).all(|end| earlier[end].0 == later[end].0 && earlier[end].1 <= later[end].1)
+            (0..2).all(|end| earlier[end].same_log(&later[end]) && earlier[end] <= later[end])
         })
     };
     same_servers
@@ -449,6 +447,9 @@ mod tests {
         let same = ["10.0.0.1", "10.0.0.1"];
         let (old, new) = ("s:b.000002 b.000004\nt:b.000007\n", "s:b.000004 b.000005\nt:b.000007\n");
         assert!(followed(old, new, same));
+        // Whatever their order in the list is.
+        assert!(followed("s:b.1000000 b.999999\n", "s:b.1000000 b.1000001\n", same));
+        assert!(!followed("s:b.1000000 b.999999\n", "s:b.999999 b.000001\n", same));
         // Nothing between two chains.
         assert!(followed(old, "s:b.000009\nt:b.000008\n", same));
         // Begun anew, another name, not there, not said, another machine.
