@@ -336,11 +336,7 @@ impl Recovery<'_> {
         let mut missing = None;
         for name in self.plan.selection.chain.iter().rev() {
             let path = Plan::backup_dir(work.path(), name).join("calcnode_base/dbscale.conf");
-            let text = match self.hosts.job.files().read(&path, MAX_TEXT).await {
-                Ok(text) => text,
-                Err(error) if error.is_missing_file() => continue,
-                Err(error) => return Err(error.into()),
-            };
+            let Some(text) = self.hosts.job.files().read_if_there(&path, MAX_TEXT).await? else { continue };
             match Accounts::parse(format!("{name}/calcnode_base/dbscale.conf"), &text)?.get(server) {
                 Ok(account) => return Ok(account.clone()),
                 Err(error) => missing = Some(error),

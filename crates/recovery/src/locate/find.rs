@@ -245,16 +245,11 @@ impl<'a> Look<'a> {
 
     /// The folder with the binlogs of a server, as its own folder in a decrypted backup says.
     async fn master_of(&self, dir: &Path, choice: &ServerChoice) -> Result<String, Error> {
-        let said = self.hosts.job.files().read(dir.join(&choice.folder).join("master_dir"), MAX_TEXT).await;
-        match said {
-            Ok(text) => {
-                let master = String::from_utf8_lossy(&text).trim().to_owned();
-                // What is wrong with it is told when the backup is recovered from.
-                Ok(if is_folder_name(&master) { master } else { choice.folder.clone() })
-            }
-            Err(error) if error.is_missing_file() => Ok(choice.folder.clone()),
-            Err(error) => Err(error.into()),
-        }
+        let path = dir.join(&choice.folder).join("master_dir");
+        let said = self.hosts.job.files().read_if_there(path, MAX_TEXT).await?;
+        let master = said.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+        // What is wrong with it is told when the backup is recovered from.
+        Ok(master.filter(|master| is_folder_name(master)).unwrap_or_else(|| choice.folder.clone()))
     }
 
     async fn holds_binlogs(&self, folder: &Path) -> Result<bool, Error> {

@@ -273,8 +273,7 @@ impl<'a> Unpack<'a> {
         let name = backup.name.as_str();
         for file in CLEAR_FILES {
             let path = self.plan.store_dir.join(name).join(file);
-            if self.hosts.store.files().exists(&path).await? {
-                let content = self.hosts.store.files().read(&path, MAX_CLEAR_FILE).await?;
+            if let Some(content) = self.hosts.store.files().read_if_there(&path, MAX_CLEAR_FILE).await? {
                 self.job().files().write(self.work.join(name).join(file), content, 0o644).await?;
             }
         }
