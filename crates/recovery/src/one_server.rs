@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::Master;
 use backup_catalog::dbscale::Account;
+use backup_catalog::layout::{EXECUTED_GTIDS, MASTER_DIR};
 use remote_exec::Host;
 
 use crate::Error;
@@ -166,7 +167,7 @@ impl<'a> OneServer<'a> {
 
     /// The folder whose binlogs are replayed, checked against what the backup itself says.
     async fn binlogs_of(&self) -> Result<String, Error> {
-        let said = self.text("master_dir").await?;
+        let said = self.text(MASTER_DIR).await?;
         let unlike = |planned: &str, found: &str| Error::Incomplete {
             what: format!("{}: planned as a backup of {planned}, but its folder says {found}", self.folder()),
         };
@@ -185,7 +186,7 @@ impl<'a> OneServer<'a> {
 
     /// What the backup holds already.
     async fn executed(&self) -> Result<String, Error> {
-        let text = self.text("executed_gtids").await?;
+        let text = self.text(EXECUTED_GTIDS).await?;
         plan::executed(self.recovery.plan.last(), self.folder(), &self.server.choice.master, text)
     }
 

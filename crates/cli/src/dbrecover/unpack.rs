@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use backup_catalog::BinlogName;
+use backup_catalog::layout::MASTER_DIR;
 use backup_unpack::{Algorithm, Decoding, Error, Format, Key, Layout, Options, Progress, Report, Source};
 use clap::ValueEnum;
 use dbrecover_cli::password::Sources;
@@ -175,7 +176,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 fn tells_of_binlogs(member: &Path) -> bool {
     let mut components = member.components().map(|component| component.as_os_str());
     match (components.next(), components.next().and_then(OsStr::to_str), components.next()) {
-        (Some(_), Some(name), None) => name == "master_dir" || BinlogName::parse(name).is_some(),
+        (Some(_), Some(name), None) => name == MASTER_DIR || BinlogName::parse(name).is_some(),
         _ => false,
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use backup_catalog::layout::{MASTER_DIR, STREAM};
 use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Role, ServerChoice, with_binlogs};
 use binlog_replay::replay::{SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts};
 use remote_exec::Host;
@@ -24,7 +25,7 @@ use crate::owned_dir::Scratch;
 use crate::sender::Sender;
 use crate::store::MAX_TEXT;
 use crate::unpack::moved::{Carrier, Given, Parcel};
-use crate::unpack::{STREAM, opens};
+use crate::unpack::opens;
 use crate::worker::{self, Tools, Worker, place};
 
 /// The name of the temporary directory, as `mktemp` takes it.
@@ -190,7 +191,7 @@ impl<'a> Look<'a> {
             return Ok(binlogs);
         }
         opens(&self.hosts.store, &self.config.store_dir, &backup.name, self.password).await?;
-        self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.tar_path()))).await?;
+        self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.name.archive()))).await?;
         let dir = self.scratch().await?.join(backup.name.as_str());
         let mut binlogs = ByGroup::new();
         for choice in with_binlogs(backup, &self.config.without_groups) {
@@ -245,7 +246,7 @@ impl<'a> Look<'a> {
 
     /// The folder with the binlogs of a server, as its own folder in a decrypted backup says.
     async fn master_of(&self, dir: &Path, choice: &ServerChoice) -> Result<String, Error> {
-        let path = dir.join(&choice.folder).join("master_dir");
+        let path = dir.join(&choice.folder).join(MASTER_DIR);
         let said = self.hosts.job.files().read_if_there(path, MAX_TEXT).await?;
         let master = said.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
         // What is wrong with it is told when the backup is recovered from.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use backup_catalog::layout::EXECUTED_GTIDS;
 use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Position, Selection, ServerChoice};
 
 use crate::Error;
@@ -63,7 +64,7 @@ pub(crate) fn executed(
     master: &Master,
     text: Option<String>,
 ) -> Result<String, Error> {
-    let file = format!("{folder}/executed_gtids");
+    let file = format!("{folder}/{EXECUTED_GTIDS}");
     let what = match text {
         Some(text) if !text.is_empty() || matches!(master, Master::Own) => return Ok(text),
         Some(_) => format!(

@@ -4,11 +4,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use backup_catalog::Backup;
+use backup_catalog::layout::{BASE, STREAM};
 use remote_exec::transfer;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::moved::Parcel;
-use super::{Moving, STREAM, Unit, Unpack};
+use super::{Moving, Unit, Unpack};
 use crate::Error;
 use crate::plan::Plan;
 use crate::report::Unpacked;
@@ -66,12 +67,12 @@ impl Unpack<'_> {
     }
 
     async fn untar_base(&self, name: &str) -> Result<(), Error> {
-        let dir = self.work.join(name).join("datanode_base");
+        let dir = self.work.join(name).join(BASE);
         let entries = self.job().files().list(&dir).await?;
-        let tarball =
-            entries.iter().find(|e| e.name.to_string_lossy().ends_with(".tar.gz")).ok_or_else(|| {
-                Error::Incomplete { what: format!("backup {name} has no datanode_base/*.tar.gz") }
-            })?;
+        let tarball = entries
+            .iter()
+            .find(|e| e.name.to_string_lossy().ends_with(".tar.gz"))
+            .ok_or_else(|| Error::Incomplete { what: format!("backup {name} has no {BASE}/*.tar.gz") })?;
         self.job()
             .command("tar")
             .args(["--no-same-owner", "-xzf"])
@@ -102,7 +103,7 @@ impl Unpack<'_> {
         store
             .command("pyAesCrypt")
             .arg("-d")
-            .arg(self.plan.store_dir.join(backup.tar_path()))
+            .arg(self.plan.store_dir.join(backup.name.archive()))
             .arg("-o")
             .arg(&tar)
             .secret_stdin(with_line_end(password))
