@@ -28,6 +28,7 @@ use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
+use crate::worker::version_line;
 use crate::{Error, SCHEMA_VERSION};
 
 /// Decides everything and touches nothing.
@@ -180,7 +181,7 @@ impl Recovery<'_> {
         let written: u64 = unpacked.iter().map(written_bytes).sum();
         let mut report = Report {
             schema_version: SCHEMA_VERSION,
-            made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
+            made_by: version_line(),
             started,
             finished: now(),
             seconds: begun.elapsed().as_secs_f64(),

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::moved::Parcel;
 use super::{Moving, Unit, Unpack};
 use crate::Error;
+use crate::naming::mark;
 use crate::plan::Plan;
 use crate::report::Unpacked;
 
@@ -151,8 +152,7 @@ impl Unpack<'_> {
 /// The name of the directory for what a recovery in `work` on this machine decrypts.
 fn decrypted_name(machine: &[u8], host: &str, work: &Path) -> String {
     let owner = [machine, host.as_bytes(), work.as_os_str().as_bytes()].join(&0);
-    let owner = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &owner);
-    format!(".dbrecover-decrypted-{owner:016x}")
+    format!(".dbrecover-decrypted-{}", mark(owner))
 }
 
 fn with_line_end(password: &SecretString) -> SecretString {
