@@ -10,7 +10,11 @@ use crate::backup_conf::backup_master;
 use crate::binlogs::{BinlogName, ServerBinlogs, join_without_gap, parse_backuped_binlogs};
 use crate::consistence::{ConsistenceLine, Role, parse_consistence};
 use crate::error::{Error, Problem};
-use crate::folder::{FolderName, STREAM, ServerFolder};
+use crate::folder::{FolderName, ServerFolder};
+use crate::layout::{
+    BASE, BINLOGS, CONSISTENCE, CONSISTENT_POINT, EXECUTED_GTIDS, MASTER_DIR, OK, PROXY, SAMPLE, STREAM,
+    says_complete,
+};
 use crate::name::{BackupName, Kind};
 use crate::store::{Entry, EntryKind, MAX_FILE, Store};
 
@@ -52,27 +56,13 @@ pub struct Backup {
 }
 
 /// Entries of a backup's folder that are not servers.
-const KNOWN: [&str; 9] = [
-    "ok",
-    "consistent_point_datetime",
-    "cluster_consistence_info",
-    "backuped_binlogs",
-    "backup.conf",
-    "calcnode_base",
-    "datanode_base",
-    "encrypted_sample",
-    "sample",
-];
+const KNOWN: [&str; 9] =
+    [OK, CONSISTENT_POINT, CONSISTENCE, BINLOGS, "backup.conf", PROXY, BASE, SAMPLE, "sample"];
 
 impl Backup {
     /// Full or incremental.
     pub fn kind(&self) -> Kind {
         self.name.kind()
-    }
-
-    /// Path of the encrypted tar, relative to the store's base.
-    pub fn tar_path(&self) -> String {
-        tar_path(&self.name)
     }
 
     /// The replication groups that it holds, as lines and folders tell.
@@ -139,10 +129,10 @@ impl Backup {
         let dir = name.as_str();
         let entries = list(store, dir)?;
         let has = |what: &str| entries.iter().any(|e| e.name == what);
-        let consistent_point = date_time(store, &format!("{dir}/consistent_point_datetime"))?;
-        let lines = format!("{dir}/cluster_consistence_info");
+        let consistent_point = date_time(store, &format!("{dir}/{CONSISTENT_POINT}"))?;
+        let lines = format!("{dir}/{CONSISTENCE}");
         let consistence = parse_consistence(&lines, &required(store, &lines)?)?;
-        let tar_name = format!("{name}.tar.encrypted");
+        let tar_name = name.archive_name();
         let tar_bytes = tars.iter().find(|e| e.name == tar_name && e.kind == EntryKind::File).map(|e| e.size);
 
         let mut servers = Vec::new();
@@ -155,14 +145,14 @@ impl Backup {
         }
         // The sample is what marks an encrypted backup. Servers' folders beside it are what an interrupted older
         // recovery unpacked: the tar counts.
-        let encrypted = has("encrypted_sample") || (servers.is_empty() && tar_bytes.is_some());
+        let encrypted = has(SAMPLE) || (servers.is_empty() && tar_bytes.is_some());
         if encrypted {
             servers.clear();
         }
         servers.sort_by(|a, b| a.folder.cmp(&b.folder));
         foreign.sort();
 
-        let listed = format!("{dir}/backuped_binlogs");
+        let listed = format!("{dir}/{BINLOGS}");
         let binlogs = match optional(store, &listed)? {
             Some(content) => parse_backuped_binlogs(&listed, &content)?,
             None => servers.iter().map(binlogs_seen).collect(),
@@ -174,10 +164,10 @@ impl Backup {
         };
         let mut bytes = sum(&entries) + servers.iter().map(|s| s.bytes).sum::<u64>() + tar_bytes.unwrap_or(0);
         let mut base_tarball = None;
-        for folder in ["datanode_base", "calcnode_base"].into_iter().filter(|f| has(f) && !encrypted) {
+        for folder in [BASE, PROXY].into_iter().filter(|f| has(f) && !encrypted) {
             let files = list(store, &format!("{dir}/{folder}"))?;
             bytes += sum(&files);
-            if folder == "datanode_base" {
+            if folder == BASE {
                 let mut tarballs =
                     files.iter().filter(|e| e.kind == EntryKind::File && e.name.ends_with(".tar.gz"));
                 base_tarball = tarballs.next().map(|e| FileSize { name: e.name.clone(), bytes: e.size });
@@ -186,7 +176,7 @@ impl Backup {
         let name = name.clone();
         if encrypted && tar_bytes.is_none() {
             return Err(Error::MissingEntry {
-                entry: format!("encrypted tar ({})", tar_path(&name)),
+                entry: format!("encrypted tar ({})", name.archive()),
                 backup: name,
             });
         }
@@ -206,16 +196,12 @@ impl Backup {
     }
 }
 
-pub(crate) fn tar_path(name: &BackupName) -> String {
-    format!("encrypted/{name}.tar.encrypted")
-}
-
 /// Whether the backup's `ok` file says so. A folder, or something that is no text, in its place says nothing.
 pub(crate) fn is_complete(store: &dyn Store, name: &BackupName) -> Result<bool, Error> {
     use io::ErrorKind::{FileTooLarge, InvalidData, IsADirectory, NotFound};
-    let path = format!("{name}/ok");
+    let path = name.ok();
     match store.read(&path, MAX_FILE) {
-        Ok(content) => Ok(content == b"ok\n"),
+        Ok(content) => Ok(says_complete(&content)),
         Err(e) if matches!(e.kind(), NotFound | IsADirectory | InvalidData | FileTooLarge) => Ok(false),
         Err(e) => Err(Error::read(&path, e)),
     }
@@ -242,13 +228,13 @@ fn read_server(
         let content = optional(store, &format!("{dir}/{name}"))?;
         Ok(content.map(|c| String::from_utf8_lossy(&c).trim().to_owned()))
     };
-    let master_dir = text("master_dir")?;
+    let master_dir = text(MASTER_DIR)?;
     if let Some(master) = master_dir.as_deref().filter(|m| m.is_empty() || m.contains('/') || *m == "..") {
         let problem = match master {
             "" => Problem::Empty,
-            _ => Problem::Field { field: "master_dir", expected: "the name of a folder" },
+            _ => Problem::Field { field: MASTER_DIR, expected: "the name of a folder" },
         };
-        return Err(Error::line(&format!("{dir}/master_dir"), 1, problem));
+        return Err(Error::line(&format!("{dir}/{MASTER_DIR}"), 1, problem));
     }
     let files = || entries.iter().filter(|e| e.kind == EntryKind::File);
     let mut result = ServerFolder {
@@ -259,7 +245,7 @@ fn read_server(
         master_dir,
         master_slave: text("master_slave")?
             .map_or(Vec::new(), |t| t.split_whitespace().map(str::to_owned).collect()),
-        executed_gtids: text("executed_gtids")?,
+        executed_gtids: text(EXECUTED_GTIDS)?,
         binlogs: files()
             .filter(|e| BinlogName::parse(&e.name).is_some())
             .map(|e| (e.name.clone(), e.size))

@@ -1,27 +1,57 @@
 //! Names of binlog files, and `backuped_binlogs`: which of them each server's backup holds.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Problem};
 
 /// `BASENAME.NNNNNN`, taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// The number grows past six digits, so names do not sort as text. These sort by base name and number: files of one log
+/// in the order in which they were written. Displayed, they are the name again.
+///
+/// ```
+/// use backup_catalog::BinlogName;
+///
+/// let name = BinlogName::parse("master-bin.999999").unwrap();
+/// let next = BinlogName::parse("master-bin.1000000").unwrap();
+/// assert!(name < next);
+/// assert_eq!(name.next(), Some(next));
+/// assert_eq!(next.to_string(), "master-bin.1000000");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BinlogName<'a> {
-    /// What precedes the last dot.
-    pub base: &'a str,
-    /// The number. It grows past six digits, so names do not sort as text.
-    pub number: u64,
+    base: &'a str,
+    number: u64,
 }
 
 impl<'a> BinlogName<'a> {
-    /// Takes a name apart; `None` if it does not end in a dot and at least six digits, or holds a `/`.
+    /// Takes a name apart; `None` if it does not end in a dot and a number as servers write it, filled up with zeros to
+    /// six digits, or holds a `/`.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (base, number) = name.rsplit_once('.')?;
-        let digits = number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit());
-        if base.is_empty() || name.contains('/') || !digits {
+        let filled = number.len() == 6 || number.len() > 6 && !number.starts_with('0');
+        if base.is_empty() || name.contains('/') || !filled || !number.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         Some(Self { base, number: number.parse().ok()? })
+    }
+
+    /// Whether both are files of one log.
+    pub fn same_log(&self, other: &BinlogName<'_>) -> bool {
+        self.base == other.base
+    }
+
+    /// The name of the file that follows, unless no number does.
+    pub fn next(&self) -> Option<Self> {
+        Some(Self { number: self.number.checked_add(1)?, ..*self })
+    }
+}
+
+impl fmt::Display for BinlogName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.base, self.number)
     }
 }
 
@@ -77,11 +107,10 @@ pub(crate) fn join_without_gap(earlier: &[String], later: &[String]) -> bool {
     else {
         return false;
     };
-    names.sort_by_key(|name| name.number);
+    names.sort();
     names.dedup();
     let shared = earlier.iter().any(|name| later.contains(name));
-    shared
-        && names.windows(2).all(|pair| pair[0].base == pair[1].base && pair[0].number + 1 == pair[1].number)
+    shared && names.windows(2).all(|pair| pair[0].next() == Some(pair[1]))
 }
 
 #[cfg(test)]
@@ -92,15 +121,47 @@ mod tests {
         numbers.iter().map(|n| format!("master-bin.{n:06}")).collect()
     }
 
+    /// Names, taken apart. What replays binlogs and what backs up MyRocks have the same table.
+    const NAMES: [(&str, Option<(&str, u64)>); 14] = [
+        ("b.000007", Some(("b", 7))),
+        ("b.999999", Some(("b", 999_999))),
+        ("b.1000000", Some(("b", 1_000_000))),
+        ("my.host-bin.000001", Some(("my.host-bin", 1))),
+        ("b.18446744073709551615", Some(("b", u64::MAX))),
+        ("b.18446744073709551616", None),
+        ("b.12345", None),
+        ("b.0000007", None),
+        ("b.00000x", None),
+        ("b.+00007", None),
+        ("b.index", None),
+        (".000001", None),
+        ("000001", None),
+        ("", None),
+    ];
+
     #[test]
-    fn a_binlog_name_ends_in_at_least_six_digits() {
-        let name = BinlogName::parse("my.host-bin.1000000").unwrap();
-        assert_eq!((name.base, name.number), ("my.host-bin", 1_000_000));
-        for bad in
-            ["", "a", "a.index", "a.12345", ".000001", "a.00000x", "d/a.000001", "a.99999999999999999999"]
-        {
-            assert_eq!(BinlogName::parse(bad), None, "{bad:?}");
+    fn names_end_in_a_number_of_at_least_six_digits() {
+        for (name, parts) in NAMES {
+            assert_eq!(BinlogName::parse(name).map(|n| (n.base, n.number)), parts, "{name:?}");
+            assert!(BinlogName::parse(name).is_none_or(|parsed| parsed.to_string() == name), "{name:?}");
         }
+        assert_eq!(BinlogName::parse("d/b.000001"), None);
+    }
+
+    #[test]
+    fn files_of_one_log_follow_each_other_by_number() {
+        let name = |text| BinlogName::parse(text).unwrap();
+        let mut names = ["b.1000000", "a.000002", "b.000009", "b.999999", "b.000010"].map(name);
+        names.sort();
+        assert_eq!(
+            names.map(|n| n.to_string()),
+            ["a.000002", "b.000009", "b.000010", "b.999999", "b.1000000"]
+        );
+        assert_eq!(name("b.999999").next(), Some(name("b.1000000")));
+        assert_eq!(name("b.18446744073709551615").next(), None);
+        assert!(
+            name("b.000001").same_log(&name("b.1000000")) && !name("a.000001").same_log(&name("b.000001"))
+        );
     }
 
     #[test]

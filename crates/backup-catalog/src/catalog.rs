@@ -4,11 +4,12 @@ use chrono::NaiveDateTime;
 
 use crate::backup::{Backup, is_complete};
 use crate::error::{Error, Link};
+use crate::layout::{ENCRYPTED, SOCAT_LOG, TRASH};
 use crate::name::{BackupName, Kind};
 use crate::store::{Entry, EntryKind, Store};
 
 /// Folders of a store that are no backups.
-const RESERVED: [&str; 3] = ["trash", "encrypted", "socat_log"];
+const RESERVED: [&str; 3] = [TRASH, ENCRYPTED, SOCAT_LOG];
 
 /// What became of one backup's folder.
 #[derive(Debug, Clone)]
@@ -198,8 +199,8 @@ impl Catalog {
 }
 
 fn tars(store: &dyn Store, entries: &[Entry]) -> Result<Vec<Entry>, Error> {
-    if !entries.iter().any(|e| e.name == "encrypted") {
+    if !entries.iter().any(|e| e.name == ENCRYPTED) {
         return Ok(Vec::new());
     }
-    store.list("encrypted").map_err(|e| Error::read("encrypted", e))
+    store.list(ENCRYPTED).map_err(|e| Error::read(ENCRYPTED, e))
 }

@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 use crate::binlogs::BinlogName;
 use crate::consistence::Role;
 
-/// Name of the physical backup in a server's folder. The spelling is what the backup tool writes; do not correct it.
-pub const STREAM: &str = "backup.xbsteam";
-
 /// Name of the folder of a server with this identity.
 pub(crate) fn join(group: &str, server: &str, ip: &str, port: u16) -> String {
     format!("{group}-{server}-{ip}-{port}")
@@ -61,8 +58,8 @@ pub struct ServerFolder {
     pub group: String,
     /// The server's name.
     pub server: String,
-    /// Size of [`STREAM`] in bytes; `None` when the folder holds no physical backup (a master that only gives its
-    /// binlogs).
+    /// Size of its [`STREAM`](crate::layout::STREAM) in bytes; `None` when the folder holds no physical backup (a master
+    /// that only gives its binlogs).
     pub stream_bytes: Option<u64>,
     /// Folder of its master, from `master_dir`: its presence marks a replica.
     pub master_dir: Option<String>,
@@ -83,7 +80,7 @@ impl ServerFolder {
     }
 
     pub(crate) fn sort_binlogs(&mut self) {
-        self.binlogs.sort_by_key(|(name, _)| BinlogName::parse(name).map(|n| n.number));
+        self.binlogs.sort_by(|(a, _), (b, _)| BinlogName::parse(a).cmp(&BinlogName::parse(b)));
     }
 }
 

@@ -34,7 +34,7 @@
 //! | `trash/`, `socat_log/` | not looked at |
 //!
 //! The files of a backup are described where they are read: [`Backup`], [`ConsistenceLine`], [`ServerBinlogs`],
-//! [`ServerFolder`], [`backup_master`], [`dbscale`], [`MyConf`].
+//! [`ServerFolder`], [`backup_master`], [`dbscale`], [`MyConf`]. Where they lie and how they are called is in [`layout`].
 //!
 //! # Limits
 //!
@@ -50,6 +50,7 @@ pub mod dbscale;
 mod error;
 mod folder;
 pub mod ini;
+pub mod layout;
 mod my_conf;
 mod name;
 mod recoverable;
@@ -64,7 +65,7 @@ pub use binlogs::{BinlogName, ServerBinlogs, parse_backuped_binlogs};
 pub use catalog::{Catalog, Chain, Listed, State};
 pub use consistence::{ConsistenceLine, Position, Role, parse_consistence};
 pub use error::{Error, Link, Problem};
-pub use folder::{FolderName, STREAM, ServerFolder};
+pub use folder::{FolderName, ServerFolder};
 pub use my_conf::MyConf;
 pub use name::{BackupName, Kind};
 pub use recoverable::{Master, ServerChoice, recoverable, with_binlogs};

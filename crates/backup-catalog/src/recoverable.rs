@@ -8,7 +8,7 @@ use crate::backup::Backup;
 use crate::catalog::Catalog;
 use crate::consistence::{ConsistenceLine, Role};
 use crate::error::Error;
-use crate::folder::STREAM;
+use crate::layout::{BASE, CONSISTENCE, STREAM};
 use crate::name::Kind;
 use crate::select::Selection;
 
@@ -79,7 +79,7 @@ impl ServerChoice {
 pub fn recoverable(chain: &[&Backup], without: &[String]) -> Result<Vec<ServerChoice>, Error> {
     let Some((full, last)) = chain.first().zip(chain.last()) else { return Ok(Vec::new()) };
     if !full.encrypted && full.kind() == Kind::Full && full.base_tarball.is_none() {
-        return Err(missing(full, "datanode_base/*.tar.gz"));
+        return Err(missing(full, &format!("{BASE}/*.tar.gz")));
     }
     let candidates = candidates(last, without);
 
@@ -232,7 +232,7 @@ fn candidate(backup: &Backup, line: &ConsistenceLine) -> ServerChoice {
 fn in_every_link(chain: &[&Backup], choice: &ServerChoice) -> Result<(), Error> {
     for backup in chain {
         if !backup.consistence.iter().any(|line| line.folder() == choice.folder) {
-            return Err(missing(backup, &format!("line for {} in cluster_consistence_info", choice.folder)));
+            return Err(missing(backup, &format!("line for {} in {CONSISTENCE}", choice.folder)));
         }
         if !backup.encrypted && backup.server(&choice.folder).is_none_or(|s| s.stream_bytes.is_none()) {
             return Err(missing(backup, &format!("{}/{STREAM}", choice.folder)));

@@ -6,6 +6,9 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::layout::{
+    BINLOGS, CONSISTENCE, CONSISTENT_POINT, ENCRYPTED, EXECUTED_GTIDS, MASTER_DIR, OK, SOCAT_LOG, TRASH,
+};
 use crate::store::{Entry, EntryKind, MAX_FILE, Store, within};
 
 /// A store held in memory, for stores on other machines.
@@ -41,16 +44,8 @@ pub struct Snapshot {
 }
 
 /// Files with these names describe a backup or a server in it.
-const DESCRIBING: [&str; 8] = [
-    "ok",
-    "consistent_point_datetime",
-    "cluster_consistence_info",
-    "backuped_binlogs",
-    "backup.conf",
-    "executed_gtids",
-    "master_dir",
-    "master_slave",
-];
+const DESCRIBING: [&str; 8] =
+    [OK, CONSISTENT_POINT, CONSISTENCE, BINLOGS, "backup.conf", EXECUTED_GTIDS, MASTER_DIR, "master_slave"];
 
 /// One record of [`Snapshot::FIND`].
 const FOUND: &str = "%y\\t%s\\t%P\\0";
@@ -64,7 +59,7 @@ impl Snapshot {
     #[rustfmt::skip]
     pub const FIND: [&'static str; 22] = [
         "-L", ".", "-ignore_readdir_race", "-mindepth", "1", "-maxdepth", "3",
-        "!", "-path", "./*/*", "!", "-name", "UTC*", "!", "-name", "encrypted", "-printf", FOUND, "-prune",
+        "!", "-path", "./*/*", "!", "-name", "UTC*", "!", "-name", ENCRYPTED, "-printf", FOUND, "-prune",
         "-o", "-printf", FOUND,
     ];
     /// Whether the content of the file at `path` (relative to the base) belongs into a snapshot.
@@ -73,7 +68,7 @@ impl Snapshot {
         let deep = parts.len() == 2 || parts.len() == 3;
         deep && size <= MAX_FILE
             && DESCRIBING.contains(&parts[parts.len() - 1])
-            && !matches!(parts[0], "trash" | "encrypted" | "socat_log")
+            && !matches!(parts[0], TRASH | ENCRYPTED | SOCAT_LOG)
     }
 
     /// Reads the output of [`Snapshot::FIND`]. Entries below `trash` and `socat_log` are left out.

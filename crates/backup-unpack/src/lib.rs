@@ -78,6 +78,6 @@ pub use layout::{Layout, Options};
 pub use progress::Progress;
 pub use report::{BaseFiles, ProcessIo, Report, ServerFiles, Tally};
 pub use source::{Format, Source};
-pub use stream::unpack_stream;
-pub use unpack::unpack;
+pub use stream::{CHECKPOINTS, unpack_stream};
+pub use unpack::{BASE, STREAM, unpack};
 pub use xbstream::member::{Algorithm, Decoding, Key};

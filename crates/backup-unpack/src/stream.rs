@@ -14,7 +14,7 @@ use crate::report::{Report, ServerFiles, Tally};
 use crate::unpack::measured;
 
 /// One of these is in every whole backup: XtraBackup and mariabackup write the first, MariaDB 11.1 and later the second.
-const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
+pub const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
 
 /// Unpacks the stream of one server of a backup by itself: `layout` has a place for this server and no other. Nothing
 /// else of the backup is expected in `input`, and `WORK-DIR/BACKUP` is not touched.

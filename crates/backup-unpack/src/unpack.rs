@@ -26,9 +26,9 @@ use crate::stream;
 use crate::tree::{Tree, copy};
 
 /// Name of a server's stream file. The spelling is what the backup tool writes; do not correct it.
-const STREAM: &[u8] = b"backup.xbsteam";
+pub const STREAM: &str = "backup.xbsteam";
 /// The folder of the database server's own files.
-const BASE: &[u8] = b"datanode_base";
+pub const BASE: &str = "datanode_base";
 const BASE_SUFFIX: &[u8] = b".tar.gz";
 
 /// Unpacks one backup. On success everything is complete, on the disk and under its name; after an error nothing
@@ -141,12 +141,16 @@ impl Route {
     fn of(member: &Member) -> Self {
         let mut components = member.components();
         match (components.next(), components.next(), components.next()) {
-            (Some(server), Some(STREAM), None) => match std::str::from_utf8(server) {
-                Ok(server) => Self::Stream(server.to_owned()),
-                // No layout can name it.
-                Err(_) => Self::Stream(String::from_utf8_lossy(server).into_owned()),
-            },
-            (Some(BASE), Some(name), None) if name.ends_with(BASE_SUFFIX) => Self::Base,
+            (Some(server), Some(name), None) if name == STREAM.as_bytes() => {
+                match std::str::from_utf8(server) {
+                    Ok(server) => Self::Stream(server.to_owned()),
+                    // No layout can name it.
+                    Err(_) => Self::Stream(String::from_utf8_lossy(server).into_owned()),
+                }
+            }
+            (Some(folder), Some(name), None) if folder == BASE.as_bytes() && name.ends_with(BASE_SUFFIX) => {
+                Self::Base
+            }
             _ => Self::Plain,
         }
     }

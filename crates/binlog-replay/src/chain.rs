@@ -1,9 +1,10 @@
 //! The order of files: within a server by number and rotate event, from server to server by GTID.
 
 use crate::error::Error;
+use crate::file_name::next_name;
 use crate::gtid::GtidSet;
 use crate::reader::FileEnd;
-use crate::scan::{FileInfo, Index, next_name};
+use crate::scan::{FileInfo, Index};
 use crate::seen::Seen;
 
 /// The next file of a chain.

@@ -36,6 +36,7 @@ mod chain;
 mod choose;
 mod error;
 pub mod event;
+mod file_name;
 mod find;
 mod frames;
 pub mod gtid;

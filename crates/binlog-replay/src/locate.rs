@@ -10,10 +10,11 @@ use chrono::{DateTime, Utc};
 use crate::choose::{check_flavor, damage};
 use crate::error::Error;
 use crate::event::{EventKind, Query, RawEvent};
+use crate::file_name::next_name;
 use crate::gtid::{Gtid, GtidSet};
 use crate::range::TransactionMark;
 use crate::reader::Reader;
-use crate::scan::{FileInfo, Index, next_name};
+use crate::scan::{FileInfo, Index};
 use crate::target::{Position, Target};
 use crate::transaction::{Transaction, Walked, Walker};
 

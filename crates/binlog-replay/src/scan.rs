@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 use crate::event::{Checksum, Event, EventKind, Query, RawEvent, TransactionPayload};
+use crate::file_name::split_name;
 use crate::gtid::{Gtid, GtidSet, Uuid};
 use crate::reader::{FileEnd, Reader};
 use crate::statement::{StatementKind, excerpt, may_make_event, without_passwords};
@@ -193,19 +194,6 @@ impl FileInfo {
     }
 }
 
-/// Splits `master-bin.000007`; the number has at least six digits.
-pub(crate) fn split_name(name: &str) -> Option<(&str, u64)> {
-    let (base, number) = name.rsplit_once('.')?;
-    let digits = number.len() >= 6 && number.bytes().all(|b| b.is_ascii_digit());
-    (digits && !base.is_empty()).then(|| Some((base, number.parse().ok()?)))?
-}
-
-/// The name of the file with the next number.
-pub(crate) fn next_name(name: &str) -> Option<String> {
-    let (base, number) = split_name(name)?;
-    Some(format!("{base}.{:06}", number + 1))
-}
-
 /// Indexes the binlogs in folders: all files with a name like `master-bin.000007`.
 ///
 /// A file may lie in several folders: the copy in an earlier backup is shorter if the file was still open
@@ -318,13 +306,15 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let is_binlog = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| split_name(n).is_some());
-        if is_binlog && path.is_file() {
-            paths.push(path);
+        let name = path.file_name().and_then(|name| split_name(name.to_str()?));
+        if let Some((base, number)) = name
+            && path.is_file()
+        {
+            paths.push((base.to_owned(), number, path));
         }
     }
     paths.sort();
-    Ok(paths)
+    Ok(paths.into_iter().map(|(_, _, path)| path).collect())
 }
 
 /// Adds a file, or joins it with the copy of it that is there.

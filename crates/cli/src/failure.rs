@@ -107,6 +107,15 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
+/// An error with its causes, in one line. What an error repeats of its cause is there once.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
+}
+
 /// Prints a failure and gives the process its exit code.
 ///
 /// A closed stdout (`dbrecover list | head`) is no failure of ours.
@@ -150,6 +159,12 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn causes_are_told_in_one_line_and_once() {
+        let error = anyhow::Error::msg("d").context("c").context("b: c").context("a");
+        assert_eq!(with_causes(&*error), "a: b: c: d");
     }
 
     #[test]

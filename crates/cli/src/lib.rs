@@ -8,4 +8,4 @@ pub mod log;
 pub mod password;
 pub mod standard;
 
-pub use failure::{Exit, Failure, Outcome, finish};
+pub use failure::{Exit, Failure, Outcome, finish, with_causes};

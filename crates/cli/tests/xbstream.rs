@@ -138,7 +138,8 @@ fn key_of_another_length_is_a_usage_error_with_a_hint() {
         .write_stdin("")
         .assert()
         .code(2)
-        .stderr(contains("has 32 bytes, this one has 33").and(contains("0123").not()));
+        .stderr(contains("cannot read the key file key: ").and(contains("has 32 bytes, this one has 33")))
+        .stderr(contains("hint: write the key file without a line end").and(contains("0123").not()));
 }
 
 #[test]

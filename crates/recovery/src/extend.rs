@@ -92,13 +92,9 @@ impl Finished {
         if from.is_empty() || from.starts_with('.') || from.contains('/') {
             return Err(refuse("that is not the name of a finished recovery below work-dir"));
         }
-        let report = match host.files().read(dir.join(REPORT), MAX_REPORT).await {
-            Ok(report) => report,
-            Err(error) if error.is_missing_file() => {
-                return Err(refuse("there is no finished recovery of that name below work-dir"));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let report = host.files().read_if_there(dir.join(REPORT), MAX_REPORT).await?;
+        let report =
+            report.ok_or_else(|| refuse("there is no finished recovery of that name below work-dir"))?;
         let mut finished: Self = serde_json::from_slice(&report)
             .map_err(|e| refuse(&format!("its report is not understood ({e}); recover anew")))?;
         finished.name = from.clone();

@@ -5,9 +5,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use backup_catalog::layout::{CONSISTENT_POINT, STREAM};
 use backup_catalog::{BackupName, Catalog};
 use chrono::DateTime;
 use remote_exec::Host;
+use xbstream::member::Decoding;
 use xtra_driver::Tool;
 
 use crate::Error;
@@ -19,7 +21,6 @@ use crate::points::Written;
 use crate::prepare;
 use crate::request::Request;
 use crate::time::Zone;
-use crate::unpack::STREAM;
 use crate::workdir::{Earlier, WorkDir};
 use crate::worker::Tools;
 
@@ -27,8 +28,6 @@ use crate::worker::Tools;
 const ZONES: &str = "/usr/share/zoneinfo";
 /// How much of a stream tells the name of its first member, in bytes: a header is 26 and the name 512 at most.
 const STREAM_HEAD: &str = "1024";
-/// Endings of compressed members.
-const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
 
 /// An incomplete backup in which something changed as lately as this may be being taken right now: a backup tool writes
 /// its stream all the time, and waits minutes at most for a lock.
@@ -113,7 +112,7 @@ pub(crate) async fn facts(
 async fn is_written(store: &Host, dir: &Path, name: &BackupName) -> Result<bool, Error> {
     let lately = format!("-{}", LEFT_ALONE.as_secs() / 60);
     let mut find = store.command("find").arg(dir.join(name.as_str()));
-    let tar = dir.join("encrypted").join(format!("{name}.tar.encrypted"));
+    let tar = dir.join(name.archive());
     if store.files().exists(&tar).await? {
         find = find.arg(tar);
     }
@@ -125,7 +124,7 @@ async fn is_written(store: &Host, dir: &Path, name: &BackupName) -> Result<bool,
 /// When the files with the consistent points were written, as far as the store says so.
 async fn written(store: &Host, dir: &Path) -> Result<Written, Error> {
     let find = store.command("find").args(["-L", ".", "-mindepth", "2", "-maxdepth", "2"]);
-    let find = find.args(["-path", "./UTC*/consistent_point_datetime", "-printf", "%T@ %P\\n"]);
+    let find = find.args(["-path", &format!("./UTC*/{CONSISTENT_POINT}"), "-printf", "%T@ %P\\n"]);
     // There may be folders that cannot be listed; they are no backups.
     let said = find.current_dir(dir).output().await?.stdout;
     Ok(String::from_utf8_lossy(&said).lines().filter_map(written_line).collect())
@@ -175,8 +174,8 @@ pub(crate) async fn compressed(store: &Host, plan: &Plan) -> Result<bool, Error>
         let mut reader = xbstream::Reader::new(head.stdout.as_slice());
         // What is wrong with it is found when it is unpacked.
         if let Ok(Some(chunk)) = reader.next_chunk() {
-            let name = chunk.header().path().as_os_str().as_bytes().to_vec();
-            return Ok(COMPRESSED.iter().any(|ending| name.ends_with(ending.as_bytes())));
+            let name = chunk.header().path().as_os_str().as_bytes();
+            return Ok(!Decoding::none().decompress(true).of(name).1.is_empty());
         }
     }
     Ok(false)

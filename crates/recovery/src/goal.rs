@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::config::{Config, RecoverTo};
+use crate::naming::{mark, plain};
 use crate::time::StopTime;
 
 /// Longest name of a work directory that is made of a target; what is longer ends in a checksum.
@@ -149,19 +150,15 @@ fn bad(what: &'static str, text: &str, reason: &dyn std::fmt::Display) -> Error 
     Error::BadTarget { what, text: text.to_owned(), reason: reason.to_string() }
 }
 
-/// `PREFIX_TEXT` with every byte but letters, digits and `.` as `_`.
+/// `PREFIX_TEXT`, the text as [`plain`] has it; what is too long ends in a [`mark`].
 fn directory_name(prefix: &str, text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' };
-    let name = format!("{prefix}_{}", text.chars().map(plain).collect::<String>());
+    let name = format!("{prefix}_{}", plain(text));
     if name.len() <= LONGEST_NAME {
         return name;
     }
-    // FNV-1a, 64 bits: the same target gives the same name in every version.
-    let hash = prefix.bytes().chain(text.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let kept: String = name.chars().take(LONGEST_NAME - 17).collect();
-    format!("{kept}_{hash:016x}")
+    let mark = mark(prefix.bytes().chain(text.bytes()));
+    let kept: String = name.chars().take(LONGEST_NAME - 1 - mark.len()).collect();
+    format!("{kept}_{mark}")
 }
 
 #[cfg(test)]
@@ -194,6 +191,7 @@ mod tests {
         let (a, b) = (sets.join(","), sets[..98].join(","));
         let [a, b] = [a, b].map(|set| read(&format!("until-gtid = {set}")).unwrap().name);
         assert!(a.len() <= LONGEST_NAME && a != b, "{a} {b}");
+        assert!(a.ends_with("_a8baf02b1882fdd1"), "{a}");
     }
 
     #[test]

@@ -64,10 +64,9 @@ impl Journal {
     /// If it cannot be read or understood.
     pub(crate) async fn read(host: &Host, dir: &Path) -> Result<Self, Error> {
         let path = dir.join(FILE);
-        if !host.files().exists(&path).await? {
+        let Some(text) = host.files().read_if_there(&path, MAX_JOURNAL).await? else {
             return Ok(Self::default());
-        }
-        let text = host.files().read(&path, MAX_JOURNAL).await?;
+        };
         let whole = &text[..whole_lines(&text)];
         let unexpected = |line| Error::Unexpected { what: path.display().to_string(), text: line };
         Self::parse(whole).map_err(unexpected)
@@ -81,10 +80,7 @@ impl Journal {
     /// If it cannot be read or cut.
     pub(crate) async fn mend(host: &Host, dir: &Path) -> Result<(), Error> {
         let path = dir.join(FILE);
-        if !host.files().exists(&path).await? {
-            return Ok(());
-        }
-        let text = host.files().read(&path, MAX_JOURNAL).await?;
+        let Some(text) = host.files().read_if_there(&path, MAX_JOURNAL).await? else { return Ok(()) };
         let whole = whole_lines(&text);
         if whole < text.len() {
             host.command("truncate").arg(format!("--size={whole}")).arg("--").arg(&path).run().await?;

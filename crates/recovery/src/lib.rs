@@ -44,6 +44,7 @@ mod hosts;
 mod identity;
 mod journal;
 mod locate;
+mod naming;
 mod one_server;
 mod owned_dir;
 mod physical;

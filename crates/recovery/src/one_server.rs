@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::Master;
 use backup_catalog::dbscale::Account;
+use backup_catalog::layout::{EXECUTED_GTIDS, MASTER_DIR};
 use remote_exec::Host;
 
 use crate::Error;
@@ -152,11 +153,8 @@ impl<'a> OneServer<'a> {
     /// A small file of the server's folder in the last backup, without blanks around it; `None` if it is not there.
     async fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last()).join(self.folder());
-        match self.host().files().read(dir.join(name), MAX_TEXT).await {
-            Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
-            Err(error) if error.is_missing_file() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let text = self.host().files().read_if_there(dir.join(name), MAX_TEXT).await?;
+        Ok(text.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     async fn said(&self) -> Result<Said, Error> {
@@ -169,7 +167,7 @@ impl<'a> OneServer<'a> {
 
     /// The folder whose binlogs are replayed, checked against what the backup itself says.
     async fn binlogs_of(&self) -> Result<String, Error> {
-        let said = self.text("master_dir").await?;
+        let said = self.text(MASTER_DIR).await?;
         let unlike = |planned: &str, found: &str| Error::Incomplete {
             what: format!("{}: planned as a backup of {planned}, but its folder says {found}", self.folder()),
         };
@@ -188,7 +186,7 @@ impl<'a> OneServer<'a> {
 
     /// What the backup holds already.
     async fn executed(&self) -> Result<String, Error> {
-        let text = self.text("executed_gtids").await?;
+        let text = self.text(EXECUTED_GTIDS).await?;
         plan::executed(self.recovery.plan.last(), self.folder(), &self.server.choice.master, text)
     }
 
@@ -251,11 +249,8 @@ impl<'a> OneServer<'a> {
     }
 
     async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {
-        let layout = match self.host().files().read(datadir.join("backup-my.cnf"), MAX_TEXT).await {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.is_missing_file() => String::new(),
-            Err(error) => return Err(error.into()),
-        };
+        let layout = self.host().files().read_if_there(datadir.join("backup-my.cnf"), MAX_TEXT).await?;
+        let layout = String::from_utf8_lossy(&layout.unwrap_or_default()).into_owned();
         let my_conf = self.text("my.conf").await?.unwrap_or_default();
         Ok(server_options::of_backup(&layout, &my_conf, &self.base.version))
     }

@@ -98,10 +98,8 @@ fn unreadable(path: &Path) -> impl FnOnce(MetadataError) -> Error {
 async fn first_of(host: &Host, dir: &Path, names: &[&str]) -> Result<Option<(PathBuf, String)>, Error> {
     for name in names {
         let path = dir.join(name);
-        match host.files().read(&path, MAX_TEXT).await {
-            Ok(text) => return Ok(Some((path, String::from_utf8_lossy(&text).into_owned()))),
-            Err(error) if error.is_missing_file() => {}
-            Err(error) => return Err(error.into()),
+        if let Some(text) = host.files().read_if_there(&path, MAX_TEXT).await? {
+            return Ok(Some((path, String::from_utf8_lossy(&text).into_owned())));
         }
     }
     Ok(None)

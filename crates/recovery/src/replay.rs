@@ -1,9 +1,10 @@
 //! Replaying the binlogs of one server: by the worker, or by the stock tools.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use backup_catalog::{BackupName, Role};
+use backup_catalog::{BackupName, BinlogName, Role};
 use binlog_replay::replay::{
     Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
     SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
@@ -305,40 +306,20 @@ impl Replay<'_> {
             });
         }
         let line = &self.server.choice.line;
-        let mut found: Vec<(String, PathBuf)> = Vec::new();
+        let mut found = Vec::new();
         for dir in self.binlog_dirs() {
-            for entry in self.host.files().list(&dir).await? {
-                let (name, path) = (entry.name.to_string_lossy().into_owned(), dir.join(&entry.name));
-                // A later backup's copy of the same file is at least as long.
-                if is_binlog_of(&name, &line.start.file) {
-                    found.retain(|(known, _)| *known != name);
-                    found.push((name, path));
-                }
-            }
+            let entries = self.host.files().list(&dir).await?;
+            found.extend(entries.into_iter().map(|entry| dir.join(entry.name)));
         }
-        found.sort();
         let stop = match &self.server.target {
             TargetAt::Time(time) => StockStop::Time(time.format("%Y-%m-%d %H:%M:%S").to_string()),
             _ => StockStop::Position(line.consistent.offset),
         };
         let last = match stop {
-            StockStop::Position(_) => line.consistent.file.clone(),
-            StockStop::Time(_) => found.last().map(|(name, _)| name.clone()).unwrap_or_default(),
+            StockStop::Position(_) => Some(line.consistent.file.as_str()),
+            StockStop::Time(_) => None,
         };
-        let first = found.iter().position(|(name, _)| *name == line.start.file);
-        let end = found.iter().position(|(name, _)| *name == last);
-        let (Some(first), Some(end)) = (first, end) else {
-            return Err(self.gap(&format!("{} or {last} is missing", line.start.file)));
-        };
-        let chosen = found.get(first..=end).unwrap_or_default();
-        if chosen.is_empty() {
-            return Err(self.gap(&format!("{} comes after {last}", line.start.file)));
-        }
-        for pair in chosen.windows(2) {
-            if number(&pair[0].0).and_then(|n| n.checked_add(1)) != number(&pair[1].0) {
-                return Err(self.gap(&format!("between {} and {}", pair[0].0, pair[1].0)));
-            }
-        }
+        let files = row(&found, &line.start.file, last).map_err(|missing| self.gap(&missing))?;
         let needs = ServerNeeds {
             method: Method::Pipe,
             gtids: if self.executed.is_empty() { GtidUse::None } else { GtidUse::All },
@@ -347,7 +328,6 @@ impl Replay<'_> {
             buffer_pool: self.plan.buffer_pool,
         };
         let options = server_options(&self.base.version, &needs).into_iter().map(OsString::from).collect();
-        let files = chosen.iter().map(|(_, path)| path.clone()).collect();
         let start = if self.is_replica() { 4 } else { line.start.offset };
         Ok((Ready::Stock(StockRange { files, start, stop }), options))
     }
@@ -459,24 +439,15 @@ impl Replay<'_> {
         let dirs = self.binlog_dirs();
         let start = &self.server.choice.line.start.file;
         for from in dirs.iter().skip(1) {
-            for entry in self.host.files().list(from).await? {
-                if is_binlog_of(&entry.name.to_string_lossy(), start) {
-                    let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));
-                    self.host.command("ln").args(["-f", "--"]).arg(from).arg(to).run().await?;
-                }
+            let there = self.host.files().list(from).await?;
+            for entry in there.iter().filter(|entry| of_log(&entry.name, start).is_some()) {
+                let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));
+                self.host.command("ln").args(["-f", "--"]).arg(from).arg(to).run().await?;
             }
         }
-        let mut names: Vec<_> = self
-            .host
-            .files()
-            .list(&dirs[0])
-            .await?
-            .into_iter()
-            .map(|e| e.name.to_string_lossy().into_owned())
-            .collect();
-        names.retain(|name| is_binlog_of(name, start));
-        names.sort();
-        Ok(names.into_iter().next())
+        let there = self.host.files().list(&dirs[0]).await?;
+        let first = there.iter().filter_map(|entry| of_log(&entry.name, start)).min();
+        Ok(first.map(|name| name.to_string()))
     }
 }
 
@@ -492,20 +463,67 @@ fn parse<T: serde::de::DeserializeOwned>(said: &[u8]) -> Result<T, Error> {
     })
 }
 
-/// `BASENAME.NNNNNN` with the base name of `other`.
-fn is_binlog_of(name: &str, other: &str) -> bool {
-    let base = |name: &str| name.rsplit_once('.').map(|(base, _)| base.to_owned());
-    number(name).is_some() && base(name) == base(other)
+/// The name of a file of the log that `other` is of.
+fn of_log<'a>(name: &'a OsStr, other: &str) -> Option<BinlogName<'a>> {
+    let name = BinlogName::parse(name.to_str()?)?;
+    BinlogName::parse(other).is_some_and(|other| name.same_log(&other)).then_some(name)
 }
 
-fn number(name: &str) -> Option<u64> {
-    let digits = name.rsplit_once('.')?.1;
-    (digits.len() >= 6 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+/// The binlogs from `first` to `last`, or to the newest one, one after the other; or words for what is missing of them. Of
+/// copies of one file, the one that is found last counts: a later backup's is at least as long.
+fn row(found: &[PathBuf], first: &str, last: Option<&str>) -> Result<Vec<PathBuf>, String> {
+    let named = found.iter().filter_map(|path| Some((of_log(path.file_name()?, first)?, path)));
+    let files: BTreeMap<BinlogName<'_>, &PathBuf> = named.collect();
+    let there = |wanted: &str| files.keys().copied().find(|name| Some(*name) == BinlogName::parse(wanted));
+    let missing = |name: &str| format!("{name} is missing");
+    let from = there(first).ok_or_else(|| missing(first))?;
+    let to = match last {
+        Some(last) => there(last).ok_or_else(|| missing(last))?,
+        None => files.keys().copied().max().unwrap_or(from),
+    };
+    if from > to {
+        return Err(format!("{from} comes after {to}"));
+    }
+    let row: Vec<_> = files.range(from..=to).collect();
+    match row.windows(2).find(|pair| pair[0].0.next() != Some(*pair[1].0)) {
+        Some(pair) => Err(format!("between {} and {}", pair[0].0, pair[1].0)),
+        None => Ok(row.into_iter().map(|(_, path)| PathBuf::clone(path)).collect()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The names of the row, one after the other.
+    fn names(found: &[&str], first: &str, last: Option<&str>) -> Result<String, String> {
+        let found: Vec<_> = found.iter().map(PathBuf::from).collect();
+        let row = row(&found, first, last)?;
+        Ok(row.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn files_follow_each_other_by_number_past_six_digits() {
+        let found = ["1/b.1000000", "1/b.999998", "1/b.999999"];
+        assert_eq!(names(&found, "b.999998", None).unwrap(), "1/b.999998 1/b.999999 1/b.1000000");
+        assert_eq!(names(&found, "b.999999", Some("b.1000000")).unwrap(), "1/b.999999 1/b.1000000");
+        assert_eq!(names(&found, "b.999998", Some("b.999998")).unwrap(), "1/b.999998");
+        let hole = ["b.999998", "b.1000000"];
+        assert_eq!(names(&hole, "b.999998", None).unwrap_err(), "between b.999998 and b.1000000");
+        assert_eq!(
+            names(&found, "b.1000000", Some("b.999999")).unwrap_err(),
+            "b.1000000 comes after b.999999"
+        );
+    }
+
+    #[test]
+    fn only_the_log_of_the_first_file_counts_and_of_copies_the_later_one() {
+        let found =
+            ["1/b.000001", "1/b.000002", "1/b.index", "1/a.000003", "2/b.000002", "2/b.00003", "2/b.0000003"];
+        assert_eq!(names(&found, "b.000001", None).unwrap(), "1/b.000001 2/b.000002");
+        assert_eq!(names(&found, "c.000001", None).unwrap_err(), "c.000001 is missing");
+        assert_eq!(names(&found, "b.000001", Some("a.000003")).unwrap_err(), "a.000003 is missing");
+    }
 
     #[test]
     fn binlog_files_are_told_by_base_name_and_number() {
@@ -517,7 +535,10 @@ mod tests {
             ("bin.00001", false),
             ("backup.xbsteam", false),
         ] {
-            assert_eq!(is_binlog_of(name, "bin.000001"), is, "{name}");
+            assert_eq!(of_log(OsStr::new(name), "bin.000001").is_some(), is, "{name}");
         }
+        let names = ["bin.999999", "bin.1000000", "aaa.000001"].map(OsStr::new);
+        let first = names.into_iter().filter_map(|name| of_log(name, "bin.999999")).min();
+        assert_eq!(first, BinlogName::parse("bin.999999"), "the first is not the first as text");
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
+use backup_catalog::layout::{PROXY, TRASH, says_complete};
 use chrono::{Local, SecondsFormat};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,7 @@ use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
+use crate::worker::version_line;
 use crate::{Error, SCHEMA_VERSION};
 
 /// Decides everything and touches nothing.
@@ -179,7 +181,7 @@ impl Recovery<'_> {
         let written: u64 = unpacked.iter().map(written_bytes).sum();
         let mut report = Report {
             schema_version: SCHEMA_VERSION,
-            made_by: format!("dbrecover {}", env!("CARGO_PKG_VERSION")),
+            made_by: version_line(),
             started,
             finished: now(),
             seconds: begun.elapsed().as_secs_f64(),
@@ -227,17 +229,16 @@ impl Recovery<'_> {
         let Some(name) = &self.plan.to_trash else { return Ok(()) };
         let (store, dir) = (&self.hosts.store, &self.plan.store_dir);
         // It may have been finished since the catalog was read.
-        match store.files().read(dir.join(name.as_str()).join("ok"), MAX_TEXT).await {
-            Ok(ok) if ok == b"ok\n" => return Ok(()),
+        match store.files().read(dir.join(name.ok()), MAX_TEXT).await {
+            Ok(ok) if says_complete(&ok) => return Ok(()),
             _ => {}
         }
-        let trash = dir.join("trash");
+        let trash = dir.join(TRASH);
         store.files().create_dir_all(&trash).await?;
         store.files().rename(dir.join(name.as_str()), trash.join(name.as_str())).await?;
-        let tar = format!("{name}.tar.encrypted");
-        let encrypted = dir.join("encrypted").join(&tar);
+        let encrypted = dir.join(name.archive());
         if store.files().exists(&encrypted).await? {
-            store.files().rename(encrypted, trash.join(tar)).await?;
+            store.files().rename(encrypted, trash.join(name.archive_name())).await?;
         }
         self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
         Ok(())
@@ -323,7 +324,7 @@ impl Recovery<'_> {
         let mut names = vec![&chain[0]];
         names.extend(chain.last().filter(|last| **last != chain[0]));
         for name in names {
-            let from = Plan::backup_dir(work.path(), name).join("calcnode_base");
+            let from = Plan::backup_dir(work.path(), name).join(PROXY);
             if self.hosts.job.files().exists(&from).await? {
                 self.hosts.job.command("cp").args(["-a", "--"]).arg(&from).arg(work.path()).run().await?;
             }
@@ -335,19 +336,15 @@ impl Recovery<'_> {
     pub(crate) async fn account(&self, work: &WorkDir, server: &str) -> Result<Account, Error> {
         let mut missing = None;
         for name in self.plan.selection.chain.iter().rev() {
-            let path = Plan::backup_dir(work.path(), name).join("calcnode_base/dbscale.conf");
-            let text = match self.hosts.job.files().read(&path, MAX_TEXT).await {
-                Ok(text) => text,
-                Err(error) if error.is_missing_file() => continue,
-                Err(error) => return Err(error.into()),
-            };
-            match Accounts::parse(format!("{name}/calcnode_base/dbscale.conf"), &text)?.get(server) {
+            let path = Plan::backup_dir(work.path(), name).join(PROXY).join("dbscale.conf");
+            let Some(text) = self.hosts.job.files().read_if_there(&path, MAX_TEXT).await? else { continue };
+            match Accounts::parse(format!("{name}/{PROXY}/dbscale.conf"), &text)?.get(server) {
                 Ok(account) => return Ok(account.clone()),
                 Err(error) => missing = Some(error),
             }
         }
         Err(missing.map_or_else(
-            || Error::Incomplete { what: "no backup of the chain has calcnode_base/dbscale.conf".to_owned() },
+            || Error::Incomplete { what: format!("no backup of the chain has {PROXY}/dbscale.conf") },
             Into::into,
         ))
     }

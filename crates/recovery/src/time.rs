@@ -3,6 +3,7 @@
 use chrono::{DateTime, FixedOffset, Local, LocalResult, NaiveDateTime, TimeZone, Utc};
 
 use crate::Error;
+use crate::naming::plain;
 
 /// The zone of the machine that took the backups.
 ///
@@ -149,9 +150,9 @@ impl StopTime {
         Self { text, local: zone.local(instant), instant }
     }
 
-    /// The name of the work directory: every byte but letters, digits and `.` as `_`.
+    /// The name of the work directory: everything but letters, digits and `.` as `_`.
     pub fn directory_name(&self) -> String {
-        self.text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '_' }).collect()
+        plain(&self.text)
     }
 }
 

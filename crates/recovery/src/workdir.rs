@@ -25,6 +25,7 @@ use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
 use crate::run::unless_cancelled;
+use crate::worker::version_line;
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
@@ -50,8 +51,8 @@ const MARKER_VERSION: u32 = 1;
 
 impl Marker {
     fn new(target: &str, recovery: Option<Identity>) -> Self {
-        let made_by = format!("dbrecover {}", env!("CARGO_PKG_VERSION"));
-        Self { schema_version: MARKER_VERSION, made_by, target: target.to_owned(), recovery }
+        let (schema_version, made_by) = (MARKER_VERSION, version_line());
+        Self { schema_version, made_by, target: target.to_owned(), recovery }
     }
 
     async fn write(&self, host: &Host, dir: &Path) -> Result<(), Error> {

@@ -40,7 +40,8 @@ pub struct Worker {
     pub put: bool,
 }
 
-/// The version that a worker must have: the protocol between the two is that of one version.
+/// This program, as it calls itself in what it leaves. A worker must say the same: the protocol between the two is that of
+/// one version.
 pub(crate) fn version_line() -> String {
     format!("dbrecover {}", env!("CARGO_PKG_VERSION"))
 }

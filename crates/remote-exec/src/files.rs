@@ -82,6 +82,19 @@ impl Files {
         Ok(output.stdout)
     }
 
+    /// As [`read`](Self::read), and `None` where there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// If it is there and cannot be read, or is longer than `limit` bytes.
+    pub async fn read_if_there(&self, path: impl AsRef<Path>, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        match self.read(path, limit).await {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.is_missing_file() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes a file: beside its place first, then renamed onto it, so that it is never seen half written.
     ///
     /// `mode` is its permission, e.g. `0o600`; it has it from the start. A program (`0o755`) can be run at once: a child

@@ -40,9 +40,14 @@ fn text<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Option<Vec<u8>> {
 /// The number of a log, which is the ending of its name.
 fn number(name: &[u8]) -> Option<u64> {
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0)?;
-    let digits = &name[dot + 1..];
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok()
+    number_in(&name[dot + 1..])
+}
+
+/// A log's number as servers write it, filled up with zeros to six digits. It grows past them, so names do not sort as text.
+pub(crate) fn number_in(ending: &[u8]) -> Option<u64> {
+    let filled = ending.len() == 6 || ending.len() > 6 && ending[0] != b'0';
+    let is_number = filled && ending.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(ending).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// If a file of a backup is one that [`rewrite`] may change or remove.
@@ -109,6 +114,31 @@ fn replace(path: &Path, meta: &std::fs::Metadata, bytes: &[u8]) -> std::io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names and their numbers. What reads stores and what replays binlogs have the same table.
+    const NAMES: [(&str, Option<u64>); 14] = [
+        ("b.000007", Some(7)),
+        ("b.999999", Some(999_999)),
+        ("b.1000000", Some(1_000_000)),
+        ("my.host-bin.000001", Some(1)),
+        ("b.18446744073709551615", Some(u64::MAX)),
+        ("b.18446744073709551616", None),
+        ("b.12345", None),
+        ("b.0000007", None),
+        ("b.00000x", None),
+        ("b.+00007", None),
+        ("b.index", None),
+        (".000001", None),
+        ("000001", None),
+        ("", None),
+    ];
+
+    #[test]
+    fn names_end_in_a_number_of_at_least_six_digits() {
+        for (name, found) in NAMES {
+            assert_eq!(number(name.as_bytes()), found, "{name:?}");
+        }
+    }
 
     #[test]
     fn an_index_names_the_newest_logs_without_a_gap() {

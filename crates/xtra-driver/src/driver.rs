@@ -176,12 +176,9 @@ impl Driver {
     ) -> Result<Option<(PathBuf, String)>, Error> {
         for name in names {
             let path = dir.join(name);
-            match self.host().files().read(&path, MAX_METADATA).await {
-                Ok(content) => return Ok(Some((path, String::from_utf8_lossy(&content).into_owned()))),
-                Err(e) if e.is_missing_file() => {}
-                Err(source) => {
-                    return Err(Error::host(format!("reading {}", path.display()))(source));
-                }
+            let content = self.host().files().read_if_there(&path, MAX_METADATA).await;
+            if let Some(content) = content.map_err(Error::host(format!("reading {}", path.display())))? {
+                return Ok(Some((path, String::from_utf8_lossy(&content).into_owned())));
             }
         }
         Ok(None)

@@ -8,13 +8,13 @@ use crate::driver::{Driver, Step, last_lines, with_path};
 use crate::error::{Error, Stage};
 
 /// Endings of members that the tools compress.
-pub(crate) const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
+pub const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
 
 /// Ending of members that `--decompress` gives to a program of its own.
 const QPRESS: (&str, &str) = (".qp", "qpress");
 
 /// Ending of members that the tools encrypt.
-const ENCRYPTED: &str = ".xbcrypt";
+pub const ENCRYPTED: &str = ".xbcrypt";
 
 impl Driver {
     /// Extracts `stream` into `dir`, which is made, with `streamer`: the stock `xbstream` or `mbstream`.

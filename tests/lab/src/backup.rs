@@ -138,23 +138,23 @@ impl Member {
         last: &str,
         full: bool,
     ) -> Result<Vec<String>> {
-        let first = match &self.last_binlog {
-            Some(before) if !full => before.clone().min(first.to_owned()),
-            _ => first.to_owned(),
+        let numbered = |name: &str| {
+            let (base, number) = name.rsplit_once('.')?;
+            Some((base.to_owned(), number.parse::<u64>().ok()?))
         };
-        let base = last.rsplit_once('.').map_or(last, |(base, _)| base);
-        let mut names: Vec<String> = fs::read_dir(&self.server.datadir)?
+        let (mut from, to) = (numbered(first).context("no binlog")?, numbered(last).context("no binlog")?);
+        if let Some(before) = self.last_binlog.as_deref().and_then(numbered).filter(|_| !full) {
+            from = from.min(before);
+        }
+        let mut found: Vec<_> = fs::read_dir(&self.server.datadir)?
             .flatten()
             .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| {
-                name.rsplit_once('.').is_some_and(|(stem, number)| {
-                    stem == base && number.len() == 6 && number.bytes().all(|b| b.is_ascii_digit())
-                })
-            })
-            .filter(|name| **name >= *first && **name <= *last)
+            .filter_map(|name| Some((numbered(&name)?, name)))
+            .filter(|(parts, _)| parts.0 == to.0 && (&from..=&to).contains(&parts))
             .collect();
-        names.sort();
-        ensure!(names.first() == Some(&first), "binlog {first} is gone");
+        found.sort();
+        ensure!(found.first().is_some_and(|(parts, _)| *parts == from), "binlog {from:?} is gone");
+        let names: Vec<String> = found.into_iter().map(|(_, name)| name).collect();
         for name in &names {
             fs::copy(self.server.datadir.join(name), folder.join(name))?;
         }

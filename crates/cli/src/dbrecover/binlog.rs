@@ -14,11 +14,11 @@ use binlog_replay::{
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone, Utc};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
-use dbrecover_cli::Outcome;
+use dbrecover_cli::{Outcome, with_causes};
 use serde::Serialize;
 
 pub(crate) use self::failure::exit_of;
-use self::failure::{damaged, failure, with_causes};
+use self::failure::{damaged, failure};
 
 /// Version of the JSON that these commands print.
 const SCHEMA_VERSION: u32 = 1;
@@ -337,7 +337,7 @@ fn print_info(out: &mut impl Write, f: &FileInfo) -> io::Result<()> {
         line("shorter copy", &copy.display())?;
     }
     if let Some(damage) = &f.damage {
-        line("damage", &with_causes(damage))?;
+        line("damage", &with_causes(&**damage))?;
     }
     line("schema changes", &f.ddl_count)?;
     for ddl in &f.ddl {

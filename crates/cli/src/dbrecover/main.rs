@@ -6,6 +6,7 @@ mod binlog;
 mod cli;
 mod hints;
 mod interrupt;
+mod key_file;
 mod list;
 mod progress;
 mod recover;

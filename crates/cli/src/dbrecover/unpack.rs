@@ -9,21 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use backup_catalog::BinlogName;
-use backup_unpack::{Algorithm, Decoding, Error, Format, Key, Layout, Options, Progress, Report, Source};
+use backup_catalog::layout::MASTER_DIR;
+use backup_unpack::{Algorithm, Decoding, Error, Format, Layout, Options, Progress, Report, Source};
 use clap::ValueEnum;
 use dbrecover_cli::password::Sources;
 use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use serde::Serialize;
 
 use crate::interrupt::Interrupt;
+use crate::key_file;
 use crate::transfer::Sealed;
 
 /// Version of the JSON that this command prints.
 const SCHEMA_VERSION: u32 = 1;
-/// A key file is 16 to 32 bytes; whatever is longer than this is another file.
-const MAX_KEY_FILE: u64 = 4096;
 /// How often a signal is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -175,7 +174,7 @@ pub(crate) fn run(args: Args) -> Outcome {
 fn tells_of_binlogs(member: &Path) -> bool {
     let mut components = member.components().map(|component| component.as_os_str());
     match (components.next(), components.next().and_then(OsStr::to_str), components.next()) {
-        (Some(_), Some(name), None) => name == "master_dir" || BinlogName::parse(name).is_some(),
+        (Some(_), Some(name), None) => name == MASTER_DIR || BinlogName::parse(name).is_some(),
         _ => false,
     }
 }
@@ -195,19 +194,9 @@ fn options(args: &Args) -> Result<Options, Failure> {
     options.sync = !args.no_sync;
     options.decoding = Decoding::none().decompress(!args.keep_compressed);
     if let (Some(algorithm), Some(file)) = (args.decrypt, &args.encrypt_key_file) {
-        let key = read_key(algorithm, file).map_err(|error| Failure::new(Exit::Usage, error))?;
-        options.decoding = options.decoding.decrypt(key);
+        options.decoding = options.decoding.decrypt(key_file::read(algorithm, file)?);
     }
     Ok(options)
-}
-
-fn read_key(algorithm: Algorithm, path: &Path) -> anyhow::Result<Key> {
-    let context = || format!("cannot read the key file {}", path.display());
-    let mut bytes = Vec::with_capacity(MAX_KEY_FILE as usize + 1);
-    File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes))
-        .with_context(context)?;
-    Key::new(algorithm, bytes.into()).with_context(context)
 }
 
 /// Opens what `args` name; `sealed` is standard input where it comes as a sealed stream.

@@ -14,12 +14,10 @@ use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use serde::Serialize;
 
 use crate::interrupt::{Guarded, Interrupt};
+use crate::key_file;
 
 /// Bytes asked for as the size of a pipe; fewer and larger reads and writes.
 const PIPE_SIZE: usize = 1024 * 1024;
-
-/// A key file is 16 to 32 bytes; whatever is longer than this is another file.
-const MAX_KEY_FILE: u64 = 4096;
 
 /// Create, extract or list xbstream archives, in place of xbstream and mbstream.
 ///
@@ -222,26 +220,15 @@ impl ReadAt for Rest {
 
 fn key(algorithm: Algorithm, args: &Args) -> Result<Key, Failure> {
     use secrecy::ExposeSecret;
-    let bytes = match (&args.encrypt_key_file, &args.encrypt_key) {
-        (Some(path), _) => {
-            let mut bytes = Vec::with_capacity(MAX_KEY_FILE as usize + 1);
-            File::open(path)
-                .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes))
-                .with_context(|| format!("cannot read the key file {}", path.display()))
-                .map_err(|error| Failure::new(Exit::Usage, error))?;
-            bytes
-        }
+    match (&args.encrypt_key_file, &args.encrypt_key) {
+        (Some(path), _) => key_file::read(algorithm, path),
         (None, Some(key)) => {
             standard::tell("warning: a key on the command line can be read by every user of this machine");
-            key.expose_secret().as_bytes().to_vec()
+            Key::new(algorithm, key.expose_secret().as_bytes().to_vec().into())
+                .map_err(|error| Failure::new(Exit::Usage, error))
         }
-        (None, None) => {
-            return Err(Failure::usage("--decrypt needs a key").hint("use --encrypt-key-file FILE"));
-        }
-    };
-    Key::new(algorithm, bytes.into()).map_err(|error| {
-        Failure::new(Exit::Usage, error).hint("write the key file without a line end: printf %s KEY > FILE")
-    })
+        (None, None) => Err(Failure::usage("--decrypt needs a key").hint("use --encrypt-key-file FILE")),
+    }
 }
 
 /// The same file; if it is a pipe, one that holds more where the system allows it.

@@ -1,31 +1,17 @@
 //! Which failure is of which class, and what would help.
 
-use dbrecover_cli::{Exit, Failure};
+use dbrecover_cli::{Exit, Failure, with_causes};
 use rocks_hotbackup::Error;
 
 /// A library error with its exit code and a hint.
 pub(crate) fn failure(error: Error) -> Failure {
     let (exit, hint) = class(&error);
     // As text: `finish` takes a closed pipe for a reader that has seen enough, and nobody has seen enough of a backup.
-    let failure = Failure::new(exit, anyhow::Error::msg(chain(&error)));
+    let failure = Failure::new(exit, anyhow::Error::msg(with_causes(&error)));
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.ends_with(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = next.source();
-    }
-    text
 }
 
 fn class(error: &Error) -> (Exit, Option<&'static str>) {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use backup_catalog::layout::{MASTER_DIR, STREAM};
 use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Role, ServerChoice, with_binlogs};
 use binlog_replay::replay::{SCHEMA_VERSION, TargetAt, WhereRequest, Whereabouts};
 use remote_exec::Host;
@@ -24,7 +25,7 @@ use crate::owned_dir::Scratch;
 use crate::sender::Sender;
 use crate::store::MAX_TEXT;
 use crate::unpack::moved::{Carrier, Given, Parcel};
-use crate::unpack::{STREAM, opens};
+use crate::unpack::opens;
 use crate::worker::{self, Tools, Worker, place};
 
 /// The name of the temporary directory, as `mktemp` takes it.
@@ -190,7 +191,7 @@ impl<'a> Look<'a> {
             return Ok(binlogs);
         }
         opens(&self.hosts.store, &self.config.store_dir, &backup.name, self.password).await?;
-        self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.tar_path()))).await?;
+        self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.name.archive()))).await?;
         let dir = self.scratch().await?.join(backup.name.as_str());
         let mut binlogs = ByGroup::new();
         for choice in with_binlogs(backup, &self.config.without_groups) {
@@ -245,16 +246,11 @@ impl<'a> Look<'a> {
 
     /// The folder with the binlogs of a server, as its own folder in a decrypted backup says.
     async fn master_of(&self, dir: &Path, choice: &ServerChoice) -> Result<String, Error> {
-        let said = self.hosts.job.files().read(dir.join(&choice.folder).join("master_dir"), MAX_TEXT).await;
-        match said {
-            Ok(text) => {
-                let master = String::from_utf8_lossy(&text).trim().to_owned();
-                // What is wrong with it is told when the backup is recovered from.
-                Ok(if is_folder_name(&master) { master } else { choice.folder.clone() })
-            }
-            Err(error) if error.is_missing_file() => Ok(choice.folder.clone()),
-            Err(error) => Err(error.into()),
-        }
+        let path = dir.join(&choice.folder).join(MASTER_DIR);
+        let said = self.hosts.job.files().read_if_there(path, MAX_TEXT).await?;
+        let master = said.map(|text| String::from_utf8_lossy(&text).trim().to_owned());
+        // What is wrong with it is told when the backup is recovered from.
+        Ok(master.filter(|master| is_folder_name(master)).unwrap_or_else(|| choice.folder.clone()))
     }
 
     async fn holds_binlogs(&self, folder: &Path) -> Result<bool, Error> {
@@ -372,12 +368,15 @@ impl AtPosition<'_> {
     }
 
     fn is(&self, file: &str) -> bool {
-        let next = |file: &BinlogName<'_>, wanted: &BinlogName<'_>| {
-            file.base == wanted.base && Some(file.number) == wanted.number.checked_add(1)
-        };
-        let follows = BinlogName::parse(file).zip(BinlogName::parse(self.file));
-        file == self.file || follows.is_some_and(|(file, wanted)| next(&file, &wanted))
+        let next = BinlogName::parse(self.file).and_then(|wanted| wanted.next());
+        file == self.file || next.is_some_and(|next| Some(next) == BinlogName::parse(file))
     }
+}
+
+/// The first and the last one of binlogs, whatever their order is.
+fn ends(files: &[String]) -> Option<[BinlogName<'_>; 2]> {
+    let names = files.iter().map(|name| BinlogName::parse(name)).collect::<Option<Vec<_>>>()?;
+    Some([*names.iter().min()?, *names.iter().max()?])
 }
 
 /// Whether the binlogs of `newer` go on, for every server, where those of this backup come from: the same servers, and no
@@ -387,13 +386,8 @@ fn is_followed_by(backup: &Backup, newer: &Backup) -> bool {
         newer.consistence.iter().any(|other| other.group == line.group && other.folder() == line.folder())
     });
     let goes_on = |earlier: &[String], later: &[String]| {
-        let ends = |files: &[String]| -> Option<[(String, u64); 2]> {
-            let names = [files.first()?, files.last()?].map(|name| BinlogName::parse(name));
-            let [first, last] = names.map(|name| name.map(|name| (name.base.to_owned(), name.number)));
-            Some([first?, last?])
-        };
         ends(earlier).zip(ends(later)).is_some_and(|(earlier, later)| {
-            (0..2).all(|end| earlier[end].0 == later[end].0 && earlier[end].1 <= later[end].1)
+            (0..2).all(|end| earlier[end].same_log(&later[end]) && earlier[end] <= later[end])
         })
     };
     same_servers
@@ -449,6 +443,9 @@ mod tests {
         let same = ["10.0.0.1", "10.0.0.1"];
         let (old, new) = ("s:b.000002 b.000004\nt:b.000007\n", "s:b.000004 b.000005\nt:b.000007\n");
         assert!(followed(old, new, same));
+        // Whatever their order in the list is.
+        assert!(followed("s:b.1000000 b.999999\n", "s:b.1000000 b.1000001\n", same));
+        assert!(!followed("s:b.1000000 b.999999\n", "s:b.999999 b.000001\n", same));
         // Nothing between two chains.
         assert!(followed(old, "s:b.000009\nt:b.000008\n", same));
         // Begun anew, another name, not there, not said, another machine.

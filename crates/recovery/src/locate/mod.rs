@@ -73,7 +73,7 @@ impl Located {
 /// Whether `place` is at or behind `other`, if both are of one server.
 fn is_behind(place: &Position, other: &Position) -> Option<bool> {
     let (a, b) = (BinlogName::parse(&place.file)?, BinlogName::parse(&other.file)?);
-    (a.base == b.base).then_some((a.number, place.pos) >= (b.number, other.pos))
+    a.same_log(&b).then_some((a, place.pos) >= (b, other.pos))
 }
 
 /// Looks for the target, and for what is to be left out, in the binlogs of the store.

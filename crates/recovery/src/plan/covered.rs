@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use backup_catalog::layout::EXECUTED_GTIDS;
 use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Position, Selection, ServerChoice};
 
 use crate::Error;
@@ -63,7 +64,7 @@ pub(crate) fn executed(
     master: &Master,
     text: Option<String>,
 ) -> Result<String, Error> {
-    let file = format!("{folder}/executed_gtids");
+    let file = format!("{folder}/{EXECUTED_GTIDS}");
     let what = match text {
         Some(text) if !text.is_empty() || matches!(master, Master::Own) => return Ok(text),
         Some(_) => format!(
@@ -82,11 +83,10 @@ fn names<'a>(backup: &'a Backup, folder: &str) -> impl Iterator<Item = &'a str> 
 /// The first file from `first` to `last` that is not among `files`. Where the two are of different base names, nothing
 /// says what lies between them.
 fn first_missing(files: &BTreeSet<&str>, first: &str, last: &str) -> Option<String> {
-    let (from, to) = (BinlogName::parse(first)?, BinlogName::parse(last)?);
-    let there = files.iter().filter_map(|name| BinlogName::parse(name)).filter(|name| name.base == from.base);
-    let there: BTreeSet<u64> = there.map(|name| name.number).collect();
-    let missing = (from.number..=to.number).find(|number| from.base == to.base && !there.contains(number))?;
-    Some(if missing == to.number { last.to_owned() } else { format!("{}.{missing:06}", from.base) })
+    let (from, to) = BinlogName::parse(first).zip(BinlogName::parse(last)).filter(|(a, b)| a.same_log(b))?;
+    let there: BTreeSet<_> = files.iter().filter_map(|name| BinlogName::parse(name)).collect();
+    let mut row = std::iter::successors(Some(from), BinlogName::next).take_while(|name| *name <= to);
+    row.find(|name| !there.contains(name)).map(|name| name.to_string())
 }
 
 #[cfg(test)]
@@ -229,5 +229,14 @@ mod tests {
             Some("bin.000002".to_owned())
         );
         assert_eq!(first_missing(&files, "bin.000001", "other.000009"), None);
+        assert_eq!(first_missing(&files, "bin.000001", "bim.000009"), None);
+    }
+
+    #[test]
+    fn numbers_go_on_past_six_digits() {
+        let mut files = BTreeSet::from(["bin.999999", "bin.1000000", "bin.1000001"]);
+        assert_eq!(first_missing(&files, "bin.999999", "bin.1000001"), None);
+        files.remove("bin.1000000");
+        assert_eq!(first_missing(&files, "bin.999999", "bin.1000001"), Some("bin.1000000".to_owned()));
     }
 }

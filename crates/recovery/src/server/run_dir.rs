@@ -136,11 +136,8 @@ impl RunDirs {
 
 /// The directory in `/tmp` that a private directory names; what is none of ours is not looked at.
 async fn socket_dir(host: &Host, run_dir: &Path) -> Result<Option<PathBuf>, Error> {
-    let note = match host.files().read(run_dir.join(SOCKET_DIR), MAX_NOTE).await {
-        Ok(note) => PathBuf::from(OsStr::from_bytes(&note)),
-        Err(error) if error.is_missing_file() => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let note = host.files().read_if_there(run_dir.join(SOCKET_DIR), MAX_NOTE).await?;
+    let Some(note) = note.map(|note| PathBuf::from(OsStr::from_bytes(&note))) else { return Ok(None) };
     let name = note.strip_prefix(SHORT).ok().filter(|name| name.components().count() == 1);
     let ours = name.is_some_and(|name| name.as_os_str().as_bytes().starts_with(SHORT_DIR.as_bytes()));
     Ok(Some(note).filter(|_| ours))

@@ -4,12 +4,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use backup_catalog::Backup;
+use backup_catalog::layout::{BASE, STREAM};
 use remote_exec::transfer;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::moved::Parcel;
-use super::{Moving, STREAM, Unit, Unpack};
+use super::{Moving, Unit, Unpack};
 use crate::Error;
+use crate::naming::mark;
 use crate::plan::Plan;
 use crate::report::Unpacked;
 
@@ -66,12 +68,12 @@ impl Unpack<'_> {
     }
 
     async fn untar_base(&self, name: &str) -> Result<(), Error> {
-        let dir = self.work.join(name).join("datanode_base");
+        let dir = self.work.join(name).join(BASE);
         let entries = self.job().files().list(&dir).await?;
-        let tarball =
-            entries.iter().find(|e| e.name.to_string_lossy().ends_with(".tar.gz")).ok_or_else(|| {
-                Error::Incomplete { what: format!("backup {name} has no datanode_base/*.tar.gz") }
-            })?;
+        let tarball = entries
+            .iter()
+            .find(|e| e.name.to_string_lossy().ends_with(".tar.gz"))
+            .ok_or_else(|| Error::Incomplete { what: format!("backup {name} has no {BASE}/*.tar.gz") })?;
         self.job()
             .command("tar")
             .args(["--no-same-owner", "-xzf"])
@@ -102,7 +104,7 @@ impl Unpack<'_> {
         store
             .command("pyAesCrypt")
             .arg("-d")
-            .arg(self.plan.store_dir.join(backup.tar_path()))
+            .arg(self.plan.store_dir.join(backup.name.archive()))
             .arg("-o")
             .arg(&tar)
             .secret_stdin(with_line_end(password))
@@ -150,8 +152,7 @@ impl Unpack<'_> {
 /// The name of the directory for what a recovery in `work` on this machine decrypts.
 fn decrypted_name(machine: &[u8], host: &str, work: &Path) -> String {
     let owner = [machine, host.as_bytes(), work.as_os_str().as_bytes()].join(&0);
-    let owner = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &owner);
-    format!(".dbrecover-decrypted-{owner:016x}")
+    format!(".dbrecover-decrypted-{}", mark(owner))
 }
 
 fn with_line_end(password: &SecretString) -> SecretString {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use backup_catalog::Backup;
+use backup_catalog::layout::STREAM;
 use remote_exec::Command;
 
 use super::moved::{Given, Parcel};
-use super::{Moving, STREAM, Unit, Unpack};
+use super::{Moving, Unit, Unpack};
 use crate::Error;
 use crate::journal::os_arg;
 use crate::plan::Plan;
@@ -82,7 +83,7 @@ impl Unpack<'_> {
         let store = &self.plan.store_dir;
         match unit {
             Unit::Stream(folder) => store.join(backup.name.as_str()).join(folder).join(STREAM),
-            _ if backup.encrypted => store.join(backup.tar_path()),
+            _ if backup.encrypted => store.join(backup.name.archive()),
             _ => store.join(backup.name.as_str()),
         }
     }

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
+use backup_catalog::layout::{CLEAR_FILES, SAMPLE_TEXT, STREAM};
 use backup_catalog::{Backup, BackupName, Catalog};
 use remote_exec::Host;
 use secrecy::SecretString;
@@ -24,17 +25,10 @@ use crate::sender::Sender;
 use crate::unpack::moved::Carrier;
 use crate::workdir::pass_through;
 
-/// What `encrypted_sample` holds.
-const SAMPLE: &[u8] = b"abc123\n";
 /// Largest sample that is read, in bytes: 7 bytes are about 300 as an AES Crypt stream.
 const MAX_SAMPLE: u64 = 64 * 1024;
-/// The files of an encrypted backup that lie beside its tar and belong to it.
-const CLEAR_FILES: [&str; 4] =
-    ["cluster_consistence_info", "consistent_point_datetime", "backuped_binlogs", "ok"];
 /// Largest file beside an encrypted tar that is read, in bytes.
 const MAX_CLEAR_FILE: u64 = 16 << 20;
-/// The stream of one server. The spelling is what the backup tool writes.
-pub(crate) const STREAM: &str = "backup.xbsteam";
 
 /// Everything that unpacking needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -75,13 +69,13 @@ pub(crate) async fn opens(
 ) -> Result<(), Error> {
     let name = || backup.to_string();
     let Some(password) = password else { return Err(Error::NeedPassword { backup: name() }) };
-    let path = store_dir.join(backup.as_str()).join("encrypted_sample");
+    let path = store_dir.join(backup.sample());
     let sample = store.files().read(&path, MAX_SAMPLE).await?;
     let mut plain = Vec::new();
     let opened = aescrypt::Decryptor::new(sample.as_slice(), password)
         .and_then(|mut d| Ok(std::io::copy(&mut d, &mut plain)?))
         .is_ok();
-    if opened && plain == SAMPLE { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
+    if opened && plain == SAMPLE_TEXT { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
 }
 
 /// What is moved, checked and, where it did not arrive, sent again as a whole.
@@ -273,8 +267,7 @@ impl<'a> Unpack<'a> {
         let name = backup.name.as_str();
         for file in CLEAR_FILES {
             let path = self.plan.store_dir.join(name).join(file);
-            if self.hosts.store.files().exists(&path).await? {
-                let content = self.hosts.store.files().read(&path, MAX_CLEAR_FILE).await?;
+            if let Some(content) = self.hosts.store.files().read_if_there(&path, MAX_CLEAR_FILE).await? {
                 self.job().files().write(self.work.join(name).join(file), content, 0o644).await?;
             }
         }

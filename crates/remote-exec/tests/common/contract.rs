@@ -363,6 +363,10 @@ pub(crate) async fn files_can_be_worked_with(host: &Host) {
     files.write(&file, content.clone(), 0o640).await.unwrap();
     assert_eq!(files.read(&file, 1 << 20).await.unwrap(), content);
     assert!(matches!(files.read(&file, 99_999).await, Err(Error::File { missing: false, .. })));
+    assert_eq!(files.read_if_there(&file, 1 << 20).await.unwrap(), Some(content));
+    assert_eq!(files.read_if_there(deep.join("none"), 10).await.unwrap(), None);
+    assert!(files.read_if_there(&file, 99_999).await.is_err());
+    assert!(files.read_if_there(&deep, 10).await.is_err(), "a directory is no missing file");
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
     let metadata = files.metadata(&file).await.unwrap();

@@ -261,7 +261,7 @@ impl<'a> Scope<'a> {
             return Some(Log::Other);
         }
         let rest = |base: &Option<OsString>| name.as_bytes().strip_prefix(base.as_deref()?.as_bytes());
-        let is_number = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let is_number = |ending| log_index::number_in(ending).is_some();
         match rest(&self.binlog).and_then(|rest| rest.strip_prefix(b".")) {
             Some(b"index") => return Some(Log::Index),
             Some(b"state" | b"~rec~") => return Some(Log::Other),

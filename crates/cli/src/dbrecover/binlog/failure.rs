@@ -1,7 +1,7 @@
 //! Errors about binlogs, with their exit codes and hints.
 
 use binlog_replay::{Error, FileInfo};
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, with_causes};
 
 /// The exit code of an error about binlogs.
 pub(crate) fn exit_of(error: &Error) -> Exit {
@@ -60,17 +60,6 @@ pub(crate) fn failure(error: Error) -> Failure {
     }
 }
 
-/// An error with its causes on one line.
-pub(super) fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
 /// A failure if one of the files could not be read to its end.
 pub(super) fn damaged(files: &[FileInfo]) -> Outcome {
     let bad: Vec<&FileInfo> = files.iter().filter(|f| f.damage.is_some()).collect();
@@ -79,7 +68,7 @@ pub(super) fn damaged(files: &[FileInfo]) -> Outcome {
         Error::Encrypted { .. } | Error::UnknownEvent { .. } => Exit::Unusable,
         _ => Exit::Damaged,
     };
-    let text = anyhow::Error::msg(with_causes(first));
+    let text = anyhow::Error::msg(with_causes(&**first));
     let rest = bad.len() - 1;
     Err(match rest {
         0 => Failure::new(exit, text),
