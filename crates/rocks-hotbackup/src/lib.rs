@@ -112,7 +112,7 @@ pub use checkpoint::remove_checkpoints;
 pub use checksum::{Checksum, Sum};
 pub use clock::{Clock, SystemClock};
 pub use content::Content;
-pub use error::{Cause, Error};
+pub use error::{Cause, Class, Error};
 pub use event::Event;
 pub use manifest::Manifest;
 pub use move_back::{Moved, NOTE, move_back};
