@@ -121,7 +121,6 @@ pub use names::{Kind, kind};
 pub use owner::Owner;
 pub use restore::{Restore, Restored, restore};
 pub use server::{LeftOut, Server};
-pub use server_files::{ENDINGS, EXCLUDED, MADE_ANEW};
 pub use sink::Sink;
 pub use stop::Stop;
 pub use targets::Targets;
