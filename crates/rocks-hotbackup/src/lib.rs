@@ -59,7 +59,8 @@
 //! std::fs::write(rocksdb_datadir.join("CURRENT"), "MANIFEST-000004\n")?;
 //! let facts = Facts { datadir: dir.path().into(), rocksdb_datadir, ..Facts::default() };
 //!
-//! let options = Options { checkpoint_dir: dir.path().join("checkpoints"), ..Options::default() };
+//! let mut options = Options::default();
+//! options.checkpoint_dir = dir.path().join("checkpoints");
 //! let (mut sink, clock) = (Counter::default(), SystemClock::default());
 //! let report = backup(&mut Still(facts), &mut sink, &clock, &options, &Stop::new(), &mut |_| {})?;
 //! assert_eq!(sink.files, ["OPTIONS-000005", "CURRENT", "myrocks-hotbackup.json"]);
