@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 ///
 /// A child writes it: a file that this process has open for writing is open in every process that another test starts
 /// at that moment, until its `exec`, and Linux starts no file that is open for writing (`ETXTBSY`).
-pub fn write_program(path: &Path, text: &str) {
+pub(crate) fn write_program(path: &Path, text: &str) {
     let mut child = Command::new("sh")
         .args(["-c", "cat >\"$1\" && chmod 755 -- \"$1\"", "sh"])
         .arg(path)

@@ -4,6 +4,17 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own: the machine, most likely.
+    Failed,
+    /// What was asked for cannot be done.
+    Usage,
+    /// The data itself is at fault, or the password.
+    Damaged,
+}
+
 /// Why a stream could not be read or written.
 ///
 /// The first five are about the data and are never confused with each other, nor with a disk that fails. As
@@ -43,6 +54,8 @@ pub enum Error {
         iterations: u32,
         /// [`MAX_ITERATIONS`](crate::MAX_ITERATIONS).
         max: u32,
+        /// Whether the caller asks for them, who encrypts.
+        asked: bool,
     },
     /// pyAesCrypt reads no stream whose password is longer, so none is written.
     #[error("the password is longer than {max} characters")]
@@ -87,17 +100,23 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the data itself is at fault (or the password), and not the machine.
-    pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
             Self::WrongPassword
-                | Self::Tampered
-                | Self::Truncated { .. }
-                | Self::NotAesCrypt
-                | Self::UnsupportedVersion { .. }
-                | Self::Iterations { .. }
-        )
+            | Self::Tampered
+            | Self::Truncated { .. }
+            | Self::NotAesCrypt
+            | Self::UnsupportedVersion { .. }
+            | Self::Iterations { asked: false, .. } => Class::Damaged,
+            Self::Iterations { asked: true, .. }
+            | Self::PasswordTooLong { .. }
+            | Self::SameFile { .. }
+            | Self::NotRegular { .. } => Class::Usage,
+            Self::Random(_) | Self::Read(_) | Self::Write(_) | Self::Failed | Self::File { .. } => {
+                Class::Failed
+            }
+        }
     }
 }
 
@@ -118,7 +137,7 @@ impl From<Error> for io::Error {
         match error {
             Error::Read(source) | Error::Write(source) => source,
             Error::Truncated { .. } => Self::new(io::ErrorKind::UnexpectedEof, error),
-            other if other.is_damage() => Self::new(io::ErrorKind::InvalidData, other),
+            other if other.class() == Class::Damaged => Self::new(io::ErrorKind::InvalidData, other),
             other => Self::other(other),
         }
     }

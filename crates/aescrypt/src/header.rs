@@ -67,7 +67,7 @@ impl Header {
         let iterations = if version == 3 { u32::from_be_bytes(input.array(Part::Iterations)?) } else { 0 };
         let iv = input.array(Part::Iv)?;
         let password_key = match version {
-            3 => kdf::pbkdf2(password, &iv, iterations)?,
+            3 => kdf::pbkdf2(password, &iv, iterations, false)?,
             _ => kdf::stretched(password, &iv),
         };
         let (iv, key) = match version {
@@ -101,7 +101,7 @@ impl Header {
             Format::V2 => kdf::stretched(password, &iv),
             Format::V3 { iterations } => {
                 bytes.extend_from_slice(&iterations.to_be_bytes());
-                kdf::pbkdf2(password, &iv, iterations)?
+                kdf::pbkdf2(password, &iv, iterations, true)?
             }
         };
         bytes.extend_from_slice(&iv);

@@ -42,10 +42,15 @@ pub(crate) fn stretched(password: &SecretString, iv: &[u8; 16]) -> Key {
     key
 }
 
-/// The key of version 3.
-pub(crate) fn pbkdf2(password: &SecretString, iv: &[u8; 16], iterations: u32) -> Result<Key, Error> {
+/// The key of version 3. The iterations are `asked` for by the caller, or a stream has them.
+pub(crate) fn pbkdf2(
+    password: &SecretString,
+    iv: &[u8; 16],
+    iterations: u32,
+    asked: bool,
+) -> Result<Key, Error> {
     if !(1..=MAX_ITERATIONS).contains(&iterations) {
-        return Err(Error::Iterations { iterations, max: MAX_ITERATIONS });
+        return Err(Error::Iterations { iterations, max: MAX_ITERATIONS, asked });
     }
     let mut key = Key::default();
     pbkdf2::pbkdf2_hmac::<Sha512>(password.expose_secret().as_bytes(), iv, iterations, key.as_mut_slice());

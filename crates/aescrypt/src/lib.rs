@@ -80,6 +80,6 @@ mod pieces; // tests in small pieces
 pub use copy::{decrypt, encrypt};
 pub use decryptor::Decryptor;
 pub use encryptor::{Encryptor, Format};
-pub use error::{Error, Part};
+pub use error::{Class, Error, Part};
 pub use file::{decrypt_file, decrypt_to_file, encrypt_file, encrypt_to_file};
 pub use kdf::{DEFAULT_ITERATIONS, MAX_ITERATIONS, MAX_PASSWORD_CHARS};

@@ -89,7 +89,7 @@ impl Backup {
     }
 
     /// The servers whose binlogs in `later` do not join those of this backup without a gap.
-    pub fn binlog_holes(&self, later: &Backup) -> Vec<&str> {
+    pub(crate) fn binlog_holes(&self, later: &Backup) -> Vec<&str> {
         self.binlog_sources().into_iter().filter(|server| !self.server_joins(server, later)).collect()
     }
 

@@ -9,6 +9,19 @@ use chrono::NaiveDateTime;
 use crate::name::BackupName;
 use crate::window::Window;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// What was asked for cannot be understood.
+    Usage,
+    /// The store does not hold what was asked for, or not all of it.
+    Nothing,
+    /// The store cannot be read.
+    Unusable,
+    /// The store can be read and not understood.
+    Damaged,
+}
+
 /// Everything this crate can fail with.
 ///
 /// Errors are cheap to clone: a backup that cannot be read keeps its own error until somebody asks for it.
@@ -115,6 +128,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Name { .. } => Class::Usage,
+            Self::Read { .. } => Class::Unusable,
+            Self::Line { .. } | Self::NoAccount { .. } => Class::Damaged,
+            Self::Damaged { source, .. } => source.class(),
+            Self::NoBackups
+            | Self::NoSuchBackup { .. }
+            | Self::Incomplete { .. }
+            | Self::MissingLink { .. }
+            | Self::Outside { .. }
+            | Self::MissingEntry { .. }
+            | Self::LostGroup { .. }
+            | Self::NoServers { .. } => Class::Nothing,
+        }
+    }
+
     pub(crate) fn line(file: &str, line: usize, problem: Problem) -> Self {
         Self::Line { file: file.to_owned(), line, problem }
     }

@@ -26,11 +26,7 @@ struct Value {
     line: usize,
 }
 
-#[derive(Clone, Default)]
-struct Section {
-    line: usize,
-    values: BTreeMap<String, Value>,
-}
+type Section = BTreeMap<String, Value>;
 
 /// A parsed INI file.
 ///
@@ -78,22 +74,11 @@ impl Ini {
         self.order.iter().map(String::as_str)
     }
 
-    /// Whether there is a section of this name.
-    pub fn has_section(&self, section: &str) -> bool {
-        self.sections.contains_key(section)
-    }
-
-    /// Line of a section's header.
-    pub fn section_line(&self, section: &str) -> Option<usize> {
-        self.sections.get(section).map(|s| s.line)
-    }
-
     /// The keys of a section in alphabetical order, its own and those of `DEFAULT`.
     pub fn keys(&self, section: &str) -> impl Iterator<Item = &str> {
         let own = self.sections.get(section);
-        let inherited =
-            self.defaults.values.keys().filter(move |k| own.is_some_and(|s| !s.values.contains_key(*k)));
-        own.into_iter().flat_map(|s| s.values.keys()).chain(inherited).map(String::as_str)
+        let inherited = self.defaults.keys().filter(move |k| own.is_some_and(|s| !s.contains_key(*k)));
+        own.into_iter().flat_map(|s| s.keys()).chain(inherited).map(String::as_str)
     }
 
     /// The value of a key, in any case, in a section or else in `DEFAULT`. `None` without the section.
@@ -110,8 +95,7 @@ impl Ini {
     pub fn doubled_percents(&self) -> impl Iterator<Item = (&str, &str, usize)> {
         let sections = self.sections.iter().map(|(name, s)| (name.as_str(), s));
         sections.chain([(DEFAULT, &self.defaults)]).flat_map(|(name, section)| {
-            let changed =
-                section.values.iter().filter(|(_, v)| v.text.contains("%%") || v.text.contains("%("));
+            let changed = section.iter().filter(|(_, v)| v.text.contains("%%") || v.text.contains("%("));
             changed.map(move |(key, v)| (name, key.as_str(), v.line))
         })
     }
@@ -119,7 +103,7 @@ impl Ini {
     fn value(&self, section: &str, key: &str) -> Option<&Value> {
         let key = key.to_lowercase();
         let own = self.sections.get(section)?;
-        own.values.get(&key).or_else(|| self.defaults.values.get(&key))
+        own.get(&key).or_else(|| self.defaults.get(&key))
     }
 
     fn section_mut(&mut self, name: &str) -> &mut Section {
@@ -130,7 +114,7 @@ impl Ini {
 /// Values may be passwords: only names are shown.
 impl fmt::Debug for Ini {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.sections.iter().map(|(name, s)| (name, s.values.keys().collect::<Vec<_>>()));
+        let keys = self.sections.iter().map(|(name, s)| (name, s.keys().collect::<Vec<_>>()));
         f.debug_map().entries(keys).finish()
     }
 }
@@ -150,7 +134,7 @@ impl Parser {
             self.line(ini, index + 1, line)?;
         }
         for section in ini.sections.values_mut().chain([&mut ini.defaults]) {
-            for value in section.values.values_mut() {
+            for value in section.values_mut() {
                 value.text.truncate(value.text.trim_end_matches(is_space).len());
             }
         }
@@ -182,7 +166,7 @@ impl Parser {
         };
         let key = trimmed[..at].trim_end_matches(is_space).to_lowercase();
         let value = Value { text: trimmed[at + 1..].trim_matches(is_space).to_owned(), line: number };
-        let values = &mut ini.section_mut(section).values;
+        let values = ini.section_mut(section);
         if values.contains_key(&key) {
             return Err(Error::line(&ini.file, number, Problem::DuplicateKey(key)));
         }
@@ -198,7 +182,8 @@ impl Parser {
         if name != DEFAULT {
             ini.order.push(name.to_owned());
         }
-        ini.section_mut(name).line = number;
+        // A section without keys is there, too.
+        ini.section_mut(name);
         self.section = Some(name.to_owned());
         self.key = None;
         Ok(())
@@ -206,7 +191,7 @@ impl Parser {
 
     fn append(&self, ini: &mut Ini, more: &str) {
         let (Some(section), Some(key)) = (&self.section, &self.key) else { return };
-        if let Some(value) = ini.section_mut(section).values.get_mut(key) {
+        if let Some(value) = ini.section_mut(section).get_mut(key) {
             value.text.push('\n');
             value.text.push_str(more);
         }

@@ -64,7 +64,7 @@ pub use backup_conf::backup_master;
 pub use binlogs::{BinlogName, ServerBinlogs, parse_backuped_binlogs};
 pub use catalog::{Catalog, Chain, Listed, State};
 pub use consistence::{ConsistenceLine, Position, Role, parse_consistence};
-pub use error::{Error, Link, Problem};
+pub use error::{Class, Error, Link, Problem};
 pub use folder::{FolderName, ServerFolder};
 pub use my_conf::MyConf;
 pub use name::{BackupName, Kind};

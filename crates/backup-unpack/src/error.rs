@@ -4,6 +4,23 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own: the machine, most likely.
+    Failed,
+    /// The request is wrong, or lacks a password.
+    Usage,
+    /// The backup does not hold what was asked for.
+    Nothing,
+    /// A place cannot be used now.
+    Unusable,
+    /// The backup is at fault, or its password.
+    Damaged,
+    /// The caller cancelled.
+    Cancelled,
+}
+
 /// Why a backup was not unpacked. Nothing is left of it then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -116,26 +133,31 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the backup (or its password) is at fault, and not this machine or the request.
-    pub fn is_damage(&self) -> bool {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
         match self {
-            Self::Decrypt(error) => error.is_damage(),
-            Self::Stream { source, .. } => source.is_damage(),
-            Self::Base { source, .. } => source.is_damage(),
+            Self::Decrypt(error) => match error.class() {
+                aescrypt::Class::Damaged => Class::Damaged,
+                aescrypt::Class::Usage | aescrypt::Class::Failed => Class::Failed,
+            },
+            Self::Stream { source, .. } => match source.class() {
+                xbstream::Class::Damaged => Class::Damaged,
+                xbstream::Class::Usage | xbstream::Class::Failed => Class::Failed,
+            },
+            Self::Base { source, .. } => source.class(),
             Self::UnknownFormat
             | Self::Archive { .. }
             | Self::Truncated { .. }
             | Self::Refused { .. }
             | Self::NoCheckpoints { .. }
             | Self::Gzip(_)
-            | Self::BaseFolders { .. } => true,
-            _ => false,
+            | Self::BaseFolders { .. } => Class::Damaged,
+            Self::NoPassword | Self::Exists { .. } | Self::Layout { .. } => Class::Usage,
+            Self::NoStream { .. } | Self::NoBase => Class::Nothing,
+            Self::Busy { .. } => Class::Unusable,
+            Self::Stopped => Class::Cancelled,
+            Self::Read(_) | Self::File { .. } => Class::Failed,
         }
-    }
-
-    /// Whether the request is at fault: what was asked for is not there, or cannot be done.
-    pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NoPassword | Self::Exists { .. } | Self::Layout { .. })
     }
 
     pub(crate) fn refused(member: &[u8], why: Refusal) -> Self {

@@ -73,7 +73,7 @@ mod stream; // one server's, by itself
 mod tree; // writing below a directory, never through a link
 mod unpack;
 
-pub use error::{Error, Refusal};
+pub use error::{Class, Error, Refusal};
 pub use layout::{Layout, Options};
 pub use progress::Progress;
 pub use report::{BaseFiles, ProcessIo, Report, ServerFiles, Tally};

@@ -231,6 +231,7 @@ mod tests {
         fs::write(first.path().join("of the first"), "1").unwrap();
         let refused = create(&destination, Duration::ZERO).unwrap_err();
         assert!(matches!(&refused, Error::Busy { path } if path == first.path()), "{refused:?}");
+        assert_eq!(refused.class(), crate::Class::Unusable, "as with every other lock that somebody holds");
         assert!(first.path().join("of the first").exists(), "nothing was removed");
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| create(&destination, PATIENCE).unwrap());

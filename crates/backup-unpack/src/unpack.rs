@@ -36,7 +36,7 @@ const BASE_SUFFIX: &[u8] = b".tar.gz";
 ///
 /// # Errors
 ///
-/// See [`Error`]. [`Error::is_damage`] tells a damaged backup from a failing machine.
+/// See [`Error`]. [`Error::class`] tells a damaged backup from a failing machine.
 pub fn unpack(
     source: Source<'_>,
     layout: &Layout,

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use backup_unpack::{Error, Format, Layout, Progress, Refusal, Report, Source, unpack};
+use backup_unpack::{Class, Error, Format, Layout, Progress, Refusal, Report, Source, unpack};
 use common::{
     Lab, NAME, ONE, PASSWORD, archive, encrypt, gzip, member, quick, set_link, set_name, tar, tree,
 };
@@ -110,7 +110,7 @@ fn members_that_could_do_harm_are_refused_by_name() {
         let bytes = archive(&members);
         for result in [plain(&lab, &bytes), base(&lab, &bytes)] {
             assert_eq!(refusal(&result), Some(why), "{result:?}");
-            assert!(result.unwrap_err().is_damage());
+            assert_eq!(result.unwrap_err().class(), Class::Damaged);
             assert_eq!(fs::read(lab.path("outside")).unwrap(), b"untouched");
             fs::remove_file(lab.path("outside")).unwrap();
             lab.assert_nothing_left(&format!("{why:?}"));
@@ -233,7 +233,7 @@ fn archive_cut_anywhere_is_an_error_and_leaves_nothing() {
                 "{length}: {error:?}"
             ),
         }
-        assert!(error.is_damage());
+        assert_eq!(error.class(), Class::Damaged);
         lab.assert_nothing_left(&length.to_string());
     }
 }
@@ -251,7 +251,7 @@ fn encrypted_archive_cut_or_changed_anywhere_is_an_error_and_leaves_nothing() {
             0 => assert!(matches!(error, Error::Truncated { offset: 0 }), "{error:?}"),
             _ => assert!(matches!(error, Error::UnknownFormat | Error::Decrypt(_)), "{length}: {error:?}"),
         }
-        assert!(error.is_damage());
+        assert_eq!(error.class(), Class::Damaged);
         lab.assert_nothing_left(&length.to_string());
     }
     for at in (body..whole.len()).filter(|at| at % 5 == 0 && *at != whole.len() - 33) {
@@ -259,14 +259,14 @@ fn encrypted_archive_cut_or_changed_anywhere_is_an_error_and_leaves_nothing() {
         bytes[at] ^= 0x20;
         let error = unpack_small(&lab, &bytes).unwrap_err();
         // The plaintext is provisional: what it breaks may be seen before the HMAC is.
-        assert!(error.is_damage(), "{at}: {error:?}");
+        assert_eq!(error.class(), Class::Damaged, "{at}: {error:?}");
         lab.assert_nothing_left(&at.to_string());
     }
     let mut bytes = whole.clone();
     let last_block = whole.len() - 34;
     bytes[last_block] ^= 1;
     let error = unpack_small(&lab, &bytes).unwrap_err();
-    assert!(error.is_damage(), "{error:?}");
+    assert_eq!(error.class(), Class::Damaged, "{error:?}");
 }
 
 #[test]
@@ -279,7 +279,10 @@ fn changed_byte_of_an_archive_never_leaves_half_of_it() {
         bytes[at] ^= 0x01;
         match unpack_small(&lab, &bytes) {
             Err(error) => {
-                assert!(error.is_damage() || matches!(error, Error::NoStream { .. }), "{at}: {error:?}");
+                assert!(
+                    error.class() == Class::Damaged || matches!(error, Error::NoStream { .. }),
+                    "{at}: {error:?}"
+                );
                 lab.assert_nothing_left(&at.to_string());
                 noticed += 1;
             }
@@ -318,7 +321,7 @@ fn damaged_tarball_of_the_base_directory_is_named() {
         let layout = Layout::new(lab.work(), NAME).base(lab.path("base"));
         let result = unpack(Source::Tar(Box::new(&outer[..])), &layout, &quick(), &Progress::default());
         let Err(error @ Error::Base { .. }) = &result else { panic!("{result:?}") };
-        assert!(error.is_damage());
+        assert_eq!(error.class(), Class::Damaged);
         lab.assert_nothing_left("gzip");
     }
 }
@@ -332,7 +335,7 @@ fn wrong_password_no_password_and_foreign_input_are_told_apart() {
     let result = unpack(source, &layout, &quick(), &Progress::default());
     assert!(matches!(&result, Err(Error::Decrypt(aescrypt::Error::WrongPassword))), "{result:?}");
     let result = Source::from_reader(&bytes[..], Format::Auto, None);
-    assert!(matches!(&result, Err(e @ Error::NoPassword) if e.is_usage()));
+    assert!(matches!(&result, Err(e @ Error::NoPassword) if e.class() == Class::Usage));
     let result = Source::from_reader(&b"PK\x03\x04"[..], Format::Auto, None);
     assert!(matches!(result, Err(Error::UnknownFormat)));
     lab.assert_nothing_left("password");

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use backup_unpack::{Error, Format, Layout, Options, Progress, Source, unpack};
+use backup_unpack::{Class, Error, Format, Layout, Options, Progress, Source, unpack};
 use common::{Lab, NAME, ONE, PASSWORD, TWO, encrypt, names, quick, tar, tree};
 use secrecy::SecretString;
 
@@ -185,7 +185,7 @@ fn stream_without_checkpoints_is_no_backup() {
         fs::write(&stream, bytes).unwrap();
         let result = unpack(Source::Folder(lab.backup()), &lab.layout(), &quick(), &Progress::default());
         assert!(
-            matches!(&result, Err(e @ Error::NoCheckpoints { server }) if server == TWO && e.is_damage())
+            matches!(&result, Err(e @ Error::NoCheckpoints { server }) if server == TWO && e.class() == Class::Damaged)
         );
         lab.assert_nothing_left("no checkpoints");
     }
@@ -199,7 +199,10 @@ fn destination_with_something_in_it_is_refused_and_untouched() {
         fs::create_dir_all(lab.path(place)).unwrap();
         fs::write(&file, "mine").unwrap();
         let result = unpack(Source::Folder(lab.backup()), &lab.layout(), &quick(), &Progress::default());
-        assert!(matches!(&result, Err(e @ Error::Exists { .. }) if e.is_usage()), "{place}: {result:?}");
+        assert!(
+            matches!(&result, Err(e @ Error::Exists { .. }) if e.class() == Class::Usage),
+            "{place}: {result:?}"
+        );
         assert_eq!(fs::read(&file).unwrap(), b"mine");
         lab.clear();
     }
@@ -239,7 +242,10 @@ fn destinations_in_each_others_way_are_refused() {
         Layout::new(lab.work(), NAME).server("a/b", lab.path("x")),
     ] {
         let result = unpack(Source::Folder(lab.backup()), &layout, &quick(), &Progress::default());
-        assert!(matches!(&result, Err(e @ Error::Layout { .. }) if e.is_usage()), "{layout:?}: {result:?}");
+        assert!(
+            matches!(&result, Err(e @ Error::Layout { .. }) if e.class() == Class::Usage),
+            "{layout:?}: {result:?}"
+        );
         lab.assert_nothing_left("layout");
     }
 }
@@ -292,7 +298,7 @@ fn input_that_fails_is_an_error_of_reading() {
                 if e.kind() == io::ErrorKind::ConnectionReset),
             "{at}: {result:?}"
         );
-        assert!(!result.unwrap_err().is_damage());
+        assert_ne!(result.unwrap_err().class(), Class::Damaged);
         lab.assert_nothing_left("broken input");
     }
 }
@@ -320,7 +326,7 @@ fn only_what_is_wanted_is_written_and_everything_is_checked() {
     for archive in [&damaged[..], &archive[..archive.len() - 600]] {
         let source = Source::from_reader(archive, Format::EncryptedTar, password()).unwrap();
         let error = unpack(source, &layout(), &quick(), &Progress::default()).unwrap_err();
-        assert!(error.is_damage(), "{error}");
+        assert_eq!(error.class(), Class::Damaged, "{error}");
         assert!(names(&lab.work()).is_empty());
     }
     let layout = layout().server(ONE, lab.path("data"));

@@ -8,6 +8,23 @@ use crate::gtid::{Gtid, GtidSet};
 use crate::target::Position;
 use crate::version::{Flavor, ParseError};
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own.
+    Failed,
+    /// The request is wrong.
+    Usage,
+    /// The binlogs do not hold what was asked for.
+    Nothing,
+    /// The server, or what the binlogs were written with, cannot be used.
+    Unusable,
+    /// The binlogs are damaged.
+    Damaged,
+    /// Everything was applied, and the proof of it failed.
+    Unproven,
+}
+
 /// Reading, indexing or choosing failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -292,4 +309,39 @@ pub enum Error {
     /// A text could not be understood.
     #[error(transparent)]
     Parse(#[from] ParseError),
+}
+
+impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Truncated { .. }
+            | Self::Checksum { .. }
+            | Self::EventSize { .. }
+            | Self::Displaced { .. }
+            | Self::Malformed { .. }
+            | Self::Order { .. }
+            | Self::NotABinlog { .. }
+            | Self::Conflict { .. } => Class::Damaged,
+            Self::Encrypted { .. } | Self::UnknownEvent { .. } => Class::Unusable,
+            Self::NoBinlogs { .. }
+            | Self::NoSuchFile { .. }
+            | Self::BehindEnd { .. }
+            | Self::TargetBeforeStart { .. }
+            | Self::TargetNotReached { .. }
+            | Self::Gap { .. }
+            | Self::Diverged { .. }
+            | Self::StartsTooLate { .. }
+            | Self::MixedFlavors { .. }
+            | Self::SkipHeld { .. }
+            | Self::Incident { .. } => Class::Nothing,
+            Self::InsideTransaction { .. }
+            | Self::AmbiguousFile { .. }
+            | Self::AmbiguousGtid { .. }
+            | Self::NoGtids { .. }
+            | Self::WrongFlavor { .. }
+            | Self::Parse(_) => Class::Usage,
+            Self::Read { .. } | Self::Failed { .. } => Class::Failed,
+        }
+    }
 }

@@ -56,7 +56,7 @@ mod unsaid;
 mod version;
 
 pub use choose::choose;
-pub use error::Error;
+pub use error::{Class, Error};
 pub use find::{Change, Filter, Found, find};
 pub use gtid::{Gtid, GtidSet};
 pub use locate::{Located, locate, may_lie_before, named};

@@ -4,54 +4,11 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::exit::Exit;
 use crate::standard::tell;
 
 /// What a command ends with.
 pub type Outcome = Result<(), Failure>;
-
-/// The classes of failure and their exit codes; `docs/exit-codes.md` is the table for users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Something failed that has no class of its own.
-    Failed = 1,
-    /// Wrong usage or configuration; nothing was touched.
-    Usage = 2,
-    /// There is nothing to recover there: no backup, a time outside every window, a gap.
-    Nothing = 3,
-    /// A host or a tool cannot be used.
-    Unusable = 4,
-    /// Data is damaged: checksum, HMAC, wrong password, truncated.
-    Damaged = 5,
-    /// The work was done, and the proof of it failed.
-    Unproven = 6,
-    /// A stream did not arrive as it was sent; `EX_TEMPFAIL` of sysexits.
-    Broken = remote_exec::transfer::seal::BROKEN,
-    /// Ended by SIGINT.
-    Interrupted = 130,
-    /// The receiver of a stream went away, as a shell shows a death by SIGPIPE.
-    NoReceiver = remote_exec::transfer::seal::NO_RECEIVER,
-    /// Ended by SIGTERM.
-    Terminated = 143,
-}
-
-impl Exit {
-    /// The class in JSON documents.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Usage => "usage",
-            Self::Nothing => "nothing",
-            Self::Unusable => "unusable",
-            Self::Damaged => "damaged",
-            Self::Unproven => "unproven",
-            Self::Broken => "broken",
-            Self::Interrupted => "interrupted",
-            Self::NoReceiver => "no_receiver",
-            Self::Terminated => "terminated",
-        }
-    }
-}
 
 /// An error on its way to the terminal.
 #[derive(Debug)]
@@ -67,15 +24,22 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of class `exit`.
-    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Self { exit, error: error.into(), hint: None, told: false }
+    /// A failure of class `exit`: one of ours, or a library's.
+    pub fn new(exit: impl Into<Exit>, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: exit.into(), error: error.into(), hint: None, told: false }
     }
 
     /// The same failure with a hint for the user.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with a hint, if there is one.
+    #[must_use]
+    pub fn hint_if(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
         self
     }
 

@@ -3,9 +3,11 @@
 //! The programs parse, call one library function, print, and map the result to an exit code. Nothing
 //! here knows MySQL.
 
+mod exit;
 mod failure;
 pub mod log;
 pub mod password;
 pub mod standard;
 
-pub use failure::{Exit, Failure, Outcome, finish, with_causes};
+pub use exit::Exit;
+pub use failure::{Failure, Outcome, finish, with_causes};

@@ -3,23 +3,33 @@
 use std::path::PathBuf;
 
 /// The class of an error: what a program that embeds a recovery branches on.
+///
+/// Its number is the exit code that `dbrecover` ends with, also as a worker, which tells its class by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[repr(u8)]
 pub enum Class {
     /// Something failed that has no class of its own.
-    Failed,
+    Failed = 1,
     /// The configuration or the request is wrong; nothing was touched.
-    Usage,
+    Usage = 2,
     /// The store holds nothing for this target.
-    Nothing,
+    Nothing = 3,
     /// A host or a tool cannot be used.
-    Unusable,
+    Unusable = 4,
     /// Data is damaged, or the password is wrong.
-    Damaged,
+    Damaged = 5,
     /// The work was done and its proof failed.
-    Unproven,
-    /// The caller cancelled.
-    Cancelled,
+    Unproven = 6,
+    /// The caller cancelled; as a shell shows a death by SIGINT.
+    Cancelled = 130,
+}
+
+impl Class {
+    /// What the exit status of a worker stands for. One that was ended by a signal was not cancelled by this program.
+    pub(crate) fn of_worker(code: Option<i32>) -> Self {
+        let own = [Self::Usage, Self::Nothing, Self::Unusable, Self::Damaged, Self::Unproven];
+        own.into_iter().find(|class| code == Some(*class as i32)).unwrap_or(Self::Failed)
+    }
 }
 
 /// An error of a recovery.
@@ -244,7 +254,12 @@ impl Error {
             Self::BadTime { .. } | Self::BadTarget { .. } | Self::ForeignDirectory { .. } => Class::Usage,
             Self::NotResumable { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
-            Self::Catalog(error) => of_catalog(error),
+            Self::Catalog(error) => match error.class() {
+                backup_catalog::Class::Usage => Class::Usage,
+                backup_catalog::Class::Nothing => Class::Nothing,
+                backup_catalog::Class::Unusable => Class::Unusable,
+                backup_catalog::Class::Damaged => Class::Damaged,
+            },
             Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } | Self::Running { .. } => Class::Unusable,
@@ -253,37 +268,38 @@ impl Error {
             Self::Cancelled => Class::Cancelled,
             Self::Worker { class, .. } => *class,
             Self::Step { source, .. } => source.class(),
-            Self::Prepare(error) => of_driver(error),
+            Self::Prepare(error) => match error.class() {
+                xtra_driver::Class::Failed => Class::Failed,
+                xtra_driver::Class::Unusable => Class::Unusable,
+                xtra_driver::Class::Damaged => Class::Damaged,
+            },
             Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,
         }
     }
 }
 
-/// What cannot be read is a host's trouble, what cannot be understood is damage, what is missing is not there.
-fn of_catalog(error: &backup_catalog::Error) -> Class {
-    use backup_catalog::Error as Catalog;
-    match error {
-        Catalog::Name { .. } => Class::Usage,
-        Catalog::Read { .. } => Class::Unusable,
-        Catalog::Line { .. } | Catalog::NoAccount { .. } => Class::Damaged,
-        Catalog::Damaged { source, .. } => of_catalog(source),
-        _ => Class::Nothing,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A tool that is not there or cannot do it is unusable; a stream that was not whole is damaged.
-fn of_driver(error: &xtra_driver::Error) -> Class {
-    use xtra_driver::Error as Driver;
-    match error {
-        Driver::Host { .. }
-        | Driver::NotATool { .. }
-        | Driver::TooOld { .. }
-        | Driver::NoDecompressor { .. }
-        | Driver::Incompatible { .. } => Class::Unusable,
-        Driver::MissingMember { .. }
-        | Driver::Chain { .. }
-        | Driver::Metadata { .. }
-        | Driver::AlreadyPrepared { .. } => Class::Damaged,
-        _ => Class::Failed,
+    #[test]
+    fn worker_tells_its_class_by_its_exit_code() {
+        use Class::{Damaged, Nothing, Unproven, Unusable, Usage};
+        for class in [Usage, Nothing, Unusable, Damaged, Unproven] {
+            assert_eq!(Class::of_worker(Some(class as i32)), class);
+        }
+        for other in [None, Some(1), Some(75), Some(130), Some(143)] {
+            assert_eq!(Class::of_worker(other), Class::Failed, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn backup_that_the_tool_cannot_undo_is_a_matter_of_the_tool() {
+        let member = PathBuf::from("t.ibd.xbcrypt");
+        let encrypted = xtra_driver::Error::Encrypted { member: member.clone() };
+        let compressed = xtra_driver::Error::StillCompressed { member };
+        for error in [encrypted, compressed] {
+            assert_eq!(Error::from(error).class(), Class::Unusable);
+        }
     }
 }

@@ -234,18 +234,6 @@ pub(crate) async fn place(host: &Host, path: &Path, this: Option<&Path>) -> Resu
     }
 }
 
-/// What a worker's exit status stands for.
-pub(crate) fn class_of(code: Option<i32>) -> Class {
-    match code {
-        Some(2) => Class::Usage,
-        Some(3) => Class::Nothing,
-        Some(4) => Class::Unusable,
-        Some(5) => Class::Damaged,
-        Some(6) => Class::Unproven,
-        _ => Class::Failed,
-    }
-}
-
 /// Runs a worker's command, follows the progress on its stderr and returns its stdout.
 pub(crate) async fn run(
     host: &Host,
@@ -317,7 +305,7 @@ pub(crate) fn failed(job: &Host, doing: &str, code: Option<i32>, words: String) 
         host: job.name().to_owned(),
         doing: doing.to_owned(),
         message: if words.is_empty() { format!("exit status {code:?}") } else { words },
-        class: class_of(code),
+        class: Class::of_worker(code),
     }
 }
 

@@ -23,32 +23,30 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         (Check::Sealed, from.command(ends).arg("send").arg(file), to.command(ends).arg("receive"))
     };
-    let options = Options {
-        method: match method.as_str() {
-            "socat" => transfer::Method::Socat,
-            "scp" => transfer::Method::Scp,
-            _ => transfer::Method::Relay,
-        },
-        check,
-        socat: Some(Socat {
-            port: 20_000 + (std::process::id() % 10_000) as u16,
-            retries: 10,
-            to: "127.0.0.1".into(),
-            from: Some("127.0.0.1".into()),
-            log_dir: dir.into(),
-        }),
-        scp: Some(Scp {
-            to: "127.0.0.1".into(),
-            port: Some(port.parse()?),
-            user: None,
-            password: None,
-            identity: Some(identity.into()),
-            known_hosts: Some(known_hosts.into()),
-            accept_new_host_keys: false,
-            dir: dir.into(),
-        }),
-        ..Options::default()
+    let mut options = Options::default();
+    options.method = match method.as_str() {
+        "socat" => transfer::Method::Socat,
+        "scp" => transfer::Method::Scp,
+        _ => transfer::Method::Relay,
     };
+    options.check = check;
+    options.socat = Some(Socat {
+        port: 20_000 + (std::process::id() % 10_000) as u16,
+        retries: 10,
+        to: "127.0.0.1".into(),
+        from: Some("127.0.0.1".into()),
+        log_dir: dir.into(),
+    });
+    options.scp = Some(Scp {
+        to: "127.0.0.1".into(),
+        port: Some(port.parse()?),
+        user: None,
+        password: None,
+        identity: Some(identity.into()),
+        known_hosts: Some(known_hosts.into()),
+        accept_new_host_keys: false,
+        dir: dir.into(),
+    });
     let receiver = receiver.stdout_null();
     let moved = transfer::stream(&from, &sender, &to, &receiver, &options, &mut |_| {}).await?;
     let rate = moved.digest.bytes as f64 / moved.elapsed.as_secs_f64();

@@ -31,7 +31,7 @@ impl Drop for Ours {
 }
 
 /// Our own agent, and its address.
-async fn serve(mut options: agent::adm::Options) -> (String, Ours) {
+async fn serve(mut options: agent::adm::ServeOptions) -> (String, Ours) {
     let tmp = tempfile::Builder::new().prefix("agent tmp-").tempdir().unwrap();
     options.tmp_dir = Some(tmp.path().to_owned());
     let (ready, address) = tokio::sync::oneshot::channel();
@@ -46,7 +46,7 @@ async fn serve(mut options: agent::adm::Options) -> (String, Ours) {
 }
 
 async fn our_agent() -> (Host, Ours) {
-    let (address, agent) = serve(agent::adm::Options::default()).await;
+    let (address, agent) = serve(agent::adm::ServeOptions::default()).await;
     (connect(Options::new(address)).await.unwrap(), agent)
 }
 
@@ -131,7 +131,7 @@ async fn package_is_a_matter_of_configuration_and_a_wrong_one_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs grpcio; run: ./test"]
 async fn real_callers_are_served_and_deadlines_kept() {
-    let (address, _agent) = serve(agent::adm::Options::default()).await;
+    let (address, _agent) = serve(agent::adm::ServeOptions::default()).await;
     let call = |cmd: &str, timeout: &str| {
         let peer = Peer::start("grpc", "grpc_call.py", &[PROTO, &address, cmd, timeout]);
         serde_json::from_str::<serde_json::Value>(&peer.said).unwrap()
@@ -155,7 +155,9 @@ async fn real_callers_are_served_and_deadlines_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn token_is_asked_for_and_never_sent_in_the_clear() {
     let token = || Some("t0ken".to_owned().into());
-    let (address, _agent) = serve(agent::adm::Options { token: token(), ..Default::default() }).await;
+    let mut serving = agent::adm::ServeOptions::default();
+    serving.token = token();
+    let (address, _agent) = serve(serving).await;
     let mut options = Options::new(address);
     assert!(matches!(connect(options.clone()).await.unwrap_err(), Error::Login { .. }));
     options.token = Some("wrong".to_owned().into());
@@ -170,8 +172,9 @@ async fn token_is_asked_for_and_never_sent_in_the_clear() {
 async fn tls_protects_the_connection() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate::make(dir.path(), "agent.test");
-    let tls = Some((std::fs::read(&certificate).unwrap(), std::fs::read(key).unwrap()));
-    let (address, _agent) = serve(agent::adm::Options { tls, ..Default::default() }).await;
+    let mut serving = agent::adm::ServeOptions::default();
+    serving.tls = Some((std::fs::read(&certificate).unwrap(), std::fs::read(key).unwrap()));
+    let (address, _agent) = serve(serving).await;
     let mut options = Options::new(address);
     options.connect_timeout = Duration::from_secs(3);
     assert!(connect(options.clone()).await.is_err(), "without TLS");

@@ -50,7 +50,7 @@ async fn silent_command_of_two_minutes_ends_as_it_should_on_every_host() {
     let grpc = Peer::start("grpc", "grpc_agent.py", &[proto]);
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    let options = agent::rabbit::Options::new(uri(&broker), "ours");
+    let options = agent::rabbit::ServeOptions::new(uri(&broker), "ours");
     let our_rabbit = tokio::spawn(async move {
         let ready = || {
             let _ = ready.take().map(|ready| ready.send(()));
@@ -64,10 +64,11 @@ async fn silent_command_of_two_minutes_ends_as_it_should_on_every_host() {
             let _ = ready.send(address);
         };
         let loopback = "127.0.0.1:0".parse().unwrap();
-        agent::adm::serve(loopback, agent::adm::Options::default(), ready, std::future::pending()).await
+        agent::adm::serve(loopback, agent::adm::ServeOptions::default(), ready, std::future::pending()).await
     });
     let by_adm = |address: String| {
-        let options = adm::Options { lease: LEASE, ..adm::Options::new(address) };
+        let mut options = adm::Options::new(address);
+        options.lease = LEASE;
         Host::connect(Method::Adm(options))
     };
     let hosts = [

@@ -60,7 +60,7 @@ async fn serve(broker: &Arc<Broker>, path: &str, host: &str) -> Ours {
     let uri = Uri::parse(&format!("{}{path}", broker.uri())).unwrap();
     let (ready, is_ready) = tokio::sync::oneshot::channel();
     let mut ready = Some(ready);
-    let mut options = agent::rabbit::Options::new(uri, host);
+    let mut options = agent::rabbit::ServeOptions::new(uri, host);
     let tmp = tempfile::tempdir().unwrap();
     options.tmp_dir = Some(tmp.path().to_owned());
     let task = tokio::spawn(async move {
@@ -291,7 +291,7 @@ async fn tls_protects_both_ways_to_the_broker() {
     let broker = Broker::start_at([127, 0, 0, 1].into(), Some((&certificate, &key)));
     let port = broker.tls.unwrap().port();
     let uri = |host: &str| Uri::parse(&format!("rabbits://me:pa%20ss%40@{host}:{port}/")).unwrap();
-    let mut serving = agent::rabbit::Options::new(uri("localhost"), "h");
+    let mut serving = agent::rabbit::ServeOptions::new(uri("localhost"), "h");
     serving.at.ca_file = Some(certificate.clone());
     let tmp = tempfile::tempdir().unwrap();
     serving.tmp_dir = Some(tmp.path().to_owned());
@@ -312,7 +312,9 @@ async fn tls_protects_both_ways_to_the_broker() {
     let patient = std::mem::replace(&mut options.connect_timeout, Duration::from_secs(5));
     assert!(connect(options.clone()).await.is_err(), "an unknown authority");
     options.at.ca_file = Some(certificate);
-    let host = connect(Options { connect_timeout: patient, ..options.clone() }).await.unwrap();
+    let mut with_patience = options.clone();
+    with_patience.connect_timeout = patient;
+    let host = connect(with_patience).await.unwrap();
     assert_eq!(host.command("echo").arg("1").run().await.unwrap().text(), "1");
     host.close().await;
     options.at.uri = uri("127.0.0.1");

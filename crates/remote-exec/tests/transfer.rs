@@ -70,7 +70,7 @@ async fn relayed_stream_arrives_between_every_two_hosts() {
 async fn receiver_may_say_more_than_a_pipe_holds() {
     let host = Host::local();
     let sender = host.command("head").args(["-c", "3000000", "/dev/zero"]);
-    for options in [Options::default(), Options { check: Check::SealingStage, ..Options::default() }] {
+    for options in [Options::default(), but(Options::default(), |o| o.check = Check::SealingStage)] {
         let script = match options.check {
             Check::Stages => "head -c 1000000 /dev/zero; cat",
             _ => "head -c 1000000 /dev/zero; exec \"$1\" receive",
@@ -87,7 +87,7 @@ async fn receiver_may_say_more_than_a_pipe_holds() {
 async fn failing_programs_are_named_and_not_run_again() {
     let host = Host::local();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { retries: 3, ..Options::default() };
+    let options = but(Options::default(), |o| o.retries = 3);
     let counted = |script: &str| {
         let script = format!("echo x >>\"$1\"; {script}");
         host.command("sh").args(["-c", &script, "sh"]).arg(dir.path().join("count"))
@@ -130,11 +130,10 @@ async fn cut_connection_is_tried_again_and_never_looks_whole() {
     let sender =
         a.command("sh").args(["-c", "head -c 3000000 /dev/zero; sleep 0.5; head -c 3000000 /dev/zero"]);
     let cut = std::sync::Once::new();
-    let options = Options {
-        retries: 2,
-        before_retry: Some(here.command("rm").arg(dir.path().join("target.partial"))),
-        ..Options::default()
-    };
+    let options = but(Options::default(), |o| {
+        o.retries = 2;
+        o.before_retry = Some(here.command("rm").arg(dir.path().join("target.partial")));
+    });
     let mut progress = |_| cut.call_once(|| a_server.cut());
     let moved = transfer::stream(&a, &sender, &here, &receiver, &options, &mut progress).await.unwrap();
     assert_eq!((moved.digest.bytes, moved.retries), (6_000_000, 1));
@@ -144,12 +143,18 @@ async fn cut_connection_is_tried_again_and_never_looks_whole() {
 #[tokio::test]
 async fn rate_limit_is_kept() {
     let host = Host::local();
-    let options = Options { rate_limit: Some(2_000_000), ..Options::default() };
+    let options = but(Options::default(), |o| o.rate_limit = Some(2_000_000));
     let sender = host.command("head").args(["-c", "1000000", "/dev/zero"]);
     let moved =
         transfer::stream(&host, &sender, &host, &host.command("cat").stdout_null(), &options, &mut |_| {})
             .await;
     assert!(moved.unwrap().elapsed.as_millis() >= 400);
+}
+
+/// `options` after a change.
+fn but(mut options: Options, change: impl FnOnce(&mut Options)) -> Options {
+    change(&mut options);
+    options
 }
 
 fn socat(dir: &std::path::Path) -> Options {
@@ -161,7 +166,10 @@ fn socat(dir: &std::path::Path) -> Options {
         from: Some("127.0.0.1".into()),
         log_dir: dir.join("socat_log"),
     };
-    Options { method: Method::Socat, socat: Some(socat), ..Options::default() }
+    but(Options::default(), |o| {
+        o.method = Method::Socat;
+        o.socat = Some(socat);
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,7 +194,7 @@ async fn socat_stream_arrives_on_the_next_free_port_and_leaves_its_log() {
     logs.sort();
     assert_eq!(logs.len(), 2, "{logs:?}");
     assert!(logs.iter().any(|l| std::fs::read_to_string(l).unwrap().contains("Address already in use")));
-    let auto = Options { method: Method::Auto, ..options };
+    let auto = but(options, |o| o.method = Method::Auto);
     let moved = transfer::stream(&a, &sender, &b, &receiver, &auto, &mut |_| {}).await.unwrap();
     assert_eq!(moved.method, Method::Socat);
 }
@@ -241,7 +249,7 @@ fn killer(words: String, after: std::time::Duration) -> tokio::task::JoinHandle<
 async fn killed_receiver_is_tried_again(check: Check) {
     let host = Host::local();
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options { check, ..socat(dir.path()) };
+    let mut options = but(socat(dir.path()), |o| o.check = check);
     options.retries = 2;
     let port = options.socat.as_ref().unwrap().port;
     let sender =
@@ -316,7 +324,11 @@ async fn sealed_streams_arrive_by_every_way() {
     for method in [Method::Relay, Method::Socat, Method::Scp] {
         for check in [Check::SealingStage, Check::Sealed] {
             for (from, to) in [(&a, &b), (&here, &b), (&a, &here)] {
-                let options = Options { method, check, scp: Some(scp.clone()), ..socat(dir.path()) };
+                let options = but(socat(dir.path()), |o| {
+                    o.method = method;
+                    o.check = check;
+                    o.scp = Some(scp.clone());
+                });
                 let sender = sealed_by(check, from, &source);
                 let receiver = to.command(seal()).arg("receive").stdout_to(&target);
                 let moved = transfer::stream(from, &sender, to, &receiver, &options, &mut |_| {}).await;
@@ -346,7 +358,10 @@ async fn sealed_stream_that_was_cut_is_sent_again_and_never_looks_whole() {
     let receiver = host.command("bash");
     let receiver = receiver.args(["-c", "\"$2\" receive >/dev/null || exit; echo end >>\"$1\"", "bash"]);
     let receiver = receiver.arg(&ends).arg(seal());
-    let options = Options { retries: 2, check: Check::Sealed, ..Options::default() };
+    let options = but(Options::default(), |o| {
+        o.retries = 2;
+        o.check = Check::Sealed;
+    });
     let moved = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
     assert_eq!(moved.retries, 1);
     assert_eq!(moved.digest.bytes, std::fs::metadata("/etc/passwd").unwrap().len());
@@ -356,7 +371,10 @@ async fn sealed_stream_that_was_cut_is_sent_again_and_never_looks_whole() {
 #[tokio::test]
 async fn failing_ends_of_a_sealed_stream_are_named_and_not_run_again() {
     let host = Host::local();
-    let options = Options { retries: 3, check: Check::SealingStage, ..Options::default() };
+    let options = but(Options::default(), |o| {
+        o.retries = 3;
+        o.check = Check::SealingStage;
+    });
     let run = async |sender: &str, receiver: &str| {
         let (sender, receiver) =
             (host.command("sh").args(["-c", sender]), host.command("sh").args(["-c", receiver]));
@@ -374,7 +392,10 @@ async fn failing_ends_of_a_sealed_stream_are_named_and_not_run_again() {
         "{error:?}"
     );
     // Something that writes into the stream is shown, and tried again in vain.
-    let options = Options { retries: 1, check: Check::Sealed, ..Options::default() };
+    let options = but(Options::default(), |o| {
+        o.retries = 1;
+        o.check = Check::Sealed;
+    });
     let (sender, receiver) =
         (host.command("echo").arg("Welcome to db1"), host.command(seal()).arg("receive"));
     let error = transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap_err();
@@ -429,7 +450,10 @@ fn first_there(
 async fn stranger_is_refused(stream: Vec<u8>) {
     let host = Host::local();
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options { check: Check::Sealed, retries: 2, ..socat(dir.path()) };
+    let mut options = but(socat(dir.path()), |o| {
+        o.check = Check::Sealed;
+        o.retries = 2;
+    });
     let socat = options.socat.as_mut().unwrap();
     socat.retries = 2;
     let (go, target) = (dir.path().join("go"), dir.path().join("there"));
@@ -476,7 +500,7 @@ async fn stream_of_an_earlier_attempt_that_is_sent_again_never_looks_whole() {
     let sender = host.command("sh").args(["-c", "\"$1\" send <\"$2\" | tee \"$3\"", "sh"]);
     let sender = sender.arg(seal()).arg(&source).arg(&copy);
     let receiver = host.command(seal()).arg("receive").stdout_null();
-    let options = Options { check: Check::Sealed, ..socat(dir.path()) };
+    let options = but(socat(dir.path()), |o| o.check = Check::Sealed);
     transfer::stream(&host, &sender, &host, &receiver, &options, &mut |_| {}).await.unwrap();
     let recorded = std::fs::read(copy).unwrap();
     assert!(recorded.len() > 100_001);
@@ -487,7 +511,10 @@ async fn stream_of_an_earlier_attempt_that_is_sent_again_never_looks_whole() {
 async fn receiver_that_took_something_else_is_named_wherever_it_says_so_and_not_run_again() {
     let host = Host::local();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { check: Check::SealingStage, retries: 3, ..Options::default() };
+    let options = but(Options::default(), |o| {
+        o.check = Check::SealingStage;
+        o.retries = 3;
+    });
     let sender = host.command("echo").arg("x");
     let (count, words) = (dir.path().join("count"), dir.path().join("words"));
     let receiver = |says: &str| {
@@ -510,7 +537,7 @@ async fn receiver_that_took_something_else_is_named_wherever_it_says_so_and_not_
     );
     // What a file holds that its owner reads by himself is not repeated.
     let refusing = receiver("echo progress >&2; echo why >&2; exit 75").stderr_to(&words);
-    let options = Options { retries: 0, ..options };
+    let options = but(options, |o| o.retries = 0);
     let result = transfer::stream(&host, &sender, &host, &refusing, &options, &mut |_| {}).await;
     assert!(
         matches!(&result, Err(Error::Transfer { detail, .. }) if detail.ends_with(": why")),
@@ -525,7 +552,10 @@ async fn limit_that_nobody_would_hold_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let cat = host.command("cat");
     for check in [Check::Stages, Check::SealingStage] {
-        let options = Options { rate_limit: Some(1), check, ..socat(dir.path()) };
+        let options = but(socat(dir.path()), |o| {
+            o.rate_limit = Some(1);
+            o.check = check;
+        });
         let result = transfer::stream(&host, &cat, &host, &cat, &options, &mut |_| {}).await;
         assert!(matches!(result, Err(Error::Unsupported { .. })), "{result:?}");
     }
@@ -543,7 +573,12 @@ async fn scp_stream_arrives_with_key_and_with_password() {
     let receiver = b.command("cat").stdout_to(&target);
     let work = dir.path().join("it's work");
     let mut scp = scp(&b_server, work.clone());
-    let options = |scp: &Scp| Options { method: Method::Scp, scp: Some(scp.clone()), ..Options::default() };
+    let options = |scp: &Scp| {
+        but(Options::default(), |o| {
+            o.method = Method::Scp;
+            o.scp = Some(scp.clone());
+        })
+    };
     let moved = transfer::stream(&a, &sender, &b, &receiver, &options(&scp), &mut |_| {}).await.unwrap();
     assert_eq!(
         (moved.method, moved.digest.crc, moved.digest.bytes),

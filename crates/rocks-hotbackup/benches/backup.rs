@@ -54,12 +54,10 @@ fn through_a_pipe(write: impl FnOnce(io::PipeWriter)) {
 }
 
 fn take(facts: &Facts, checksum: Checksum, sink: impl FnOnce(Output) -> Box<dyn Sink>) {
-    let options = Options {
-        checkpoint_dir: facts.datadir.with_extension("checkpoints"),
-        checksum,
-        skip_definition_check: true,
-        ..Options::default()
-    };
+    let mut options = Options::default();
+    options.checkpoint_dir = facts.datadir.with_extension("checkpoints");
+    options.checksum = checksum;
+    options.skip_definition_check = true;
     through_a_pipe(|pipe| {
         let mut sink = sink(Output::descriptor(&pipe, &Encoding::default()).unwrap());
         let (mut server, clock) = (Still(facts.clone()), SystemClock::default());

@@ -6,6 +6,23 @@ use std::path::PathBuf;
 /// A cause that comes from another crate.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own.
+    Failed,
+    /// What was asked for cannot be done.
+    Usage,
+    /// There is no backup, or no base that fits.
+    Nothing,
+    /// The server, a host or a tool cannot be used, or there is no space left.
+    Unusable,
+    /// The backup is damaged, cut off or hostile, or the password is wrong.
+    Damaged,
+    /// A stop was asked for.
+    Cancelled,
+}
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -315,6 +332,50 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Usage(_)
+            | Self::NotEmpty { .. }
+            | Self::OtherMoveBack { .. }
+            | Self::OtherRestore { .. }
+            | Self::PasswordNeeded { .. } => Class::Usage,
+            Self::NoBackup { .. }
+            | Self::BaseMissing { .. }
+            | Self::BaseUnusable { .. }
+            | Self::BaseOfAnotherServer { .. } => Class::Nothing,
+            Self::Connect { .. }
+            | Self::Account { .. }
+            | Self::Privilege { .. }
+            | Self::NoMyRocks
+            | Self::DataDictionary { .. }
+            | Self::Statement { .. }
+            | Self::Checkpoint { .. }
+            | Self::CheckpointExists { .. }
+            | Self::OtherFilesystem { .. }
+            | Self::ServerChanged { .. }
+            | Self::Busy { .. }
+            | Self::Wdt { .. }
+            | Self::Remote { .. } => Class::Unusable,
+            Self::FileReplaced { .. }
+            | Self::NoManifest { .. }
+            | Self::CutOff { .. }
+            | Self::UnsafeMember { .. }
+            | Self::Archive { .. }
+            | Self::Decrypt { .. }
+            | Self::Manifest { .. }
+            | Self::Damaged { .. }
+            | Self::Rocks { .. } => Class::Damaged,
+            Self::Stopped { .. } => Class::Cancelled,
+            Self::Io { source, .. } | Self::Output { source, .. } if is_full(source) => Class::Unusable,
+            Self::SchemaChanged { .. }
+            | Self::Shrunk { .. }
+            | Self::Io { .. }
+            | Self::Output { .. }
+            | Self::ReaderGone { .. } => Class::Failed,
+        }
+    }
+
     /// An error of a file operation, to be used with `map_err`.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
         let path = path.into();
@@ -328,4 +389,8 @@ impl Error {
         }
         Error::Output { written, source }
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
 }

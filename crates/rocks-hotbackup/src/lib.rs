@@ -59,7 +59,8 @@
 //! std::fs::write(rocksdb_datadir.join("CURRENT"), "MANIFEST-000004\n")?;
 //! let facts = Facts { datadir: dir.path().into(), rocksdb_datadir, ..Facts::default() };
 //!
-//! let options = Options { checkpoint_dir: dir.path().join("checkpoints"), ..Options::default() };
+//! let mut options = Options::default();
+//! options.checkpoint_dir = dir.path().join("checkpoints");
 //! let (mut sink, clock) = (Counter::default(), SystemClock::default());
 //! let report = backup(&mut Still(facts), &mut sink, &clock, &options, &Stop::new(), &mut |_| {})?;
 //! assert_eq!(sink.files, ["OPTIONS-000005", "CURRENT", "myrocks-hotbackup.json"]);
@@ -112,7 +113,7 @@ pub use checkpoint::remove_checkpoints;
 pub use checksum::{Checksum, Sum};
 pub use clock::{Clock, SystemClock};
 pub use content::Content;
-pub use error::{Cause, Error};
+pub use error::{Cause, Class, Error};
 pub use event::Event;
 pub use manifest::Manifest;
 pub use move_back::{Moved, NOTE, move_back};
@@ -121,7 +122,6 @@ pub use names::{Kind, kind};
 pub use owner::Owner;
 pub use restore::{Restore, Restored, restore};
 pub use server::{LeftOut, Server};
-pub use server_files::{ENDINGS, EXCLUDED, MADE_ANEW};
 pub use sink::Sink;
 pub use stop::Stop;
 pub use targets::Targets;

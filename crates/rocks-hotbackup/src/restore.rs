@@ -21,6 +21,7 @@ use crate::{Error, LeftOut, Stop, archive, encoded, private, unpack};
 
 /// What to restore, and where to.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Restore {
     /// The backups: the full one first, then the incremental ones that build on it, each an archive or a directory.
     pub from: Vec<PathBuf>,
@@ -36,6 +37,21 @@ pub struct Restore {
     pub skip_verify: bool,
     /// Where the backup is unpacked; on the file system of the data directory, and the default is beside it.
     pub staging: Option<PathBuf>,
+}
+
+impl Restore {
+    /// These backups to these directories, verified on the way.
+    pub fn new(from: Vec<PathBuf>, targets: Targets) -> Self {
+        Self {
+            from,
+            password: None,
+            targets,
+            owner: None,
+            without_manifest: false,
+            skip_verify: false,
+            staging: None,
+        }
+    }
 }
 
 /// What was restored.

@@ -7,6 +7,17 @@ use std::path::PathBuf;
 use crate::member::DecodeError;
 use crate::path::Unsafe;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own: the machine, most likely.
+    Failed,
+    /// What was asked for cannot be done: something has to be said that the archive does not say.
+    Usage,
+    /// The archive itself is damaged, incomplete or hostile: trying again with the same bytes cannot succeed.
+    Damaged,
+}
+
 /// A failure to read, write or extract an archive.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -191,9 +202,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// True when the archive itself is damaged, incomplete or hostile: trying again with the same bytes cannot
-    /// succeed.
-    pub fn is_damage(&self) -> bool {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
         match self {
             Self::Truncated { .. }
             | Self::Magic { .. }
@@ -207,9 +217,16 @@ impl Error {
             | Self::Duplicate { .. }
             | Self::StillOpen { .. }
             | Self::UnsafePath { .. }
-            | Self::ScatteredMember { .. } => true,
-            Self::Member { source, .. } => source.is_damage(),
-            _ => false,
+            | Self::ScatteredMember { .. } => Class::Damaged,
+            Self::Member { source, .. } => source.class(),
+            Self::Dialect { .. } => Class::Usage,
+            Self::Exists { .. }
+            | Self::Symlink { .. }
+            | Self::NotADirectory { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::File { .. }
+            | Self::Failed => Class::Failed,
         }
     }
 }

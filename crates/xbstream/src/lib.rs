@@ -72,7 +72,7 @@ pub use chunk::{
     ChunkHeader, ChunkKind, FLAG_IGNORABLE, FLAG_REWRITE, MAGIC, MAX_PATH_LEN, MAX_SPARSE_RUNS, SparseRun,
 };
 pub use dialect::{Dialect, UnknownDialect};
-pub use error::{Error, Part};
+pub use error::{Class, Error, Part};
 pub use extract::{ExtractOptions, Extracted, extract, extract_at};
 pub use list::{Entry, Totals, list};
 pub use path::Unsafe;

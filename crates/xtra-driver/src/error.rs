@@ -7,6 +7,17 @@ use crate::metadata::MetadataError;
 use crate::tool::Kind;
 use crate::version::Version;
 
+/// The class of an error: who can mend it. It has the same names in every crate that has it, and there is no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Something failed that has no class of its own.
+    Failed,
+    /// The host or the tool cannot be used, or not for this backup.
+    Unusable,
+    /// The backup is not whole, or not what it should be.
+    Damaged,
+}
+
 /// Everything this crate can fail with.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -122,6 +133,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Host { .. }
+            | Self::NotATool { .. }
+            | Self::TooOld { .. }
+            | Self::Incompatible { .. }
+            | Self::NoDecompressor { .. }
+            | Self::StillCompressed { .. }
+            | Self::Encrypted { .. } => Class::Unusable,
+            Self::MissingMember { .. }
+            | Self::Metadata { .. }
+            | Self::Chain { .. }
+            | Self::AlreadyPrepared { .. } => Class::Damaged,
+            Self::Step { .. } | Self::Interrupted { .. } => Class::Failed,
+        }
+    }
+
     /// For `map_err`: the host failed at `what`.
     pub(crate) fn host(what: impl Into<String>) -> impl FnOnce(remote_exec::Error) -> Self {
         move |source| Self::Host { what: what.into(), source: Box::new(source) }

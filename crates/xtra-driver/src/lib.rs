@@ -50,7 +50,7 @@ mod version;
 
 pub use checks::check_chain;
 pub use driver::{Driver, Options, Part, Step};
-pub use error::{Error, LsnRule, Stage};
+pub use error::{Class, Error, LsnRule, Stage};
 pub use extract::{COMPRESSED, ENCRYPTED};
 pub use metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, SlaveInfo};
 pub use my_cnf::BackupMyCnf;

@@ -43,13 +43,8 @@ impl Dialect {
         if self.replica { "RESET REPLICA ALL" } else { "RESET SLAVE ALL" }
     }
 
-    /// Shows where the server's own binlog stands.
-    pub fn binlog_status(self) -> &'static str {
-        if self.binary_logs { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" }
-    }
-
     /// Points the channel `name` at relay logs that lie in the data directory.
-    pub fn change_source(self, name: &str, relay_log: &str) -> String {
+    pub(super) fn change_source(self, name: &str, relay_log: &str) -> String {
         match self.flavor {
             Flavor::MariaDb => format!(
                 "CHANGE MASTER '{name}' TO MASTER_HOST='none', RELAY_LOG_FILE='{relay_log}', \
@@ -67,7 +62,7 @@ impl Dialect {
     }
 
     /// Starts the applier of the channel `name`.
-    pub fn start_applier(self, name: &str) -> String {
+    pub(super) fn start_applier(self, name: &str) -> String {
         match self.flavor {
             Flavor::MariaDb => format!("START SLAVE '{name}' SQL_THREAD"),
             Flavor::MySql => format!("START {} SQL_THREAD FOR CHANNEL '{name}'", self.word()),
@@ -75,7 +70,7 @@ impl Dialect {
     }
 
     /// Stops the applier of the channel `name` between two transactions.
-    pub fn stop_applier(self, name: &str) -> String {
+    pub(super) fn stop_applier(self, name: &str) -> String {
         match self.flavor {
             Flavor::MariaDb => format!("STOP SLAVE '{name}'"),
             Flavor::MySql => format!("STOP {} FOR CHANNEL '{name}'", self.word()),
@@ -83,7 +78,7 @@ impl Dialect {
     }
 
     /// Forgets the channel `name` and deletes its relay logs.
-    pub fn forget_channel(self, name: &str) -> String {
+    pub(super) fn forget_channel(self, name: &str) -> String {
         match self.flavor {
             Flavor::MariaDb => format!("RESET SLAVE '{name}' ALL"),
             Flavor::MySql => format!("RESET {} ALL FOR CHANNEL '{name}'", self.word()),
@@ -91,7 +86,7 @@ impl Dialect {
     }
 
     /// Shows one row about the channel `name`, if it exists.
-    pub fn channel_status(self, name: &str) -> String {
+    pub(super) fn channel_status(self, name: &str) -> String {
         match self.flavor {
             Flavor::MariaDb => format!("SHOW SLAVE '{name}' STATUS"),
             Flavor::MySql => format!("SHOW {} STATUS FOR CHANNEL '{name}'", self.word()),
@@ -99,17 +94,17 @@ impl Dialect {
     }
 
     /// The column of [`Dialect::channel_status`] that names the source's file the applier reached.
-    pub fn column_source_file(self) -> &'static str {
+    pub(super) fn column_source_file(self) -> &'static str {
         if self.replica { "Relay_Source_Log_File" } else { "Relay_Master_Log_File" }
     }
 
     /// The column of [`Dialect::channel_status`] with the position in that file.
-    pub fn column_source_pos(self) -> &'static str {
+    pub(super) fn column_source_pos(self) -> &'static str {
         if self.replica { "Exec_Source_Log_Pos" } else { "Exec_Master_Log_Pos" }
     }
 
     /// The column of [`Dialect::channel_status`] that says whether the applier runs.
-    pub fn column_applier_running(self) -> &'static str {
+    pub(super) fn column_applier_running(self) -> &'static str {
         if self.replica { "Replica_SQL_Running" } else { "Slave_SQL_Running" }
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use super::method::Method;
+use crate::error::Class;
 use crate::version::ParseError;
 
 /// Why a replay was refused or ended.
@@ -155,6 +156,29 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Schema { .. }
+            | Self::Parse(_)
+            | Self::Method { .. }
+            | Self::NoAccount
+            | Self::OtherFlavor { .. } => Class::Usage,
+            Self::Server { .. } | Self::Setting { .. } => Class::Unusable,
+            Self::Binlog(error) => error.class(),
+            Self::Event { .. } => Class::Damaged,
+            Self::Unproven { .. } => Class::Unproven,
+            Self::NotResumable { .. }
+            | Self::LeftOut { .. }
+            | Self::NoTrace
+            | Self::InDoubt { .. }
+            | Self::Refused { .. }
+            | Self::Applier { .. }
+            | Self::Tool { .. }
+            | Self::File { .. } => Class::Failed,
+        }
+    }
+
     pub(super) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { doing, path, source }

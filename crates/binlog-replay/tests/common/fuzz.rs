@@ -13,7 +13,7 @@ const FORMATS: [&[u8]; 2] =
 const HEADER: usize = 19;
 
 /// A whole file: an end or an error, and the same number of events when it is read again.
-pub fn reader(data: &[u8]) {
+pub(crate) fn reader(data: &[u8]) {
     let run = || -> Option<usize> {
         let mut reader = Reader::new(data, "fuzz").ok()?;
         let mut events = 0;
@@ -28,7 +28,7 @@ pub fn reader(data: &[u8]) {
 
 /// One event behind a real format description, with the checksum that it must have: the first byte chooses the
 /// flavour, the second is the kind, the rest is the body.
-pub fn event(data: &[u8]) {
+pub(crate) fn event(data: &[u8]) {
     let [flavor, kind, body @ ..] = data else { return };
     let file = FORMATS[usize::from(*flavor) % FORMATS.len()];
     let size_at = 4 + 9;

@@ -3,7 +3,7 @@
 // Not every test crate uses all of it.
 #![allow(dead_code)]
 
-pub mod round_trip;
+pub(crate) mod round_trip;
 
 use std::path::{Path, PathBuf};
 

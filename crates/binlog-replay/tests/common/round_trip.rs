@@ -7,7 +7,7 @@ use binlog_replay::event::{Event, EventKind, RawEvent};
 use binlog_replay::{FileEnd, Reader};
 
 /// How many events of each kind.
-pub type Kinds = BTreeMap<EventKind, usize>;
+pub(crate) type Kinds = BTreeMap<EventKind, usize>;
 
 fn check_event(raw: &RawEvent<'_>, seen: &mut Kinds) {
     *seen.entry(raw.header.kind).or_default() += 1;
@@ -27,7 +27,7 @@ fn check_event(raw: &RawEvent<'_>, seen: &mut Kinds) {
 }
 
 /// Reads a file to its end; every event of it, also inside compressed transactions, encodes to its own bytes.
-pub fn file(path: &Path) -> (Kinds, FileEnd) {
+pub(crate) fn file(path: &Path) -> (Kinds, FileEnd) {
     let mut seen = BTreeMap::new();
     let mut reader = Reader::open(path).unwrap();
     while let Some(raw) = reader.next_event().unwrap() {

@@ -18,13 +18,13 @@ until rm -rf -- "$1" || [ $((tries += 1)) = 50 ]; do sleep 0.1; done
 "#;
 
 /// A directory below `/tmp`: paths of sockets are limited to 107 bytes.
-pub struct OwnedDir {
+pub(crate) struct OwnedDir {
     path: PathBuf,
     keeper: Child,
 }
 
 impl OwnedDir {
-    pub fn new(prefix: &str) -> OwnedDir {
+    pub(crate) fn new(prefix: &str) -> OwnedDir {
         let path = tempfile::Builder::new().prefix(prefix).tempdir_in("/tmp").unwrap().keep();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "sh"]).arg(&path).stdin(Stdio::piped());
@@ -34,7 +34,7 @@ impl OwnedDir {
         OwnedDir { path, keeper }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -6,9 +6,9 @@
 mod both;
 mod dir;
 #[path = "../common/round_trip.rs"]
-pub mod round_trip;
-pub mod source;
-pub mod workload;
+pub(crate) mod round_trip;
+pub(crate) mod source;
+pub(crate) mod workload;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,20 +23,20 @@ use mysql_async::{Conn, OptsBuilder, Row, Value};
 
 /// Name and password of the account that replays use; the password has what option files and shells trip
 /// over.
-pub const USER: &str = "replayer";
-pub const PASSWORD: &str = r#"a "b" \c $HOME 'd' #e"#;
+pub(crate) const USER: &str = "replayer";
+pub(crate) const PASSWORD: &str = r#"a "b" \c $HOME 'd' #e"#;
 
 /// The programs of one flavour.
 #[derive(Clone)]
-pub struct Base {
-    pub flavor: Flavor,
-    pub version: String,
-    pub dir: PathBuf,
+pub(crate) struct Base {
+    pub(crate) flavor: Flavor,
+    pub(crate) version: String,
+    pub(crate) dir: PathBuf,
     server: PathBuf,
 }
 
 impl Base {
-    pub fn mysql() -> Base {
+    pub(crate) fn mysql() -> Base {
         let tools = std::env::var_os("DBRECOVER_TEST_TOOLS").map(PathBuf::from).unwrap_or_else(|| {
             let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
             let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
@@ -53,7 +53,7 @@ impl Base {
         Self::at(Flavor::MySql, dir.join("bin/mysqld"), dir)
     }
 
-    pub fn mariadb() -> Base {
+    pub(crate) fn mariadb() -> Base {
         let server = PathBuf::from("/usr/sbin/mariadbd");
         assert!(server.is_file(), "mariadb-server is installed; run tests/setup.sh");
         Self::at(Flavor::MariaDb, server, "/usr".into())
@@ -67,7 +67,7 @@ impl Base {
     }
 
     /// An empty data directory, with the account.
-    pub fn new_datadir(&self, dir: &Path) {
+    pub(crate) fn new_datadir(&self, dir: &Path) {
         // Servers remove each other's temporary tables from a directory that they share.
         let temporary = dir.with_extension("tmp");
         for dir in [dir, &temporary] {
@@ -107,21 +107,21 @@ fn give_to_mysql(dir: &Path) {
 }
 
 /// A copy of a stopped server's data directory.
-pub fn copy_datadir(from: &Path, to: &Path) {
+pub(crate) fn copy_datadir(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
     let _ = std::fs::remove_file(to.join("auto.cnf"));
 }
 
 /// A running server; killed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub datadir: PathBuf,
-    pub socket: PathBuf,
+    pub(crate) datadir: PathBuf,
+    pub(crate) socket: PathBuf,
 }
 
 impl Server {
-    pub fn start(base: &Base, datadir: &Path, options: &[impl AsRef<str>]) -> Server {
+    pub(crate) fn start(base: &Base, datadir: &Path, options: &[impl AsRef<str>]) -> Server {
         // Socket paths are limited to 107 bytes, so it lies beside the data directory under a short name.
         let socket = datadir.with_extension("s");
         let _ = std::fs::remove_file(&socket);
@@ -167,7 +167,7 @@ impl Server {
         Server { child, datadir: datadir.into(), socket }
     }
 
-    pub async fn root(&self) -> Conn {
+    pub(crate) async fn root(&self) -> Conn {
         let socket = Some(self.socket.display().to_string());
         let options =
             OptsBuilder::default().socket(socket).user(Some("root")).max_allowed_packet(Some(1 << 30));
@@ -181,7 +181,7 @@ impl Server {
         }
     }
 
-    pub async fn make_account(&self) {
+    pub(crate) async fn make_account(&self) {
         let password = PASSWORD.replace('\\', "\\\\").replace('\'', "''");
         let mut root = self.root().await;
         root.query_drop(format!("CREATE USER {USER}@localhost IDENTIFIED BY '{password}'")).await.unwrap();
@@ -189,7 +189,7 @@ impl Server {
     }
 
     /// A time zone that has a name, 5:45 hours before UTC.
-    pub async fn make_time_zone(&self) {
+    pub(crate) async fn make_time_zone(&self) {
         let mut root = self.root().await;
         for sql in [
             "INSERT INTO mysql.time_zone (Time_zone_id, Use_leap_seconds) VALUES (77, 'N')",
@@ -200,7 +200,7 @@ impl Server {
         }
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let mut root = self.root().await;
         let _ = root.query_drop("SHUTDOWN").await;
         drop(root);
@@ -208,7 +208,7 @@ impl Server {
     }
 
     /// As a crash of the process does.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -222,7 +222,7 @@ impl Drop for Server {
 }
 
 /// Everything that users put into a server: definitions and checksums of rows, by name.
-pub async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
+pub(crate) async fn contents(conn: &mut Conn) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let version: String = conn.query_first("SELECT VERSION()").await.unwrap().unwrap();
     let flavor = version.parse::<ServerVersion>().unwrap().flavor;
@@ -367,7 +367,10 @@ async fn row_text(conn: &mut Conn, sql: &str) -> String {
 }
 
 /// What differs, in words; empty if nothing does.
-pub fn differences(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> Vec<String> {
+pub(crate) fn differences(
+    wanted: &BTreeMap<String, String>,
+    found: &BTreeMap<String, String>,
+) -> Vec<String> {
     let mut out = Vec::new();
     for name in wanted.keys().chain(found.keys()) {
         let (a, b) = (wanted.get(name), found.get(name));
@@ -379,7 +382,7 @@ pub fn differences(wanted: &BTreeMap<String, String>, found: &BTreeMap<String, S
 }
 
 /// A request for everything from the first binlog on.
-pub fn request(base: &Base, binlogs: &Path, datadir: &Path, first: &str, target: TargetAt) -> Request {
+pub(crate) fn request(base: &Base, binlogs: &Path, datadir: &Path, first: &str, target: TargetAt) -> Request {
     Request {
         schema_version: replay::SCHEMA_VERSION,
         server_version: base.version.clone(),
@@ -404,13 +407,13 @@ pub fn request(base: &Base, binlogs: &Path, datadir: &Path, first: &str, target:
 }
 
 /// Starts a server on `request.datadir` as the request needs it.
-pub fn start_for(base: &Base, request: &Request) -> Server {
+pub(crate) fn start_for(base: &Base, request: &Request) -> Server {
     let prepared = replay::prepare(request).unwrap_or_else(|e| panic!("prepare: {e}"));
     Server::start(base, &request.datadir, &prepared.server_options)
 }
 
 /// Prepares, starts, runs; the server is given back for a look at it.
-pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, replay::Error>) {
+pub(crate) async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, replay::Error>) {
     let server = start_for(base, request);
     let outcome = replay::run(request, &mut |p| {
         assert!(p.bytes <= p.bytes_total && p.transactions <= p.transactions_total, "{p:?}");
@@ -420,7 +423,7 @@ pub async fn replay(base: &Base, request: &Request) -> (Server, Result<Outcome, 
 }
 
 /// One data directory goes through all the moments of the source, each by another kind of target.
-pub async fn every_target(source: &source::Source, method: Method) {
+pub(crate) async fn every_target(source: &source::Source, method: Method) {
     let target = |i: usize, moment: &source::Moment| match i {
         0 => TargetAt::Position(moment.position.clone()),
         1 => TargetAt::Time(moment.time),
@@ -433,7 +436,7 @@ pub async fn every_target(source: &source::Source, method: Method) {
 
 /// One data directory goes through all the moments of the source, each but the first as a continuation of the one
 /// before.
-pub async fn every_moment(
+pub(crate) async fn every_moment(
     source: &source::Source,
     method: Method,
     target: impl Fn(usize, &source::Moment) -> TargetAt,
@@ -468,7 +471,7 @@ pub async fn every_moment(
 }
 
 /// A replica's backup says whom it followed, also where nothing is left to replay.
-pub async fn follows_nobody(source: &source::Source) {
+pub(crate) async fn follows_nobody(source: &source::Source) {
     let (change, show) = match source.base.flavor {
         Flavor::MySql => {
             ("CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT=1", "SHOW REPLICA STATUS")
@@ -550,7 +553,7 @@ async fn crash(source: &source::Source, method: Method, written: Written) -> (Re
 }
 
 /// Kills the server when some transactions are applied, starts it again and goes on.
-pub async fn crash_and_resume(source: &source::Source, method: Method) {
+pub(crate) async fn crash_and_resume(source: &source::Source, method: Method) {
     let moment = source.moments.last().unwrap();
     let (request, reached) = crash(source, method, Written::Always).await;
     let (server, outcome) = self::replay(&source.base, &request).await;
@@ -564,7 +567,7 @@ pub async fn crash_and_resume(source: &source::Source, method: Method) {
 }
 
 /// Kills the server when `sql` has applied everything and proved nothing, starts it again and goes on.
-pub async fn killed_before_the_proof(source: &source::Source) {
+pub(crate) async fn killed_before_the_proof(source: &source::Source) {
     let moment = source.moments.last().unwrap();
     let datadir = source.datadir("before-the-proof");
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
@@ -600,7 +603,7 @@ pub async fn killed_before_the_proof(source: &source::Source) {
 }
 
 /// As [`crash_and_resume`], with what the server had not written yet lost.
-pub async fn lose_a_second_and_resume(source: &source::Source, method: Method) {
+pub(crate) async fn lose_a_second_and_resume(source: &source::Source, method: Method) {
     let (request, _) = crash(source, method, Written::First).await;
     let (server, outcome) = self::replay(&source.base, &request).await;
     outcome.unwrap_or_else(|e| panic!("{method}: {e}"));
@@ -614,7 +617,7 @@ pub async fn lose_a_second_and_resume(source: &source::Source, method: Method) {
 }
 
 /// Where the only record of GTIDs is a binlog without fsync, no method goes on after a crash.
-pub async fn crash_and_refuse(source: &source::Source, method: Method) {
+pub(crate) async fn crash_and_refuse(source: &source::Source, method: Method) {
     let (mut request, _) = crash(source, method, Written::Late).await;
     let error = replay::prepare(&request).unwrap_err();
     assert!(error.to_string().contains("without fsync"), "{error}");
@@ -628,7 +631,7 @@ pub async fn crash_and_refuse(source: &source::Source, method: Method) {
 }
 
 /// After a crash nothing tells what a table without transactions holds.
-pub async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
+pub(crate) async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
     let datadir = source.datadir("in-doubt");
     let stop = TargetAt::Position(source.moment("statements").position.clone());
     let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
@@ -643,7 +646,7 @@ pub async fn tables_without_transactions_are_in_doubt(source: &source::Source) {
 }
 
 /// Kills the server while a statement that commits by itself waits for a lock, starts it again and goes on.
-pub async fn crash_in_ddl(
+pub(crate) async fn crash_in_ddl(
     source: &source::Source,
     method: Method,
 ) -> (Server, Result<Outcome, replay::Error>) {
@@ -686,7 +689,7 @@ pub async fn crash_in_ddl(
 }
 
 /// What [`crash_in_ddl`] leaves behind is not gone on with, and as it was.
-pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &str) {
+pub(crate) async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &str) {
     let (server, outcome) = crash_in_ddl(source, method).await;
     let error = outcome.expect_err("nothing says whether the statement was applied");
     assert!(matches!(error, replay::Error::InDoubt { .. }), "{method}: {error}");
@@ -697,7 +700,7 @@ pub async fn ddl_is_in_doubt(source: &source::Source, method: Method, place: &st
 }
 
 /// An applier would store events as disabled ones.
-pub async fn events_stay_enabled(base: Base) {
+pub(crate) async fn events_stay_enabled(base: Base) {
     let source = source::Source::make(base, true, workload::events).await;
     everything_by(&source, &[Method::Auto, Method::Sql]).await;
     is_refused(&source, Method::Relay, TargetAt::End, "event scheduler");
@@ -705,7 +708,7 @@ pub async fn events_stay_enabled(base: Base) {
 }
 
 /// What a statement does not say is its session's, as its source knew it.
-pub async fn statements_mean_their_sessions(base: Base) {
+pub(crate) async fn statements_mean_their_sessions(base: Base) {
     let source = source::Source::make(base, true, workload::sessions).await;
     for method in [Method::Relay, Method::Sql] {
         every_moment(&source, method, |_, moment| TargetAt::Position(moment.position.clone())).await;
@@ -736,7 +739,7 @@ fn is_refused(source: &source::Source, method: Method, target: TargetAt, why: &s
 }
 
 /// Replays all of a source by some methods and compares.
-pub async fn everything_by(source: &source::Source, methods: &[Method]) {
+pub(crate) async fn everything_by(source: &source::Source, methods: &[Method]) {
     for &method in methods {
         let datadir = source.datadir(&format!("all-{method}"));
         let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
@@ -753,7 +756,7 @@ pub async fn everything_by(source: &source::Source, methods: &[Method]) {
 }
 
 /// Every event of a source's binlogs encodes to the bytes that it came from.
-pub fn events_round_trip(source: &source::Source, wanted: &[EventKind]) {
+pub(crate) fn events_round_trip(source: &source::Source, wanted: &[EventKind]) {
     let mut seen = Vec::new();
     for path in files(&source.binlogs).into_keys() {
         seen.extend(round_trip::file(&path).0.into_keys());
@@ -764,7 +767,7 @@ pub fn events_round_trip(source: &source::Source, wanted: &[EventKind]) {
 }
 
 /// The stock tool stops where we do, for the same position and, where nothing is committed near it, the same time.
-pub fn stops_where_the_stock_tool_stops(source: &source::Source) {
+pub(crate) fn stops_where_the_stock_tool_stops(source: &source::Source) {
     let index = scan(&[&source.binlogs]).unwrap();
     let start = Start { position: Position::new(&*source.first, 4), executed: None };
     for moment in &source.moments {
@@ -853,7 +856,7 @@ async fn new_master(
 }
 
 /// The new master's binlogs begin with what the old one's hold, and go on from there.
-pub async fn failover(old: &source::Source, methods: &[Method]) {
+pub(crate) async fn failover(old: &source::Source, methods: &[Method]) {
     let statements = ["INSERT INTO t (a) VALUES ('on the new master')", "UPDATE t SET n=n+1 WHERE id<9"];
     let (theirs, wanted) = new_master(old, "other", &statements).await;
     for &method in methods {
@@ -871,7 +874,7 @@ pub async fn failover(old: &source::Source, methods: &[Method]) {
 }
 
 /// Where the replay stopped is a place in the new master's file, and the old one has a file of that name, too.
-pub async fn goes_on_in_the_new_masters_file(old: &source::Source, method: Method) {
+pub(crate) async fn goes_on_in_the_new_masters_file(old: &source::Source, method: Method) {
     let statements = [
         "INSERT INTO t (a) VALUES ('on the new master')",
         "INSERT INTO t (a) VALUES ('once more')",

@@ -13,32 +13,32 @@ use super::workload::Phase;
 use super::{Base, Server, contents, copy_datadir};
 
 /// What the source held at one moment.
-pub struct Moment {
-    pub name: &'static str,
+pub(crate) struct Moment {
+    pub(crate) name: &'static str,
     /// `FILE:POS` behind the last transaction.
-    pub position: String,
+    pub(crate) position: String,
     /// A time before which everything of it was committed, and nothing after it.
-    pub time: DateTime<Utc>,
+    pub(crate) time: DateTime<Utc>,
     /// GTID state.
-    pub gtids: String,
+    pub(crate) gtids: String,
     /// The first transaction after the moment; empty at the end.
-    pub next: String,
-    pub contents: BTreeMap<String, String>,
+    pub(crate) next: String,
+    pub(crate) contents: BTreeMap<String, String>,
 }
 
-pub struct Source {
-    pub base: Base,
+pub(crate) struct Source {
+    pub(crate) base: Base,
     /// Binlogs, copied after the server was stopped.
-    pub binlogs: PathBuf,
-    pub first: String,
-    pub moments: Vec<Moment>,
+    pub(crate) binlogs: PathBuf,
+    pub(crate) first: String,
+    pub(crate) moments: Vec<Moment>,
     template: PathBuf,
     dir: OwnedDir,
 }
 
 impl Source {
     /// Runs the workload on a new server.
-    pub async fn make(base: Base, gtids: bool, phases: fn(Flavor, &str) -> Vec<Phase>) -> Source {
+    pub(crate) async fn make(base: Base, gtids: bool, phases: fn(Flavor, &str) -> Vec<Phase>) -> Source {
         let dir = OwnedDir::new("rp");
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         super::give_to_mysql(dir.path());
@@ -100,13 +100,13 @@ impl Source {
     }
 
     /// A data directory as it was before the first binlog.
-    pub fn datadir(&self, name: &str) -> PathBuf {
+    pub(crate) fn datadir(&self, name: &str) -> PathBuf {
         let to = self.dir.path().join(name);
         copy_datadir(&self.template, &to);
         to
     }
 
-    pub fn moment(&self, name: &str) -> &Moment {
+    pub(crate) fn moment(&self, name: &str) -> &Moment {
         self.moments.iter().find(|m| m.name == name).unwrap()
     }
 }

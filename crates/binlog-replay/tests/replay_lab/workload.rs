@@ -4,9 +4,9 @@ use binlog_replay::Flavor;
 
 /// One part of the workload: statements of one session, before a mark. Those that begin with `@2 ` are of a second
 /// session.
-pub struct Phase {
-    pub name: &'static str,
-    pub statements: Vec<String>,
+pub(crate) struct Phase {
+    pub(crate) name: &'static str,
+    pub(crate) statements: Vec<String>,
 }
 
 fn phase(name: &'static str, statements: &[&str]) -> Phase {
@@ -22,7 +22,7 @@ impl Phase {
 }
 
 /// A few thousand small transactions, for a replay that is cut off in the middle.
-pub fn many(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn many(_: Flavor, _: &str) -> Vec<Phase> {
     let mut all = phase(
         "many",
         &[
@@ -42,7 +42,7 @@ pub fn many(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// A transaction over tables with and without transactions, rolled back.
-pub fn rolled_back(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn rolled_back(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
         "rolled back",
         &[
@@ -60,7 +60,7 @@ pub fn rolled_back(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// A small transaction and a large one of two servers with one number, then a lower number.
-pub fn two_writers(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn two_writers(_: Flavor, _: &str) -> Vec<Phase> {
     let large = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 60000) \
                  SELECT i, i FROM n";
     vec![
@@ -84,7 +84,7 @@ pub fn two_writers(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// A transaction of 100 MB in many rows events, one row of 40 MB, and the same compressed.
-pub fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
     let mut all = phase(
         "large",
         &[
@@ -109,7 +109,7 @@ pub fn large(flavor: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// The source goes from transactions without GTIDs to transactions with them, as an online change does (MySQL).
-pub fn mixed_gtids(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn mixed_gtids(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
         "mixed",
         &[
@@ -179,7 +179,7 @@ fn versioned(format: &str) -> Vec<String> {
 }
 
 /// Transactions with GTIDs, then many without, in files that still name the old ones (MySQL).
-pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
     let with = phase(
         "with",
         &[
@@ -201,7 +201,7 @@ pub fn gtids_given_up(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Two files with rows, and little in the first.
-pub fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
     let mut all = phase(
         "two files",
         &[
@@ -217,7 +217,7 @@ pub fn two_files(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// What statements mean by their session: its database, its user, the character set and the mode in which it reads.
-pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
     let mut read = phase(
         "read by the session",
         &[
@@ -301,7 +301,7 @@ pub fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Events of the event scheduler, and a table that is named so.
-pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn events(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
         "events",
         &[
@@ -322,7 +322,7 @@ pub fn events(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
-pub fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
     let columns: Vec<_> = (0..40).map(|n| format!("c{n} CHAR(255) NOT NULL")).collect();
     let too_wide =
         format!("CREATE TABLE too_wide ({}) ROW_FORMAT=COMPACT CHARSET latin1", columns.join(", "));
@@ -369,7 +369,7 @@ pub fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Passwords that the plugins which check them by default do not take.
-pub fn passwords(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn passwords(_: Flavor, _: &str) -> Vec<Phase> {
     vec![phase(
         "passwords",
         &[
@@ -381,7 +381,7 @@ pub fn passwords(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// A statement that commits by itself, between others.
-pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn altered(_: Flavor, _: &str) -> Vec<Phase> {
     let before = phase(
         "before",
         &[
@@ -397,7 +397,7 @@ pub fn altered(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Tables made from others, each the last of its phase (MariaDB).
-pub fn copied_tables(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn copied_tables(_: Flavor, _: &str) -> Vec<Phase> {
     vec![
         phase(
             "small",
@@ -448,7 +448,7 @@ pub fn copied_tables(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Everything that a binlog can say; `infile` is a file that the server may read.
-pub fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
+pub(crate) fn everything(flavor: Flavor, infile: &str) -> Vec<Phase> {
     let mysql = flavor == Flavor::MySql;
     let mut rows = phase(
         "rows",

@@ -219,21 +219,12 @@ fn standard_output() -> Result<File, Error> {
 }
 
 fn failure(error: Error, doing: &str, input: &Place) -> Failure {
-    let exit = match &error {
-        Error::PasswordTooLong { .. } | Error::SameFile { .. } | Error::NotRegular { .. } => Exit::Usage,
-        Error::Iterations { .. } if doing == "encrypting" => Exit::Usage,
-        damage if damage.is_damage() => Exit::Damaged,
-        _ => Exit::Failed,
-    };
     let hint = match &error {
         Error::WrongPassword => Some("only the first line of a password file is used; blanks in it count"),
         Error::Truncated { .. } => Some("the transfer or copy of this file was cut off"),
         Error::NotRegular { .. } => Some("`-o -` writes to standard output"),
         _ => None,
     };
-    let failure = Failure::new(exit, anyhow::Error::new(error).context(format!("{doing} {}", input.name())));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(error.class(), anyhow::Error::new(error).context(format!("{doing} {}", input.name())))
+        .hint_if(hint)
 }

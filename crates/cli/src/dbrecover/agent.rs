@@ -77,7 +77,7 @@ pub(crate) fn run(args: Args) -> Outcome {
     let by_broker = match (uri, &args.host) {
         (Some(uri), Some(host)) => {
             let uri = Uri::parse(uri.expose_secret()).map_err(|e| Failure::new(Exit::Usage, e))?;
-            let mut options = rabbit::Options::new(uri, host.clone());
+            let mut options = rabbit::ServeOptions::new(uri, host.clone());
             options.at.topic.clone_from(&args.topic);
             options.at.exchange.clone_from(&args.exchange);
             options.at.ca_file.clone_from(&args.ca_file);
@@ -126,7 +126,7 @@ fn grpc_options(
     args: &Args,
     address: SocketAddr,
     deadline: Option<Duration>,
-) -> Result<adm::Options, Failure> {
+) -> Result<adm::ServeOptions, Failure> {
     let usage = |e: anyhow::Error| Failure::new(Exit::Usage, e);
     let token = args.token_file.as_deref().map(from_file).transpose().map_err(usage)?;
     let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
@@ -140,5 +140,7 @@ fn grpc_options(
         let error = anyhow!("refusing to listen on {address}: everybody who can reach it could run commands");
         return Err(usage(error).hint("give --token-file, --tls-certificate and --tls-key, or --insecure"));
     }
-    Ok(adm::Options { token, tls, deadline, tmp_dir: None })
+    let mut options = adm::ServeOptions::default();
+    (options.token, options.tls, options.deadline) = (token, tls, deadline);
+    Ok(options)
 }

@@ -17,7 +17,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use dbrecover_cli::{Outcome, with_causes};
 use serde::Serialize;
 
-pub(crate) use self::failure::exit_of;
 use self::failure::{damaged, failure};
 
 /// Version of the JSON that these commands print.

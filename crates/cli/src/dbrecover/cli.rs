@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use dbrecover_cli::{Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome};
 
 use crate::recover::RecoverArgs;
 use crate::{aescrypt, agent, binlog, list, replay, transfer, unpack, xbstream};
@@ -17,14 +17,13 @@ use crate::{aescrypt, agent, binlog, list, replay, transfer, unpack, xbstream};
     version,
     disable_version_flag = true,
     args_conflicts_with_subcommands = true,
-    after_long_help = "A first recovery, step by step:\n  \
+    after_long_help = format!("A first recovery, step by step:\n  \
                        dbrecover list --config-file recovery.conf   the backups, and the moments that can be reached\n  \
                        dbrecover plan --config-file recovery.conf --stop-datetime '2026-02-03 04:05:06'\n  \
                        dbrecover recover --config-file recovery.conf --stop-datetime '2026-02-03 04:05:06'\n\n\
                        The configuration says where the backups are and where to recover:\n  \
                        [backup-store] dir, [recovery-job-server] work-dir, [misc] connect-method = local or ssh\n\n\
-                       Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 nothing to recover there, \
-                       4 a host or tool cannot be used, 5 data is damaged, 6 proof failed, 130/143 ended by a signal."
+                       {}", Exit::help())
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -1,25 +1,12 @@
 //! What would make a failed recovery work: advice that knows the flags.
 
-use dbrecover_cli::{Exit, Failure};
-use recovery::{Class, Error};
+use dbrecover_cli::Failure;
+use recovery::Error;
 
 /// A recovery's error with its exit code and a hint.
 pub(crate) fn failure(error: Error) -> Failure {
-    let exit = match error.class() {
-        Class::Usage => Exit::Usage,
-        Class::Nothing => Exit::Nothing,
-        Class::Unusable => Exit::Unusable,
-        Class::Damaged => Exit::Damaged,
-        Class::Unproven => Exit::Unproven,
-        Class::Cancelled => Exit::Interrupted,
-        _ => Exit::Failed,
-    };
     let hint = hint(&error);
-    let failure = Failure::new(exit, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(error.class(), error).hint_if(hint)
 }
 
 /// For a command that was ended because it took too long.

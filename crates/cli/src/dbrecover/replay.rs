@@ -10,8 +10,6 @@ use dbrecover_cli::{Exit, Failure, Outcome};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::binlog::exit_of;
-
 /// Longest request in bytes: GTID sets of long-lived clusters are large, but not that large.
 const MAX_REQUEST: u64 = 64 << 20;
 
@@ -114,16 +112,6 @@ fn print(answer: &impl Serialize) -> Outcome {
     Ok(())
 }
 
-/// The exit code of each way to fail.
 fn failure(error: Error) -> Failure {
-    let exit = match &error {
-        Error::Schema { .. } | Error::Parse(_) | Error::Method { .. } | Error::NoAccount => Exit::Usage,
-        Error::OtherFlavor { .. } => Exit::Usage,
-        Error::Server { .. } | Error::Setting { .. } => Exit::Unusable,
-        Error::Binlog(error) => exit_of(error),
-        Error::Event { .. } => Exit::Damaged,
-        Error::Unproven { .. } => Exit::Unproven,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
+    Failure::new(error.class(), error)
 }

@@ -345,12 +345,6 @@ fn print(report: &Report, json: bool) -> Outcome {
 }
 
 fn failure(error: Error) -> Failure {
-    let exit = match &error {
-        damage if damage.is_damage() => Exit::Damaged,
-        usage if usage.is_usage() => Exit::Usage,
-        Error::NoStream { .. } | Error::NoBase => Exit::Nothing,
-        _ => Exit::Failed,
-    };
     let hint = match &error {
         Error::NoPassword => Some("use --password-file or DBRECOVER_PASSWORD"),
         Error::Exists { .. } => Some("nothing is overwritten; choose another place, or empty this one"),
@@ -360,9 +354,5 @@ fn failure(error: Error) -> Failure {
         Error::Truncated { .. } => Some("the transfer was cut off, or the file is not whole"),
         _ => None,
     };
-    let failure = Failure::new(exit, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(error.class(), error).hint_if(hint)
 }

@@ -238,11 +238,6 @@ fn large_pipe(file: File) -> File {
 }
 
 fn failure(doing: &str, error: Error) -> Failure {
-    let exit = match &error {
-        Error::Dialect { .. } => Exit::Usage,
-        damage if damage.is_damage() => Exit::Damaged,
-        _ => Exit::Failed,
-    };
     let hint = match &error {
         Error::Dialect { .. } => Some("say who wrote the archive: --dialect percona or --dialect mariadb"),
         Error::Truncated { .. } | Error::MissingEnd { .. } => {
@@ -254,11 +249,8 @@ fn failure(doing: &str, error: Error) -> Failure {
         }
         _ => None,
     };
-    let failure = Failure::new(exit, anyhow::Error::new(error).context(format!("{doing} the archive")));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(error.class(), anyhow::Error::new(error).context(format!("{doing} the archive")))
+        .hint_if(hint)
 }
 
 #[derive(Serialize)]

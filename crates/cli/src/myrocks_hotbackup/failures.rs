@@ -1,103 +1,60 @@
-//! Which failure is of which class, and what would help.
+//! A library's errors as failures, and what would help.
 
 use dbrecover_cli::{Exit, Failure, with_causes};
 use rocks_hotbackup::Error;
 
 /// A library error with its exit code and a hint.
 pub(crate) fn failure(error: Error) -> Failure {
-    let (exit, hint) = class(&error);
+    let exit = match &error {
+        Error::Stopped { signal: 2 } => Exit::Interrupted,
+        Error::Stopped { .. } => Exit::Terminated,
+        other => other.class().into(),
+    };
     // As text: `finish` takes a closed pipe for a reader that has seen enough, and nobody has seen enough of a backup.
-    let failure = Failure::new(exit, anyhow::Error::msg(with_causes(&error)));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(exit, anyhow::Error::msg(with_causes(&error))).hint_if(hint(&error))
 }
 
-fn class(error: &Error) -> (Exit, Option<&'static str>) {
-    match error {
-        Error::Usage(_) => (Exit::Usage, None),
-        Error::NotEmpty { .. } => {
-            (Exit::Usage, Some("the directory must be empty or absent; nothing was moved"))
-        }
+fn hint(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::NotEmpty { .. } => "the directory must be empty or absent; nothing was moved",
         Error::OtherMoveBack { .. } => {
-            (Exit::Usage, Some("give the same directories as before, and the move-back goes on where it was"))
+            "give the same directories as before, and the move-back goes on where it was"
         }
-        Error::OtherRestore { .. } => (
-            Exit::Usage,
-            Some(
-                "give the same --from, directories and --owner, and it goes on where it was; or remove its directory and what was \
-                 moved to the targets",
-            ),
-        ),
-        Error::Busy { .. } => (Exit::Unusable, Some("wait until it has ended")),
-        Error::NoManifest { .. } => (
-            Exit::Damaged,
-            Some(
-                "if the program before this one made it, --without-manifest restores it; if this one did, it was cut off: take \
-                 another",
-            ),
-        ),
-        Error::DataDictionary { .. } => (
-            Exit::Unusable,
-            Some(
-                "take the backup with a tool for InnoDB and MyRocks together; --allow-no-dictionary takes the MyRocks part all \
-                 the same",
-            ),
-        ),
-        Error::BaseOfAnotherServer { .. } => (
-            Exit::Nothing,
-            Some("take a full backup; or --allow-other-server, if only the server's machine or port changed"),
-        ),
-        Error::Connect { .. } => {
-            (Exit::Unusable, Some("the server runs on this machine? --socket or --port say where it listens"))
+        Error::OtherRestore { .. } => {
+            "give the same --from, directories and --owner, and it goes on where it was; or remove its directory and what was \
+             moved to the targets"
         }
-        Error::Account { .. } => (
-            Exit::Unusable,
-            Some("--user, and --password-file, MYSQL_PWD or --defaults-file for the password"),
-        ),
-        Error::Privilege { .. } => (
-            Exit::Unusable,
-            Some("a backup needs SUPER (to set rocksdb_create_checkpoint) and RELOAD (to lock)"),
-        ),
-        Error::NoMyRocks => (Exit::Unusable, Some("INSTALL SONAME 'ha_rocksdb' on MariaDB loads it")),
-        Error::OtherFilesystem { .. } => {
-            (Exit::Unusable, Some("choose a --checkpoint-dir on the file system of the data"))
+        Error::Busy { .. } => "wait until it has ended",
+        Error::NoManifest { .. } => {
+            "if the program before this one made it, --without-manifest restores it; if this one did, it was cut off: take \
+             another"
         }
-        Error::Checkpoint { .. } => {
-            (Exit::Unusable, Some("the server's own user must be able to write in --checkpoint-dir"))
+        Error::DataDictionary { .. } => {
+            "take the backup with a tool for InnoDB and MyRocks together; --allow-no-dictionary takes the MyRocks part all \
+             the same"
         }
-        Error::CheckpointExists { .. } | Error::Statement { .. } | Error::ServerChanged { .. } => {
-            (Exit::Unusable, None)
+        Error::BaseOfAnotherServer { .. } => {
+            "take a full backup; or --allow-other-server, if only the server's machine or port changed"
         }
-        Error::Remote { .. } | Error::Wdt { .. } => (Exit::Unusable, None),
-        Error::SchemaChanged { .. } => (
-            Exit::Failed,
-            Some("run it again without DDL, or with --consistent, or with --skip-check-frm-timestamp"),
-        ),
-        Error::NoBackup { .. } | Error::BaseMissing { .. } => (Exit::Nothing, None),
-        Error::BaseUnusable { .. } => (Exit::Nothing, Some("take a full backup: without --incremental-base")),
-        Error::PasswordNeeded { .. } => {
-            (Exit::Usage, Some("--key-file, or MYROCKS_BACKUP_KEY in the environment"))
+        Error::Connect { .. } => "the server runs on this machine? --socket or --port say where it listens",
+        Error::Account { .. } => "--user, and --password-file, MYSQL_PWD or --defaults-file for the password",
+        Error::Privilege { .. } => {
+            "a backup needs SUPER (to set rocksdb_create_checkpoint) and RELOAD (to lock)"
         }
-        Error::UnsafeMember { .. }
-        | Error::Archive { .. }
-        | Error::CutOff { .. }
-        | Error::Decrypt { .. }
-        | Error::Manifest { .. }
-        | Error::Damaged { .. }
-        | Error::FileReplaced { .. }
-        | Error::Rocks { .. } => (Exit::Damaged, None),
-        Error::Stopped { signal: 2 } => (Exit::Interrupted, None),
-        Error::Stopped { .. } => (Exit::Terminated, None),
-        Error::ReaderGone { .. } => {
-            (Exit::Failed, Some("the program that reads the backup ended early; its own message says why"))
+        Error::NoMyRocks => "INSTALL SONAME 'ha_rocksdb' on MariaDB loads it",
+        Error::OtherFilesystem { .. } => "choose a --checkpoint-dir on the file system of the data",
+        Error::Checkpoint { .. } => "the server's own user must be able to write in --checkpoint-dir",
+        Error::SchemaChanged { .. } => {
+            "run it again without DDL, or with --consistent, or with --skip-check-frm-timestamp"
         }
+        Error::BaseUnusable { .. } => "take a full backup: without --incremental-base",
+        Error::PasswordNeeded { .. } => "--key-file, or MYROCKS_BACKUP_KEY in the environment",
+        Error::ReaderGone { .. } => "the program that reads the backup ended early; its own message says why",
         Error::Io { source, .. } | Error::Output { source, .. }
             if source.kind() == std::io::ErrorKind::StorageFull =>
         {
-            (Exit::Unusable, Some("there is no space left"))
+            "there is no space left"
         }
-        _ => (Exit::Failed, None),
-    }
+        _ => return None,
+    })
 }

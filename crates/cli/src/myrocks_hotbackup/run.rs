@@ -52,35 +52,35 @@ fn given(path: &Option<PathBuf>) -> Option<&PathBuf> {
 }
 
 fn options(args: &Backup) -> Result<Options, Failure> {
-    Ok(Options {
-        checkpoint_dir: args.checkpoint_dir.clone(),
-        interval: Duration::from_secs(args.interval),
-        datadir: given(&args.datadir).cloned(),
-        skip_definition_check: args.skip_check_frm_timestamp,
-        consistent: args.consistent,
-        no_lock: args.no_lock,
-        base: match &args.incremental_base {
-            Some(path) => Some(Manifest::read(path).map_err(failure)?),
-            None => None,
-        },
-        rate_limit: args.rate_limit,
-        checksum: match args.checksum {
-            Sums::Crc32 => Checksum::Crc32,
-            Sums::Sha256 => Checksum::Sha256,
-            Sums::None => Checksum::None,
-        },
-        readers: args.parallel.into(),
-        direct: match args.direct_io {
-            Direct::Auto => None,
-            Direct::On => Some(true),
-            Direct::Off => Some(false),
-        },
-        binlogs: !args.no_binlogs,
-        wait_for: args.debug_signal_file.clone(),
-        copied_checkpoint: args.allow_copied_checkpoint,
-        without_dictionary: args.allow_no_dictionary,
-        base_of_another_server: args.allow_other_server,
-    })
+    let mut options = Options::default();
+    options.checkpoint_dir = args.checkpoint_dir.clone();
+    options.interval = Duration::from_secs(args.interval);
+    options.datadir = given(&args.datadir).cloned();
+    options.skip_definition_check = args.skip_check_frm_timestamp;
+    options.consistent = args.consistent;
+    options.no_lock = args.no_lock;
+    options.base = match &args.incremental_base {
+        Some(path) => Some(Manifest::read(path).map_err(failure)?),
+        None => None,
+    };
+    options.rate_limit = args.rate_limit;
+    options.checksum = match args.checksum {
+        Sums::Crc32 => Checksum::Crc32,
+        Sums::Sha256 => Checksum::Sha256,
+        Sums::None => Checksum::None,
+    };
+    options.readers = args.parallel.into();
+    options.direct = match args.direct_io {
+        Direct::Auto => None,
+        Direct::On => Some(true),
+        Direct::Off => Some(false),
+    };
+    options.binlogs = !args.no_binlogs;
+    options.wait_for = args.debug_signal_file.clone();
+    options.copied_checkpoint = args.allow_copied_checkpoint;
+    options.without_dictionary = args.allow_no_dictionary;
+    options.base_of_another_server = args.allow_other_server;
+    Ok(options)
 }
 
 fn backup(args: &Backup, stop: &Stop) -> Outcome {
@@ -264,15 +264,13 @@ fn check_input(backups: &[PathBuf]) -> Outcome {
 
 fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     check_input(&args.from)?;
-    let request = Restore {
-        password: output::key(args.key_file)?,
-        targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
-        owner: owner(args.owner.as_deref())?,
-        without_manifest: args.without_manifest,
-        skip_verify: args.skip_verify,
-        staging: args.staging,
-        from: args.from,
-    };
+    let targets = targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref());
+    let mut request = Restore::new(args.from, targets);
+    request.password = output::key(args.key_file)?;
+    request.owner = owner(args.owner.as_deref())?;
+    request.without_manifest = args.without_manifest;
+    request.skip_verify = args.skip_verify;
+    request.staging = args.staging;
     let restored = rocks_hotbackup::restore(&request, stop).map_err(failure)?;
     if args.json {
         return print_json("restore", &restored, false);

@@ -109,26 +109,24 @@ impl Carrier<'_> {
         let label = &parcel.label;
         let tmp = self.dir.join("tmp");
         let (said, complained) = (tmp.join(format!("{label}.json")), tmp.join(format!("{label}.log")));
-        let options = transfer::Options {
-            method: match misc.transfer {
-                Transfer::Auto | Transfer::Local => transfer::Method::Auto,
-                Transfer::Relay => transfer::Method::Relay,
-                Transfer::Socat => transfer::Method::Socat,
-                Transfer::Scp => transfer::Method::Scp,
-            },
-            socat: misc.socat_port2.map(|port| transfer::Socat {
-                port,
-                retries: misc.socat_retry_count,
-                to: self.config.job.ip.clone(),
-                from: Some(self.config.store.ip.clone()),
-                log_dir: self.dir.join("socat_log"),
-            }),
-            scp: (misc.transfer == Transfer::Scp).then(|| self.scp(tmp.clone())),
-            retries: misc.socat_retry_count,
-            rate_limit: misc.rate_limit,
-            check,
-            ..transfer::Options::default()
+        let mut options = transfer::Options::default();
+        options.method = match misc.transfer {
+            Transfer::Auto | Transfer::Local => transfer::Method::Auto,
+            Transfer::Relay => transfer::Method::Relay,
+            Transfer::Socat => transfer::Method::Socat,
+            Transfer::Scp => transfer::Method::Scp,
         };
+        options.socat = misc.socat_port2.map(|port| transfer::Socat {
+            port,
+            retries: misc.socat_retry_count,
+            to: self.config.job.ip.clone(),
+            from: Some(self.config.store.ip.clone()),
+            log_dir: self.dir.join("socat_log"),
+        });
+        options.scp = (misc.transfer == Transfer::Scp).then(|| self.scp(tmp.clone()));
+        options.retries = misc.socat_retry_count;
+        options.rate_limit = misc.rate_limit;
+        options.check = check;
         let into = into.stdout_to(&said).stderr_to(&complained);
         let mut progress = |done| (parcel.progress)(done);
         let store = &self.hosts.store;

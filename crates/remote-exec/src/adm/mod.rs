@@ -27,6 +27,7 @@ const LARGEST: usize = 64 << 20;
 
 /// How to reach a host through its gRPC agent.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// `host:port`, IPv6 in brackets; without a port [`DEFAULT_PORT`].
     pub address: String,

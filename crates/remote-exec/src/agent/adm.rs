@@ -26,7 +26,8 @@ const LARGEST: usize = 16 << 20;
 
 /// How the agent serves.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+#[non_exhaustive]
+pub struct ServeOptions {
     /// Callers must send `authorization: Bearer` with this.
     pub token: Option<SecretString>,
     /// Certificate chain and private key, both PEM, for TLS.
@@ -46,7 +47,7 @@ pub struct Options {
 /// If the address cannot be bound or the certificate not be used.
 pub async fn serve(
     address: SocketAddr,
-    options: Options,
+    options: ServeOptions,
     ready: impl FnOnce(SocketAddr),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
@@ -73,7 +74,7 @@ pub async fn serve(
 /// The service.
 #[derive(Clone)]
 struct DbInit {
-    options: Arc<Options>,
+    options: Arc<ServeOptions>,
 }
 
 impl NamedService for DbInit {
@@ -108,7 +109,7 @@ impl Service<http::Request<Body>> for DbInit {
 }
 
 /// Whether the caller has the token, in constant time.
-fn admit(options: &Options, headers: &http::HeaderMap) -> Result<(), Status> {
+fn admit(options: &ServeOptions, headers: &http::HeaderMap) -> Result<(), Status> {
     let Some(token) = &options.token else { return Ok(()) };
     let given = headers.get("authorization").map(|v| v.as_bytes()).unwrap_or_default();
     let given = given.strip_prefix(b"Bearer ").unwrap_or_default();
@@ -129,7 +130,7 @@ enum Method {
 /// One call of a method.
 struct Call {
     method: Method,
-    options: Arc<Options>,
+    options: Arc<ServeOptions>,
 }
 
 impl UnaryService<Message> for Call {
@@ -150,7 +151,7 @@ impl UnaryService<Message> for Call {
     }
 }
 
-async fn exec(options: &Options, request: &Request<Message>) -> Result<Message, Status> {
+async fn exec(options: &ServeOptions, request: &Request<Message>) -> Result<Message, Status> {
     let asked = request.metadata().get("grpc-timeout").and_then(|v| timeout(v.to_str().ok()?));
     let deadline = [asked, options.deadline].into_iter().flatten().min();
     let fields = Fields::default();
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     /// Whether the message of a call with this header was read, and the status of its answer, if it was refused.
-    async fn ping(options: Options, authorization: Option<&str>) -> (bool, Option<String>) {
+    async fn ping(options: ServeOptions, authorization: Option<&str>) -> (bool, Option<String>) {
         let read = Arc::new(AtomicBool::new(false));
         let reading = read.clone();
         let message = futures_util::stream::once(async move {
@@ -211,12 +212,12 @@ mod tests {
 
     #[tokio::test]
     async fn message_of_a_caller_without_the_token_is_not_read() {
-        let options = || Options { token: Some("t0ken".to_owned().into()), ..Options::default() };
+        let options = || ServeOptions { token: Some("t0ken".to_owned().into()), ..ServeOptions::default() };
         let refused = Some((Code::Unauthenticated as i32).to_string());
         for authorization in [None, Some("t0ken"), Some("Bearer "), Some("Bearer wrong")] {
             assert_eq!(ping(options(), authorization).await, (false, refused.clone()), "{authorization:?}");
         }
         assert!(ping(options(), Some("Bearer t0ken")).await.0);
-        assert!(ping(Options::default(), None).await.0);
+        assert!(ping(ServeOptions::default(), None).await.0);
     }
 }

@@ -32,7 +32,8 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// How the agent serves.
 #[derive(Debug, Clone)]
-pub struct Options {
+#[non_exhaustive]
+pub struct ServeOptions {
     /// Where it is called.
     pub at: Address,
     /// The longest that a command may run.
@@ -41,7 +42,7 @@ pub struct Options {
     pub tmp_dir: Option<PathBuf>,
 }
 
-impl Options {
+impl ServeOptions {
     /// The defaults for a broker and the name to be called by.
     pub fn new(uri: Uri, host: impl Into<String>) -> Self {
         Self { at: Address::new(uri, host), deadline: None, tmp_dir: None }
@@ -56,7 +57,7 @@ impl Options {
 ///
 /// If the first connection cannot be made.
 pub async fn serve(
-    options: Options,
+    options: ServeOptions,
     mut ready: impl FnMut(),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
@@ -112,7 +113,7 @@ impl Seen {
 }
 
 /// One connection, from its making to its loss.
-async fn session(options: &Options, seen: &mut Seen, ready: impl FnOnce()) -> Result<(), Error> {
+async fn session(options: &ServeOptions, seen: &mut Seen, ready: impl FnOnce()) -> Result<(), Error> {
     let limit = Duration::from_secs(15);
     let unusable =
         |e: amqprs::error::Error| Error::Unreachable { host: options.at.uri.shown(), detail: e.to_string() };
@@ -197,7 +198,7 @@ async fn take(
     channel: &Channel,
     out: &Arc<Out>,
     seen: &mut Seen,
-    options: &Options,
+    options: &ServeOptions,
 ) {
     let Some(deliver) = message.deliver else { return };
     if channel.basic_ack(BasicAckArguments::new(deliver.delivery_tag(), false)).await.is_err() {

@@ -44,6 +44,7 @@ const WATCH: Duration = Duration::from_secs(5);
 
 /// How to reach a host through its agent on a message broker.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Where it is called.
     pub at: Address,

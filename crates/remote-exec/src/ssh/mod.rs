@@ -47,6 +47,7 @@ const WORD: Duration = Duration::from_secs(30);
 
 /// How to reach a host by ssh. Only `host` is needed; everything else defaults to what `ssh` itself would do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Name or address, or an alias of `ssh_config`. IPv6 addresses without brackets.
     pub host: String,

@@ -88,6 +88,7 @@ pub enum Check {
 
 /// How to move a stream.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// The way the bytes take.
     pub method: Method,

@@ -7,6 +7,7 @@ use crate::{Checksum, Manifest};
 
 /// What a backup is to be.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Options {
     /// Where checkpoints are made; on the file system of the data. It is created if it is missing.
     pub checkpoint_dir: PathBuf,

@@ -18,14 +18,14 @@ use crate::sink::Member;
 ///
 /// Table definitions and triggers (`frm`, `par`, `TRG`, `TRN`, `opt`, `sdi` of MySQL 8), MyISAM (`MYD`, `MYI`), Aria
 /// (`MAD`, `MAI`), MERGE (`MRG`), ARCHIVE (`ARZ`, `ARM`, `ARN`), CSV (`CSV`, `CSM`).
-pub const ENDINGS: [&str; 16] = [
+const ENDINGS: [&str; 16] = [
     "frm", "MYD", "MYI", "MAD", "MAI", "MRG", "TRG", "TRN", "ARM", "ARN", "ARZ", "CSM", "CSV", "opt", "par",
     "sdi",
 ];
 
 /// Files at the top of the data directory whose name begins or ends like this are left out: they say who a server is,
 /// where its replication stands, or belong to InnoDB.
-pub const EXCLUDED: [&str; 8] = [
+const EXCLUDED: [&str; 8] = [
     "master.info",
     "relay-log.info",
     "worker-relay-log.info",
@@ -38,7 +38,7 @@ pub const EXCLUDED: [&str; 8] = [
 
 /// More that a server makes anew: InnoDB's temporary tablespace, undo logs and double-write files, which are useless
 /// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
-pub const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
+const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
 
 /// The beginning of the names of Aria's logs.
 const ARIA_LOG: &[u8] = b"aria_log";

@@ -6,5 +6,4 @@ mod listing;
 
 pub(crate) use aside::{Aside, At, Kept, open, put_aside};
 pub(crate) use definitions::{Definitions, is_definition};
-pub use listing::{ENDINGS, EXCLUDED, MADE_ANEW};
 pub(crate) use listing::{Found, Listing, Scope};

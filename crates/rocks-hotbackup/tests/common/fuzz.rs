@@ -122,15 +122,9 @@ pub(crate) fn manifest(data: &[u8]) {
         rocksdb_datadir: room.path("data/#rocksdb"),
         rocksdb_waldir: room.path("data/#rocksdb"),
     };
-    let request = Restore {
-        without_manifest: true,
-        from: vec![from],
-        password: None,
-        targets,
-        owner: None,
-        skip_verify: data.len().is_multiple_of(2),
-        staging: None,
-    };
+    let mut request = Restore::new(vec![from], targets);
+    request.without_manifest = true;
+    request.skip_verify = data.len().is_multiple_of(2);
     let restored = restore(&request, &Stop::new());
     room.assert_only(&["backup", "data"]);
     if restored.is_err() {

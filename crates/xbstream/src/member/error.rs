@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::error::Class;
+
 /// A container that a member's name ends in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -141,8 +143,18 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// True when the bytes are at fault, not the machine or a missing key.
-    pub fn is_damage(&self) -> bool {
-        !matches!(self, Self::NoKey | Self::Input(_) | Self::Output(_) | Self::Unsupported { .. })
+    /// The class of the error. What is not supported is no damage: the program that wrote it reads it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Truncated { .. }
+            | Self::Magic { .. }
+            | Self::Corrupt { .. }
+            | Self::Checksum { .. }
+            | Self::WrongKey { .. }
+            | Self::TooLarge { .. }
+            | Self::TrailingBytes { .. } => Class::Damaged,
+            Self::NoKey => Class::Usage,
+            Self::Unsupported { .. } | Self::Input(_) | Self::Output(_) => Class::Failed,
+        }
     }
 }

@@ -1,44 +1,10 @@
 //! Errors about binlogs, with their exit codes and hints.
 
-use binlog_replay::{Error, FileInfo};
+use binlog_replay::{Class, Error, FileInfo};
 use dbrecover_cli::{Exit, Failure, Outcome, with_causes};
-
-/// The exit code of an error about binlogs.
-pub(crate) fn exit_of(error: &Error) -> Exit {
-    match error {
-        Error::Truncated { .. }
-        | Error::Checksum { .. }
-        | Error::EventSize { .. }
-        | Error::Displaced { .. }
-        | Error::Malformed { .. }
-        | Error::Order { .. }
-        | Error::NotABinlog { .. }
-        | Error::Conflict { .. } => Exit::Damaged,
-        Error::Encrypted { .. } | Error::UnknownEvent { .. } => Exit::Unusable,
-        Error::NoBinlogs { .. }
-        | Error::NoSuchFile { .. }
-        | Error::BehindEnd { .. }
-        | Error::TargetBeforeStart { .. }
-        | Error::TargetNotReached { .. }
-        | Error::Gap { .. }
-        | Error::Diverged { .. }
-        | Error::StartsTooLate { .. }
-        | Error::MixedFlavors { .. }
-        | Error::SkipHeld { .. }
-        | Error::Incident { .. } => Exit::Nothing,
-        Error::InsideTransaction { .. }
-        | Error::AmbiguousFile { .. }
-        | Error::AmbiguousGtid { .. }
-        | Error::NoGtids { .. }
-        | Error::WrongFlavor { .. }
-        | Error::Parse(_) => Exit::Usage,
-        _ => Exit::Failed,
-    }
-}
 
 /// An error about binlogs with its exit code and a hint.
 pub(crate) fn failure(error: Error) -> Failure {
-    let exit = exit_of(&error);
     let hint = match &error {
         Error::InsideTransaction { before, after, .. } => {
             Some(format!("use {before} to stop before the transaction, {after} to stop after it"))
@@ -53,25 +19,16 @@ pub(crate) fn failure(error: Error) -> Failure {
         ),
         _ => None,
     };
-    let failure = Failure::new(exit, error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    Failure::new(error.class(), error).hint_if(hint)
 }
 
 /// A failure if one of the files could not be read to its end.
 pub(super) fn damaged(files: &[FileInfo]) -> Outcome {
     let bad: Vec<&FileInfo> = files.iter().filter(|f| f.damage.is_some()).collect();
     let Some(first) = bad.first().and_then(|f| f.damage.as_ref()) else { return Ok(()) };
-    let exit = match **first {
-        Error::Encrypted { .. } | Error::UnknownEvent { .. } => Exit::Unusable,
-        _ => Exit::Damaged,
-    };
-    let text = anyhow::Error::msg(with_causes(&**first));
+    // Whatever ends the reading of a file is damage there, unless this program is what cannot read it.
+    let exit = if first.class() == Class::Unusable { Exit::Unusable } else { Exit::Damaged };
     let rest = bad.len() - 1;
-    Err(match rest {
-        0 => Failure::new(exit, text),
-        n => Failure::new(exit, text).hint(format!("{n} more of the files cannot be read to their ends")),
-    })
+    let hint = (rest > 0).then(|| format!("{rest} more of the files cannot be read to their ends"));
+    Err(Failure::new(exit, anyhow::Error::msg(with_causes(first))).hint_if(hint))
 }
