@@ -76,7 +76,7 @@ pub(crate) async fn facts(
     let tools = Tools::find(config, hosts, &work, request.program.as_deref()).await?;
     if matches!(request.earlier, Earlier::Resume) {
         let journal = Journal::read(job, &work).await?;
-        journal.same_tools_everywhere(tools.replaying()).map_err(|reason| Error::NotResumable {
+        journal.can_go_on_everywhere(tools.replaying()).map_err(|reason| Error::NotResumable {
             host: job.name().to_owned(),
             path: work.clone(),
             reason,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::Error;
+use crate::worker::STOCK_TOOLS;
 
 /// Name of the file.
 const FILE: &str = "journal.jsonl";
@@ -130,14 +131,15 @@ impl Journal {
         self.entry(server, step)?.result.as_ref()
     }
 
-    /// Whether a replay into `server`, if one was begun, was begun by `tools`; else why they cannot go on with it.
+    /// Whether `tools` can go on with a replay into `server`, if one was begun; else why not.
     ///
-    /// What one leaves in a server says nothing to the other: the worker asks MariaDB how far its replication came,
-    /// which the stock client never moves.
-    pub(crate) fn same_tools(&self, server: &str, tools: &str) -> Result<(), String> {
+    /// Only a worker can, and only with a worker's: it asks the server how far its replication came, which the stock
+    /// client never moves. The stock tools go on with none: a server that passes over the GTIDs that it has still has
+    /// changes of tables without transactions twice, as a crash keeps those and loses the GTIDs.
+    pub(crate) fn can_go_on(&self, server: &str, tools: &str) -> Result<(), String> {
         let Some(begun) = self.entry(server, REPLAY_BEGUN) else { return Ok(()) };
         match begun.result.as_ref().and_then(serde_json::Value::as_str) {
-            Some(theirs) if theirs == tools => Ok(()),
+            Some(theirs) if theirs == tools && tools != STOCK_TOOLS => Ok(()),
             theirs => Err(format!(
                 "{} had begun to replay into {server}, and {tools} would apply transactions twice",
                 theirs.unwrap_or("nobody knows who")
@@ -146,9 +148,9 @@ impl Journal {
     }
 
     /// The same for all servers that are not done.
-    pub(crate) fn same_tools_everywhere(&self, tools: &str) -> Result<(), String> {
+    pub(crate) fn can_go_on_everywhere(&self, tools: &str) -> Result<(), String> {
         let open = self.entries.iter().filter(|entry| !self.is_finished(&entry.server, DONE));
-        open.into_iter().try_for_each(|entry| self.same_tools(&entry.server, tools))
+        open.into_iter().try_for_each(|entry| self.can_go_on(&entry.server, tools))
     }
 
     fn entry(&self, server: &str, step: &str) -> Option<&Entry> {
@@ -195,6 +197,7 @@ pub(crate) fn os_arg(prefix: &str, path: &Path) -> std::ffi::OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::WORKER;
 
     const FINISHED: &str = concat!(
         r#"{"server":"","step":"unpack UTC20210205092650.735-full"}"#,
@@ -235,21 +238,25 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_is_gone_on_with_by_the_tools_that_began_it() {
+    fn a_replay_is_gone_on_with_by_a_worker_that_began_it() {
         let begun = |by: &str| format!(r#"{{"server":"a","step":"replay begun"{by}}}"#);
+        let by_worker = Journal::parse(begun(r#","result":"the worker""#).as_bytes()).unwrap();
+        assert_eq!(by_worker.can_go_on("a", WORKER), Ok(()));
+        assert_eq!(by_worker.can_go_on("b", STOCK_TOOLS), Ok(()), "none was begun");
         let by_stock = begun(r#","result":"the stock tools""#);
-        let journal = Journal::parse(by_stock.as_bytes()).unwrap();
-        assert_eq!(journal.same_tools("a", "the stock tools"), Ok(()));
-        assert_eq!(journal.same_tools("b", "the worker"), Ok(()), "none was begun");
-        let refused = journal.same_tools("a", "the worker").unwrap_err();
-        assert!(refused.starts_with("the stock tools had begun to replay into a"), "{refused}");
-        assert_eq!(journal.same_tools_everywhere("the worker"), Err(refused));
+        let stock = Journal::parse(by_stock.as_bytes()).unwrap();
+        for (journal, tools) in [(&stock, WORKER), (&stock, STOCK_TOOLS), (&by_worker, STOCK_TOOLS)] {
+            let refused = journal.can_go_on("a", tools).unwrap_err();
+            assert!(refused.contains("had begun to replay into a"), "{refused}");
+            assert!(refused.ends_with(&format!("{tools} would apply transactions twice")), "{refused}");
+            assert_eq!(journal.can_go_on_everywhere(tools), Err(refused));
+        }
         let done = format!("{by_stock}\n{}\n", r#"{"server":"a","step":"done"}"#);
-        assert_eq!(Journal::parse(done.as_bytes()).unwrap().same_tools_everywhere("the worker"), Ok(()));
+        assert_eq!(Journal::parse(done.as_bytes()).unwrap().can_go_on_everywhere(STOCK_TOOLS), Ok(()));
         let unknown = Journal::parse(begun("").as_bytes()).unwrap();
-        assert!(unknown.same_tools("a", "the worker").is_err());
+        assert!(unknown.can_go_on("a", WORKER).is_err());
         let taken = format!("{by_stock}\n{}\n", r#"{"server":"","step":"extend old"}"#);
-        assert_eq!(Journal::parse(taken.as_bytes()).unwrap().same_tools("a", "the worker"), Ok(()));
+        assert_eq!(Journal::parse(taken.as_bytes()).unwrap().can_go_on("a", WORKER), Ok(()));
     }
 
     #[tokio::test]

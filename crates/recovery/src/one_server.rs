@@ -102,7 +102,7 @@ impl<'a> OneServer<'a> {
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
             return self.done_before(done, said.account.clone(), &replay).await;
         }
-        self.same_tools()?;
+        self.can_go_on()?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
         let running = prepared.choose(&replay).await?.start(&said.account).await?;
         let stopped = running.replay(&replay).await?;
@@ -192,10 +192,10 @@ impl<'a> OneServer<'a> {
         plan::executed(self.recovery.plan.last(), self.folder(), &self.server.choice.master, text)
     }
 
-    /// A replay is gone on with by those who began it.
-    fn same_tools(&self) -> Result<(), Error> {
+    /// A replay is gone on with by those who can.
+    fn can_go_on(&self) -> Result<(), Error> {
         let now = self.recovery.plan.tools.replaying();
-        self.work.journal().same_tools(self.folder(), now).map_err(|reason| self.not_resumable(reason))
+        self.work.journal().can_go_on(self.folder(), now).map_err(|reason| self.not_resumable(reason))
     }
 
     fn not_resumable(&self, reason: String) -> Error {

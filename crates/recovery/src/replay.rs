@@ -37,6 +37,7 @@ pub(crate) struct Replay<'a> {
     pub(crate) base: &'a BaseDir,
     pub(crate) datadir: &'a Path,
     pub(crate) work: &'a Path,
+    /// A worker goes on in what it began, or in a finished recovery.
     pub(crate) resume: bool,
     /// The GTID state in which a finished recovery left the server, if it must be in it still.
     pub(crate) held: Option<&'a str>,
@@ -293,17 +294,6 @@ impl Replay<'_> {
 
     /// Chooses by the files' names: contiguous from the start file to the stop file.
     async fn prepare_stock(&self) -> Result<(Ready, Vec<OsString>), Error> {
-        // Only MySQL's GTIDs make a server pass over what it has.
-        if self.resume && (self.base.version.flavor == Flavor::MariaDb || self.executed.is_empty()) {
-            return Err(Error::NotResumable {
-                host: self.host.name().to_owned(),
-                path: self.work.to_owned(),
-                reason: format!(
-                    "the stock tools had begun to replay into {}, and would apply transactions twice",
-                    self.server.folder
-                ),
-            });
-        }
         let line = &self.server.choice.line;
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for dir in self.binlog_dirs() {
@@ -370,15 +360,13 @@ impl Replay<'_> {
         let words = Dialect::of(&self.base.version);
         let executed = GtidSet::parse(flavor, self.executed)
             .map_err(|e| Error::Unexpected { what: "executed_gtids".to_owned(), text: e.to_string() })?;
-        if !self.resume {
-            let set = match flavor {
-                Flavor::MySql => format!("SET GLOBAL gtid_purged='{executed}'"),
-                Flavor::MariaDb => format!("SET GLOBAL gtid_slave_pos='{executed}'"),
-            };
-            server.sql(words.reset_replica_all()).await?;
-            server.sql(words.reset_gtids()).await?;
-            server.sql(&set).await?;
-        }
+        let set = match flavor {
+            Flavor::MySql => format!("SET GLOBAL gtid_purged='{executed}'"),
+            Flavor::MariaDb => format!("SET GLOBAL gtid_slave_pos='{executed}'"),
+        };
+        server.sql(words.reset_replica_all()).await?;
+        server.sql(words.reset_gtids()).await?;
+        server.sql(&set).await?;
         let read = self.read_binlogs(range, server, &executed);
         self.host.pipeline(vec![read, server.client()]).run().await?;
         let given = Given::read(self.host, self.read_binlogs(range, server, &executed), flavor).await?;

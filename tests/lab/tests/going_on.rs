@@ -174,9 +174,18 @@ fn resume_goes_on_with_the_same_recovery_only() -> Result<()> {
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
-    let store = Store::masters()?;
-    let to = moment(&store, 0, 1)?;
-    let mut job = Job::new(&store)?;
+    goes_on_by_no_stock_tools(&Store::masters()?)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn the_stock_tools_do_not_go_on_with_a_replay_on_mysql() -> Result<()> {
+    goes_on_by_no_stock_tools(&Store::mysql()?)
+}
+
+fn goes_on_by_no_stock_tools(store: &Store) -> Result<()> {
+    let to = moment(store, 0, 1)?;
+    let mut job = Job::new(store)?;
     job.to_time(&time(to)).set("misc", "parallel", "1").with_stock_tools()?;
     let mut running = job.start()?;
     running.wait_until("replay", || says(&job, ": replay start"))?;
