@@ -139,9 +139,9 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
         let (job, done) = (&self.hosts.job, &self.plan.work_dir);
-        left_running::none_in(job, done, &folders, "replaced").await?;
+        left_running::none_in(job, done, "replaced").await?;
         if let Earlier::Extend(from) = &self.request.earlier {
-            left_running::none_in(job, &config.work_dir.join(from), &folders, "taken over").await?;
+            left_running::none_in(job, &config.work_dir.join(from), "taken over").await?;
         }
         if self.plan.for_testing {
             left_running::check_sockets(job, &folders).await?;

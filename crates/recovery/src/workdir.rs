@@ -25,6 +25,7 @@ use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
 use crate::run::unless_cancelled;
+use crate::server::left_running;
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
@@ -298,7 +299,7 @@ impl WorkDir {
     ///
     /// # Errors
     ///
-    /// If a rename fails; the earlier one is then still there.
+    /// If a server was started in the earlier one meanwhile, or a rename fails; the earlier one is then still there.
     pub(crate) async fn finish(
         mut self,
         cancel: &CancellationToken,
@@ -308,6 +309,14 @@ impl WorkDir {
         self.host.command("sync").arg("-f").arg(&self.path).run().await?;
         let earlier = files.exists(&self.done).await?;
         if earlier {
+            let fate = format!(
+                "replaced: the new recovery is complete in {}, and --resume puts it there when the server is ended",
+                self.path.display()
+            );
+            if let Err(error) = left_running::none_in(&self.host, &self.done, &fate).await {
+                self.unlock().await;
+                return Err(error);
+            }
             files.rename(&self.done, &replaced).await?;
         }
         let renamed = files.rename(&self.path, &self.done).await;
@@ -575,6 +584,27 @@ mod tests {
         assert_eq!(place, done);
         assert!(left.is_some_and(|left| left.contains(".replaced-name")));
         assert!(dir.path().join(".removing-name/file").exists());
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_in_which_a_server_was_started_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("name");
+        finished(&done, "old");
+        let datadir = done.join("datadir/a");
+        std::fs::create_dir_all(&datadir).unwrap();
+        let work = open(dir.path(), Earlier::Replace).await;
+        work.record("a", "done").await.unwrap();
+        let mut server = left_running::work_in(&datadir, &dir.path().join("mariadbd"));
+        let error = work.finish(&CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Running { .. }) && error.to_string().contains("--resume"), "{error}");
+        assert_eq!(content(&done).as_deref(), Some("old"));
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        let work = open(dir.path(), Earlier::Resume).await;
+        assert!(work.journal().is_finished("a", "done"));
+        work.finish(&CancellationToken::new()).await.unwrap();
+        assert_eq!(content(&done), None);
     }
 
     #[tokio::test]
