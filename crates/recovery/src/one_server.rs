@@ -36,13 +36,13 @@ pub(crate) struct OneServer<'a> {
 /// What a server became, and its first binlog for the companion tool.
 pub(crate) type Recovered = (RecoveredServer, Option<String>);
 
-/// What the last backup of the chain says about the server.
+/// What the backups say about the server.
 struct Said {
     /// The folder whose binlogs are replayed.
     binlogs_of: String,
     /// `executed_gtids`; may be empty.
     executed: String,
-    account: Account,
+    accounts: Vec<Account>,
 }
 
 /// Its streams are unpacked.
@@ -100,11 +100,11 @@ impl<'a> OneServer<'a> {
         let datadir = self.datadir();
         let replay = self.replay(&said, &datadir);
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
-            return self.done_before(done, said.account.clone(), &replay).await;
+            return self.done_before(done, said.accounts.clone(), &replay).await;
         }
         self.can_go_on()?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
-        let running = prepared.choose(&replay).await?.start(&said.account).await?;
+        let running = prepared.choose(&replay).await?.start(&said.accounts).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
         // A new identity is made at the next start.
@@ -126,7 +126,7 @@ impl<'a> OneServer<'a> {
             steps: stopped.steps,
             port: None,
             socket: None,
-            again: Some(Again { options, account: said.account, server_id: self.server_id() }),
+            again: Some(Again { options, accounts: said.accounts, server_id: self.server_id() }),
         };
         self.work.record_with(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
         Ok((recovered, first))
@@ -163,7 +163,7 @@ impl<'a> OneServer<'a> {
         Ok(Said {
             binlogs_of: self.binlogs_of().await?,
             executed: self.executed().await?,
-            account: self.recovery.account(self.work, &self.server.server).await?,
+            accounts: self.recovery.accounts(self.work, &self.server.server).await?,
         })
     }
 
@@ -236,7 +236,7 @@ impl<'a> OneServer<'a> {
     async fn done_before(
         &self,
         done: &serde_json::Value,
-        account: Account,
+        accounts: Vec<Account>,
         replay: &Replay<'_>,
     ) -> Result<Recovered, Error> {
         let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
@@ -246,7 +246,7 @@ impl<'a> OneServer<'a> {
             return Err(self.not_resumable(reason));
         }
         let options = self.options_of_backup(&self.datadir()).await?;
-        recovered.again = Some(Again { options, account, server_id: self.server_id() });
+        recovered.again = Some(Again { options, accounts, server_id: self.server_id() });
         Ok((recovered, self.first_binlog(replay).await?))
     }
 
@@ -321,7 +321,7 @@ impl<'a> Prepared<'a> {
 
 impl<'a> Chosen<'a> {
     /// Starts the temporary server. From here on the datadir is another one.
-    async fn start(mut self, account: &Account) -> Result<Running<'a>, Error> {
+    async fn start(mut self, accounts: &[Account]) -> Result<Running<'a>, Error> {
         let one = self.one;
         let launch = Launch {
             host: one.host(),
@@ -331,7 +331,7 @@ impl<'a> Chosen<'a> {
             tmp_dir: &one.work.path().join("tmp"),
             options: self.options,
             user: one.recovery.plan.mysqld_user.as_deref(),
-            account,
+            accounts,
             zone: one.recovery.plan.time_zone.as_deref(),
             network: Network::None,
             server_id: one.server_id(),

@@ -168,7 +168,7 @@ pub struct RecoveredServer {
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
     pub(crate) options: Vec<std::ffi::OsString>,
-    pub(crate) account: backup_catalog::dbscale::Account,
+    pub(crate) accounts: Vec<backup_catalog::dbscale::Account>,
     pub(crate) server_id: u32,
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
 use chrono::{Local, SecondsFormat};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::ds_info;
@@ -331,20 +332,28 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// The account of a server: of the last backup that names it.
-    pub(crate) async fn account(&self, work: &WorkDir, server: &str) -> Result<Account, Error> {
-        let mut missing = None;
-        for name in self.plan.selection.chain.iter().rev() {
+    /// The accounts of a server: first that of the last backup of the chain that names it. A server that is gone on with may
+    /// have that of a later one, in whose binlogs a password was changed.
+    pub(crate) async fn accounts(&self, work: &WorkDir, server: &str) -> Result<Vec<Account>, Error> {
+        let (mut accounts, mut missing) = (Vec::<Account>::new(), None);
+        let later = self.plan.backups.iter().filter(|backup| backup.used_for == UsedFor::Binlogs);
+        let later = later.map(|backup| &backup.name).rev();
+        for name in self.plan.selection.chain.iter().rev().chain(later) {
             let path = Plan::backup_dir(work.path(), name).join("calcnode_base/dbscale.conf");
             let text = match self.hosts.job.files().read(&path, MAX_TEXT).await {
                 Ok(text) => text,
                 Err(error) if error.is_missing_file() => continue,
                 Err(error) => return Err(error.into()),
             };
-            match Accounts::parse(format!("{name}/calcnode_base/dbscale.conf"), &text)?.get(server) {
-                Ok(account) => return Ok(account.clone()),
-                Err(error) => missing = Some(error),
+            let parsed = Accounts::parse(format!("{name}/calcnode_base/dbscale.conf"), &text);
+            match parsed.and_then(|parsed| parsed.get(server).cloned()) {
+                Ok(account) if accounts.iter().any(|known| same(known, &account)) => {}
+                Ok(account) => accounts.push(account),
+                Err(error) => missing = missing.or(Some(error)),
             }
+        }
+        if !accounts.is_empty() {
+            return Ok(accounts);
         }
         Err(missing.map_or_else(
             || Error::Incomplete { what: "no backup of the chain has calcnode_base/dbscale.conf".to_owned() },
@@ -398,7 +407,7 @@ impl Recovery<'_> {
                 tmp_dir: &done.join("tmp"),
                 options: again.options.iter().cloned().chain(left_alone(&base.version)).collect(),
                 user: self.plan.mysqld_user.as_deref(),
-                account: &again.account,
+                accounts: &again.accounts,
                 zone: self.plan.time_zone.as_deref(),
                 network: Network::Loopback(port),
                 server_id: again.server_id,
@@ -410,6 +419,10 @@ impl Recovery<'_> {
         }
         Ok(())
     }
+}
+
+fn same(one: &Account, other: &Account) -> bool {
+    one.user == other.user && one.password.expose_secret() == other.password.expose_secret()
 }
 
 /// The bytes that an unpacked backup takes: servers' files, base directory, everything else.
