@@ -12,6 +12,9 @@ use crate::worker::STOCK_TOOLS;
 
 /// Name of the file.
 const FILE: &str = "journal.jsonl";
+/// Makes the file `$1` no longer than `$2` bytes, and appends its input.
+const APPEND: &str =
+    r#"truncate --size="<$2" -- "$1" && exec dd of="$1" oflag=append conv=notrunc,fsync status=none"#;
 /// Largest journal that is read, in bytes.
 const MAX_JOURNAL: u64 = 64 << 20;
 /// The step with which a finished recovery was taken over; its name follows.
@@ -54,7 +57,8 @@ pub(crate) struct Journal {
     extends: Option<String>,
     /// This run or an earlier one was about to start a server.
     replay_begun: AtomicBool,
-    one_at_a_time: Mutex<()>,
+    /// Bytes of the file that are whole entries. Held while one is written.
+    length: Mutex<u64>,
 }
 
 impl Journal {
@@ -74,27 +78,8 @@ impl Journal {
         Self::parse(whole).map_err(unexpected)
     }
 
-    /// Takes away a last line that was being written when a recovery was cut off: what is appended to it would be
-    /// lost with it. The directory must be locked.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read or cut.
-    pub(crate) async fn mend(host: &Host, dir: &Path) -> Result<(), Error> {
-        let path = dir.join(FILE);
-        if !host.files().exists(&path).await? {
-            return Ok(());
-        }
-        let text = host.files().read(&path, MAX_JOURNAL).await?;
-        let whole = whole_lines(&text);
-        if whole < text.len() {
-            host.command("truncate").arg(format!("--size={whole}")).arg("--").arg(&path).run().await?;
-        }
-        Ok(())
-    }
-
     fn parse(text: &[u8]) -> Result<Self, String> {
-        let mut journal = Self::default();
+        let mut journal = Self { length: Mutex::new(text.len() as u64), ..Self::default() };
         for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let entry: Entry =
                 serde_json::from_slice(line).map_err(|_| String::from_utf8_lossy(line).into_owned())?;
@@ -162,7 +147,8 @@ impl Journal {
         self.replay_begun.load(Ordering::SeqCst)
     }
 
-    /// Appends an entry to the file in `dir`; on disk when this returns.
+    /// Appends an entry to the file in `dir`; on disk when this returns. What an earlier write that failed, or was cut off,
+    /// left of its entry goes. The directory must be locked.
     ///
     /// # Errors
     ///
@@ -171,13 +157,16 @@ impl Journal {
         self.replay_begun.fetch_or(entry.step == REPLAY_BEGUN, Ordering::SeqCst);
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
         line.push(b'\n');
-        let _one_at_a_time = self.one_at_a_time.lock().await;
-        host.command("dd")
-            .arg(os_arg("of=", &dir.join(FILE)))
-            .args(["oflag=append", "conv=notrunc,fsync", "status=none"])
+        let mut length = self.length.lock().await;
+        let written = line.len() as u64;
+        host.command("sh")
+            .args(["-c", APPEND, "sh"])
+            .arg(dir.join(FILE))
+            .arg(length.to_string())
             .stdin_bytes(line)
             .run()
             .await?;
+        *length += written;
         Ok(())
     }
 }
@@ -264,11 +253,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::local();
         std::fs::write(dir.path().join(FILE), format!("{FINISHED}{}", r#"{"server":"b","st"#)).unwrap();
-        Journal::mend(&host, dir.path()).await.unwrap();
         let journal = Journal::read(&host, dir.path()).await.unwrap();
         journal.write(&host, dir.path(), Entry::new("b", "prepare", None)).await.unwrap();
         let journal = Journal::read(&host, dir.path()).await.unwrap();
         assert!(journal.is_finished("a", DONE) && journal.is_finished("b", "prepare"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_an_entry_that_could_not_be_written() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        journal.write(&host, dir.path(), Entry::new("a", "prepare", None)).await.unwrap();
+        // The disk was full in the middle of it, and has room again.
+        let mut file = std::fs::OpenOptions::new().append(true).open(dir.path().join(FILE)).unwrap();
+        file.write_all(br#"{"server":"b","step":"prep"#).unwrap();
+        for step in ["prepare", "done"] {
+            journal.write(&host, dir.path(), Entry::new("b", step, None)).await.unwrap();
+        }
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        for (server, step) in [("a", "prepare"), ("b", "prepare"), ("b", "done")] {
+            assert!(journal.is_finished(server, step), "{server} {step}");
+        }
     }
 
     #[test]

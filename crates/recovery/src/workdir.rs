@@ -174,7 +174,6 @@ impl WorkDir {
                     work.unlock().await;
                     return Err(error);
                 }
-                Journal::mend(host, &work.path).await?;
                 work.journal = Journal::read(host, &work.path).await?;
             } else {
                 work.notices.push(
