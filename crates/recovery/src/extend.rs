@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::plan::{Plan, UsedFor, further_binlogs, planned_backup};
-use crate::report::REPORT;
+use crate::report::{EARLIER_REPORT, REPORT};
 use crate::workdir::{Earlier, WorkDir};
 
 /// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
@@ -74,14 +74,14 @@ impl Finished {
         name: &str,
         earlier: &Earlier,
     ) -> Result<Option<Self>, Error> {
-        let (dir, from) = match earlier {
+        let (report, from) = match earlier {
             Earlier::Replace => return Ok(None),
-            Earlier::Extend(from) => (parent.join(from), from.clone()),
+            Earlier::Extend(from) => (parent.join(from).join(REPORT), from.clone()),
             Earlier::Resume => {
                 let dir = WorkDir::incomplete(parent, name);
                 match crate::journal::Journal::read(host, &dir).await?.extends() {
                     None => return Ok(None),
-                    Some(from) => (dir, from.to_owned()),
+                    Some(from) => (dir.join(EARLIER_REPORT), from.to_owned()),
                 }
             }
         };
@@ -92,7 +92,7 @@ impl Finished {
         if from.is_empty() || from.starts_with('.') || from.contains('/') {
             return Err(refuse("that is not the name of a finished recovery below work-dir"));
         }
-        let report = match host.files().read(dir.join(REPORT), MAX_REPORT).await {
+        let report = match host.files().read(report, MAX_REPORT).await {
             Ok(report) => report,
             Err(error) if error.is_missing_file() => {
                 return Err(refuse("there is no finished recovery of that name below work-dir"));

@@ -8,6 +8,8 @@ use crate::plan::Plan;
 
 /// Name of the report in the work directory.
 pub(crate) const REPORT: &str = "recovery-report.json";
+/// Name of that of a finished recovery that was taken over.
+pub(crate) const EARLIER_REPORT: &str = "earlier-report.json";
 
 /// A finished recovery.
 #[derive(Debug, Clone, Serialize)]

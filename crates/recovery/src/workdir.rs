@@ -8,6 +8,7 @@
 //!     .dbrecover                 marker: dbrecover made this directory
 //!     journal.jsonl              one line per finished step, on disk before the next one begins
 //!     recovery-report.json       the result
+//!     earlier-report.json        that of the finished recovery that was taken over
 //!     datadir/SERVER/            the recovered servers
 //!     datanode_base/             the database server's programs
 //!     calcnode_base/             the proxy's files
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
+use crate::report::{EARLIER_REPORT, REPORT};
 use crate::run::unless_cancelled;
 use crate::server::left_running;
 
@@ -285,6 +287,9 @@ impl WorkDir {
             }
         };
         let mut journal = Journal::read(host, &finished).await?;
+        // The new report takes the place of the old one before the new recovery has its name.
+        let [report, earlier] = [REPORT, EARLIER_REPORT].map(|name| finished.join(name));
+        host.command("cp").args(["-p", "--"]).arg(report).arg(earlier).run().await?;
         // First the line, then the name: a directory that is under way always says what it came from.
         journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
         journal.take_over(from);
@@ -488,6 +493,7 @@ mod tests {
     fn finished(dir: &Path, content: &str) {
         std::fs::create_dir(dir).unwrap();
         std::fs::write(dir.join(MARKER), "{}").unwrap();
+        std::fs::write(dir.join(REPORT), "{}").unwrap();
         std::fs::write(dir.join("content"), content).unwrap();
     }
 
@@ -583,6 +589,18 @@ mod tests {
         assert_eq!(place, done);
         assert!(left.is_some_and(|left| left.contains(".replaced-name")));
         assert!(dir.path().join(".removing-name/file").exists());
+    }
+
+    #[tokio::test]
+    async fn the_report_of_what_was_taken_over_outlives_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        finished(&dir.path().join("other"), "other");
+        std::fs::write(dir.path().join("other").join(REPORT), "of other").unwrap();
+        let work = open(dir.path(), Earlier::Extend("other".to_owned())).await;
+        std::fs::write(work.path().join(REPORT), "of name").unwrap();
+        let earlier = std::fs::read_to_string(work.path().join(EARLIER_REPORT)).unwrap();
+        assert_eq!(earlier, "of other");
+        work.abandon().await;
     }
 
     #[tokio::test]
