@@ -70,13 +70,41 @@ impl Marker {
         Ok(())
     }
 
+    /// What is said of `dir`; `None` where nothing that is understood is.
+    async fn read(host: &Host, dir: &Path) -> Result<Option<Self>, Error> {
+        match host.files().read(dir.join(MARKER), MAX_MARKER).await {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.is_missing_file() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the finished recovery in `dir`, if there is one, is this one: `false` where it does not say what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherRecovery`] if it is another one: targets that a user writes differently may have one name.
+    async fn is_of(&self, host: &Host, dir: &Path) -> Result<bool, Error> {
+        let finished = Self::read(host, dir).await?;
+        let (Some(now), Some(finished)) = (&self.recovery, finished.and_then(|finished| finished.recovery))
+        else {
+            return Ok(false);
+        };
+        match now.differs_from(&finished) {
+            None => Ok(true),
+            Some(difference) => {
+                let (host, path) = (host.name().to_owned(), dir.to_owned());
+                Err(Error::OtherRecovery { host, path, difference })
+            }
+        }
+    }
+
     /// Whether this recovery was begun in `dir`, by a program whose journal means the same; else why not.
     async fn check(&self, host: &Host, dir: &Path) -> Result<(), Error> {
         let refuse = |reason: String| {
             Err(Error::NotResumable { host: host.name().to_owned(), path: dir.to_owned(), reason })
         };
-        let text = host.files().read(dir.join(MARKER), MAX_MARKER).await?;
-        let Ok(begun) = serde_json::from_slice::<Self>(&text) else {
+        let Some(begun) = Self::read(host, dir).await? else {
             return refuse(format!("its {MARKER} is not understood"));
         };
         if begun.schema_version != self.schema_version || begun.made_by != self.made_by {
@@ -130,7 +158,7 @@ impl WorkDir {
     /// # Errors
     ///
     /// [`Error::Busy`] if another recovery holds it, [`Error::ForeignDirectory`] if something lies there
-    /// that dbrecover did not make, [`Error::Cancelled`] while what an earlier run left is removed.
+    /// that dbrecover did not make, [`Error::OtherRecovery`] if another one with its name is finished, [`Error::Cancelled`] while what an earlier run left is removed.
     pub(crate) async fn open(
         host: &Host,
         parent: &Path,
@@ -168,6 +196,13 @@ impl WorkDir {
             }
         };
         let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notices };
+        if let Err(error) = marker.is_of(host, &work.done).await {
+            work.unlock().await;
+            if new {
+                files.remove_dir_all(&work.path).await?;
+            }
+            return Err(error);
+        }
         let resumed = *earlier == Earlier::Resume;
         // A directory without a marker was made, and nothing else.
         if !new && files.exists(work.path.join(MARKER)).await? {
@@ -260,6 +295,7 @@ impl WorkDir {
                 return Err(Error::ForeignDirectory { host: host.name().to_owned(), path: existing.clone() });
             }
         }
+        marker.is_of(host, &parent.join(name)).await?;
         let Some(held) = lock(host, &finished).await? else {
             return Err(Error::Tool {
                 host: host.name().to_owned(),
@@ -506,8 +542,11 @@ mod tests {
     }
 
     async fn try_open(parent: &Path, earlier: Earlier, cancel: &CancellationToken) -> Result<WorkDir, Error> {
-        let nothing: Identity = serde_json::from_str("{}").unwrap();
-        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing, cancel).await
+        WorkDir::open(&Host::local(), parent, "name", &earlier, to(""), cancel).await
+    }
+
+    fn to(time: &str) -> Identity {
+        serde_json::from_value(serde_json::json!({ "stop time": time })).unwrap()
     }
 
     /// A recovery that was cut off after this step.
@@ -601,6 +640,25 @@ mod tests {
         let earlier = std::fs::read_to_string(work.path().join(EARLIER_REPORT)).unwrap();
         assert_eq!(earlier, "of other");
         work.abandon().await;
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_is_replaced_by_the_same_one_only() {
+        let dir = tempfile::tempdir().unwrap();
+        finished(&dir.path().join("other"), "other");
+        let (host, never) = (Host::local(), CancellationToken::new());
+        let open_for = |time: &'static str, earlier: Earlier| {
+            let (host, parent, never) = (&host, dir.path(), &never);
+            async move { WorkDir::open(host, parent, "name", &earlier, to(time), never).await }
+        };
+        open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
+        for earlier in [Earlier::Replace, Earlier::Resume, Earlier::Extend("other".to_owned())] {
+            let error = open_for("2", earlier.clone()).await.unwrap_err();
+            let told = error.to_string().ends_with("stop time: it was 1, and is 2 now");
+            assert!(matches!(error, Error::OtherRecovery { .. }) && told, "{earlier:?}: {error}");
+            assert!(dir.path().join("name").exists() && !dir.path().join(".incomplete-name").exists());
+        }
+        open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
     }
 
     #[tokio::test]
