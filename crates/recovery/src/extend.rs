@@ -10,11 +10,8 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::plan::{Plan, UsedFor, further_binlogs, planned_backup};
-use crate::report::{EARLIER_REPORT, REPORT};
+use crate::report::{EARLIER_REPORT, MAX_REPORT, REPORT};
 use crate::workdir::{Earlier, WorkDir};
-
-/// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
-const MAX_REPORT: u64 = 256 << 20;
 
 /// A finished recovery that is taken over, as its report tells it.
 #[derive(Debug, Clone, Deserialize)]
@@ -78,7 +75,7 @@ impl Finished {
             Earlier::Replace => return Ok(None),
             Earlier::Extend(from) => (parent.join(from).join(REPORT), from.clone()),
             Earlier::Resume => {
-                let dir = WorkDir::incomplete(parent, name);
+                let dir = WorkDir::begun(host, parent, name).await?;
                 match crate::journal::Journal::read(host, &dir).await?.extends() {
                     None => return Ok(None),
                     Some(from) => (dir.join(EARLIER_REPORT), from.to_owned()),

@@ -72,7 +72,10 @@ pub(crate) async fn facts(
 ) -> Result<Facts, Error> {
     let config = &request.config;
     let job = &hosts.job;
-    let work = WorkDir::incomplete(&config.work_dir, name);
+    let work = match request.earlier {
+        Earlier::Resume => WorkDir::begun(job, &config.work_dir, name).await?,
+        Earlier::Replace | Earlier::Extend(_) => WorkDir::incomplete(&config.work_dir, name),
+    };
     let tools = Tools::find(config, hosts, &work, request.program.as_deref()).await?;
     if matches!(request.earlier, Earlier::Resume) {
         let journal = Journal::read(job, &work).await?;

@@ -19,7 +19,7 @@ use crate::locate::{Look, locate};
 use crate::one_server::{OneServer, Recovered};
 use crate::owned_dir::Scratch;
 use crate::plan::{self, Facts, Plan, UsedFor};
-use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
+use crate::report::{MAX_REPORT, REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
 use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
@@ -140,6 +140,13 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
         let (job, done) = (&self.hosts.job, &self.plan.work_dir);
+        if self.request.earlier == Earlier::Resume
+            && let Some(report) = self.report_of_finished().await?
+        {
+            self.watch
+                .warning(format!("the recovery in {} is finished: there is nothing to do", done.display()));
+            return Ok(report);
+        }
         left_running::none_in(job, done, "replaced").await?;
         if let Earlier::Extend(from) = &self.request.earlier {
             left_running::none_in(job, &config.work_dir.join(from), "taken over").await?;
@@ -200,6 +207,25 @@ impl Recovery<'_> {
             self.write_report(&done, &report).await?;
         }
         Ok(report)
+    }
+
+    /// The report of this recovery, if an earlier run finished it.
+    async fn report_of_finished(&self) -> Result<Option<Report>, Error> {
+        let (job, identity) = (&self.hosts.job, Identity::of(self.plan));
+        let parent = &self.request.config.work_dir;
+        let Some(dir) = WorkDir::finished(job, parent, &self.plan.name, identity).await? else {
+            return Ok(None);
+        };
+        let text = job.files().read(dir.join(REPORT), MAX_REPORT).await?;
+        let report = Report::read(&text, self.plan.clone()).map_err(|e| Error::Unexpected {
+            what: dir.join(REPORT).display().to_string(),
+            text: e.to_string(),
+        })?;
+        if self.plan.for_testing && report.servers.iter().any(|server| server.port.is_none()) {
+            let reason = "it is finished, but its servers were not left running (for-testing)".to_owned();
+            return Err(Error::NotResumable { host: job.name().to_owned(), path: dir, reason });
+        }
+        Ok(Some(report))
     }
 
     async fn write_report(&self, dir: &Path, report: &Report) -> Result<(), Error> {

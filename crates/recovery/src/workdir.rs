@@ -153,6 +153,29 @@ impl WorkDir {
         parent.join(format!(".incomplete-{name}"))
     }
 
+    /// Where the recovery `name` is: where it works, or where it ended if nothing of it is under way.
+    pub(crate) async fn begun(host: &Host, parent: &Path, name: &str) -> Result<PathBuf, Error> {
+        let (path, done) = (Self::incomplete(parent, name), parent.join(name));
+        let under_way = host.files().exists(path.join(MARKER)).await?;
+        Ok(if !under_way && host.files().exists(done.join(MARKER)).await? { done } else { path })
+    }
+
+    /// The directory of this very recovery, if it is finished and was not begun again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherRecovery`] if it is another one that is finished.
+    pub(crate) async fn finished(
+        host: &Host,
+        parent: &Path,
+        name: &str,
+        recovery: Identity,
+    ) -> Result<Option<PathBuf>, Error> {
+        let (dir, done) = (Self::begun(host, parent, name).await?, parent.join(name));
+        let is_finished = dir == done && Marker::new(name, Some(recovery)).is_of(host, &done).await?;
+        Ok(is_finished.then_some(done))
+    }
+
     /// Makes and locks the work directory of the recovery `name`.
     ///
     /// # Errors
@@ -659,6 +682,22 @@ mod tests {
             assert!(dir.path().join("name").exists() && !dir.path().join(".incomplete-name").exists());
         }
         open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_recovery_that_is_finished_is_known_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        let finished = |time| WorkDir::finished(&host, dir.path(), "name", to(time));
+        assert_eq!(finished("").await.unwrap(), None);
+        let work = open(dir.path(), Earlier::Replace).await;
+        assert_eq!(finished("").await.unwrap(), None, "it is under way");
+        work.finish(&CancellationToken::new()).await.unwrap();
+        assert_eq!(finished("").await.unwrap(), Some(dir.path().join("name")));
+        assert!(matches!(finished("2").await.unwrap_err(), Error::OtherRecovery { .. }));
+        // One that is begun again is gone on with.
+        open(dir.path(), Earlier::Replace).await.abandon().await;
+        assert_eq!(finished("").await.unwrap(), None);
     }
 
     #[tokio::test]
