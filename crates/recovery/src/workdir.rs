@@ -33,9 +33,10 @@ use crate::server::left_running;
 const MARKER: &str = ".dbrecover";
 /// Largest marker that is read, in bytes: it has a line per server.
 const MAX_MARKER: u64 = 16 << 20;
-/// Exit status of `flock` when somebody else holds the lock, as a number and as an argument.
+/// Exit status of `flock` when somebody else holds the lock, as a number and as an argument, and when there is nothing to lock.
 const LOCKED_STATUS: u8 = 75;
 const LOCKED: &str = "75";
+const GONE_STATUS: u8 = 66;
 
 /// What the marker says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -514,7 +515,8 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
     let mut child = host
         .command("flock")
         .args(["-n", "-E", LOCKED])
-        .arg(path)
+        // Where another recovery has just taken the directory away, a file would be made of its name alone.
+        .arg(path.join("."))
         .args(["sh", "-c", "echo locked; exec cat >/dev/null"])
         .spawn()
         .await?;
@@ -534,7 +536,7 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
     }
     drop(child.stdin.take());
     let status = child.wait().await?;
-    if status.code() == LOCKED_STATUS {
+    if [LOCKED_STATUS, GONE_STATUS].contains(&status.code()) {
         return Err(Error::Busy { host: host.name().to_owned(), path: path.to_owned() });
     }
     Err(Error::Tool {
@@ -698,6 +700,15 @@ mod tests {
         // One that is begun again is gone on with.
         open(dir.path(), Earlier::Replace).await.abandon().await;
         assert_eq!(finished("").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn no_file_is_made_of_a_directory_that_was_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("name");
+        let error = lock(&Host::local(), &gone).await.unwrap_err();
+        assert!(matches!(error, Error::Busy { .. }), "{error}");
+        assert!(!gone.exists());
     }
 
     #[tokio::test]
