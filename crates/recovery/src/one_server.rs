@@ -335,6 +335,7 @@ impl<'a> Chosen<'a> {
             zone: one.recovery.plan.time_zone.as_deref(),
             network: Network::None,
             server_id: one.server_id(),
+            timeout: one.recovery.request.config.misc.conn_timeout,
             run_dirs: one.recovery.run_dirs,
         };
         let by = one.recovery.plan.tools.replaying();

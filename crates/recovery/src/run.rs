@@ -437,6 +437,7 @@ impl Recovery<'_> {
                 zone: self.plan.time_zone.as_deref(),
                 network: Network::Loopback(port),
                 server_id: again.server_id,
+                timeout: misc.conn_timeout,
                 run_dirs: self.run_dirs,
             };
             launch.start_detached(&socket).await?;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use backup_catalog::dbscale::Account;
 use remote_exec::{Command, Host};
@@ -45,6 +46,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) network: Network,
     /// Its server id.
     pub(crate) server_id: u32,
+    /// How long it may take until it answers.
+    pub(crate) timeout: Duration,
     /// Where its private directory is noted, so that it is removed whatever happens.
     pub(crate) run_dirs: &'a RunDirs,
 }
@@ -135,6 +138,7 @@ impl Launch<'_> {
             run_dirs: self.run_dirs.clone(),
             accounts: self.accounts.to_vec(),
             account: AtomicUsize::new(0),
+            start_timeout: self.timeout,
         }
     }
 

@@ -22,9 +22,6 @@ pub(crate) use self::launch::{Launch, Network};
 pub(crate) use self::port::free_port;
 pub(crate) use self::run_dir::{RunDir, RunDirs};
 
-/// Longest time that a server may take to answer its first query, in seconds. Crash recovery of a prepared
-/// datadir is short; a large buffer pool takes its time to be allocated.
-const START_SECONDS: u64 = 300;
 /// How much of a server's log an error quotes, in bytes.
 const LOG_TAIL: &str = "1500";
 /// What the client says when the server is there and refuses the account: 1044, 1045, 1130, 1698.
@@ -54,6 +51,8 @@ struct Place {
     accounts: Vec<Account>,
     /// The number of the one that could log in last.
     account: AtomicUsize,
+    /// How long it may take to answer its first query. A server that was cut off has its crash recovery to do before.
+    start_timeout: Duration,
 }
 
 impl TemporaryServer {
@@ -162,8 +161,11 @@ impl Place {
             if is_refused(&asked) {
                 return Err(Error::Login { server: self.folder.clone(), reason: words });
             }
-            if begun.elapsed() > Duration::from_secs(START_SECONDS) {
-                return Err(self.failed(&format!("did not answer in {START_SECONDS} s: {words}")).await);
+            if begun.elapsed() > self.start_timeout {
+                let seconds = self.start_timeout.as_secs();
+                return Err(self
+                    .failed(&format!("did not answer in {seconds} s (conn-timeout): {words}"))
+                    .await);
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(400));
@@ -217,9 +219,10 @@ for a; do case $a in --pid-file=*) echo $$ >"${a#*=}" ;; esac; done
 trap 'exit 0' TERM
 while :; do sleep 0.02; done
 "#;
-    /// Lets in whoever has the password in `password`.
+    /// Lets in whoever has the password in `password`, if there is one.
     const CLIENT: &str = r#"#!/bin/sh
 dir=${0%/*}
+[ -e "$dir/password" ] || { echo "ERROR 2002 (HY000): Can't connect" >&2; exit 1; }
 for a; do case $a in --defaults-file=*) file=${a#*=} ;; esac; done
 grep -q "password=\"$(cat "$dir/password")\"" "$file" && exec cat
 echo "ERROR 1045 (28000): Access denied" >&2
@@ -256,6 +259,10 @@ exit 1
         }
 
         async fn start(&self, passwords: &[&str]) -> Result<TemporaryServer, Error> {
+            self.start_in(passwords, SOON).await
+        }
+
+        async fn start_in(&self, passwords: &[&str], timeout: Duration) -> Result<TemporaryServer, Error> {
             let account =
                 |password: &&str| Account { user: "u".to_owned(), password: (*password).to_owned().into() };
             let accounts: Vec<_> = passwords.iter().map(account).collect();
@@ -271,6 +278,7 @@ exit 1
                 zone: None,
                 network: Network::None,
                 server_id: 1,
+                timeout,
                 run_dirs: &RunDirs::default(),
             };
             launch.start().await
@@ -285,6 +293,21 @@ exit 1
         let server = standins.start(&["old"]).await.unwrap();
         standins.change("another");
         server.shutdown(SOON).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_has_the_time_that_is_asked_for_to_answer() {
+        let standins = Standins::new("old").await;
+        let password = standins.dir.path().join("password");
+        std::fs::remove_file(&password).unwrap();
+        let error = standins.start_in(&["old"], Duration::from_millis(300)).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer in 0 s (conn-timeout): ERROR 2002"), "{error}");
+        let answer = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            standins.change("old");
+        };
+        let (server, ()) = tokio::join!(standins.start(&["old"]), answer);
+        server.unwrap().kill().await;
     }
 
     #[tokio::test]
