@@ -128,7 +128,7 @@ impl<'a> OneServer<'a> {
             socket: None,
             again: Some(Again { options, accounts: said.accounts, server_id: self.server_id() }),
         };
-        self.work.record_with(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
+        self.work.record_synced(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
         Ok((recovered, first))
     }
 
@@ -281,7 +281,7 @@ impl<'a> Unpacked<'a> {
             one.work.record(one.folder(), PREPARE_BEGUN).await?;
             let ((), seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
             note(&mut self.steps, "prepare", seconds);
-            one.work.record(one.folder(), PREPARE).await?;
+            one.work.record_synced(one.folder(), PREPARE, None).await?;
         }
         // A server that was started on it, or taken over, has gone on from there.
         if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {

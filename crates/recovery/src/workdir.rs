@@ -302,6 +302,22 @@ impl WorkDir {
         self.journal.write(&self.host, &self.path, Entry::new(server, step, result)).await
     }
 
+    /// As [`WorkDir::record_with`], when all that was written into the directory is on disk: a step that is finished is not done
+    /// again after a power failure.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkDir::record`].
+    pub(crate) async fn record_synced(
+        &self,
+        server: &str,
+        step: &str,
+        result: Option<serde_json::Value>,
+    ) -> Result<(), Error> {
+        sync(&self.host, &self.path).await?;
+        self.record_with(server, step, result).await
+    }
+
     /// Takes over the finished recovery `from` under a new name. It does not look finished from here on.
     async fn take_over(
         host: &Host,
@@ -370,7 +386,7 @@ impl WorkDir {
     ) -> Result<(PathBuf, Option<String>), Error> {
         let files = self.host.files();
         let replaced = replaced(&self.done);
-        self.host.command("sync").arg("-f").arg(&self.path).run().await?;
+        sync(&self.host, &self.path).await?;
         let earlier = files.exists(&self.done).await?;
         if earlier {
             let fate = format!(
@@ -482,6 +498,12 @@ async fn settle(host: &Host, done: &Path, cancel: &CancellationToken) -> Result<
     }
 }
 
+/// Waits until everything is on disk that was written to the file system of this directory.
+pub(crate) async fn sync(host: &Host, dir: &Path) -> Result<(), Error> {
+    host.command("sync").arg("-f").arg(dir).run().await?;
+    Ok(())
+}
+
 /// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.
 pub(crate) async fn pass_through(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
     host.command("chmod").args(["0711", "--"]).args(dirs).run().await?;
@@ -548,6 +570,8 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use remote_exec::recording::{Reply, Script};
+
     use super::*;
 
     /// A finished recovery with this in it.
@@ -684,6 +708,24 @@ mod tests {
             assert!(dir.path().join("name").exists() && !dir.path().join(".incomplete-name").exists());
         }
         open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_step_wrote_is_on_disk_before_the_journal_says_that_it_is_finished() {
+        let script = Script::new().always("sync", Reply::ok()).always("sh", Reply::ok());
+        let (host, recorder) = Host::recording(script);
+        let work = WorkDir {
+            host,
+            done: "/w/name".into(),
+            path: "/w/.incomplete-name".into(),
+            lock: None,
+            journal: Journal::default(),
+            notices: Vec::new(),
+        };
+        work.record_synced("a", "prepare", None).await.unwrap();
+        let lines = recorder.lines();
+        assert!(lines[0].ends_with("sync -f /w/.incomplete-name"), "{lines:?}");
+        assert!(lines[1].contains("journal.jsonl") && lines.len() == 2, "{lines:?}");
     }
 
     #[tokio::test]
