@@ -26,6 +26,7 @@ use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
 use crate::server_options::left_alone;
 use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
+use crate::trash;
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
 use crate::{Error, SCHEMA_VERSION};
@@ -249,24 +250,11 @@ impl Recovery<'_> {
         }
     }
 
-    /// The one thing that a recovery changes in the store.
     async fn move_to_trash(&self) -> Result<(), Error> {
         let Some(name) = &self.plan.to_trash else { return Ok(()) };
-        let (store, dir) = (&self.hosts.store, &self.plan.store_dir);
-        // It may have been finished since the catalog was read.
-        match store.files().read(dir.join(name.as_str()).join("ok"), MAX_TEXT).await {
-            Ok(ok) if ok == b"ok\n" => return Ok(()),
-            _ => {}
+        if let Some(trash) = trash::take(&self.hosts.store, &self.plan.store_dir, name).await? {
+            self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
         }
-        let trash = dir.join("trash");
-        store.files().create_dir_all(&trash).await?;
-        store.files().rename(dir.join(name.as_str()), trash.join(name.as_str())).await?;
-        let tar = format!("{name}.tar.encrypted");
-        let encrypted = dir.join("encrypted").join(&tar);
-        if store.files().exists(&encrypted).await? {
-            store.files().rename(encrypted, trash.join(tar)).await?;
-        }
-        self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
         Ok(())
     }
 
