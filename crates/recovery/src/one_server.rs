@@ -17,7 +17,7 @@ use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
 use crate::replay::{Ready, Replay};
 use crate::report::{Again, RecoveredServer, Replayed, StepTime};
-use crate::run::Recovery;
+use crate::run::{Recovery, chain_of};
 use crate::server::{BaseDir, Launch, Network, TemporaryServer};
 use crate::server_options;
 use crate::store::MAX_TEXT;
@@ -109,7 +109,7 @@ impl<'a> OneServer<'a> {
         replay.clean().await?;
         // A new identity is made at the next start.
         self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
-        let first = self.first_binlog(&replay).await?;
+        let first = self.first_binlog(&replay).await;
         let options = self.options_of_backup(&datadir).await?;
         let chain = &self.recovery.plan.selection.chain;
         let recovered = RecoveredServer {
@@ -224,12 +224,19 @@ impl<'a> OneServer<'a> {
     }
 
     /// With a stop time: the first binlog, for the companion tool, and all of them in one place.
-    async fn first_binlog(&self, replay: &Replay<'_>) -> Result<Option<String>, Error> {
-        if self.recovery.plan.stop.is_none() {
-            return Ok(None);
+    async fn first_binlog(&self, replay: &Replay<'_>) -> Option<String> {
+        self.recovery.plan.stop.as_ref()?;
+        match replay.join_binlogs().await {
+            Ok(first) => first.map(|first| format!("{}/{first}", replay.binlogs_of)),
+            // The server is recovered without it.
+            Err(error) => {
+                let (folder, error) = (self.folder(), chain_of(&error));
+                self.recovery.watch.warning(format!(
+                    "{folder}: its binlogs are not beside each other, and it is not in the ds_info files: {error}"
+                ));
+                None
+            }
         }
-        let first = replay.join_binlogs().await?;
-        Ok(first.map(|first| format!("{}/{first}", replay.binlogs_of)))
     }
 
     /// A server that an earlier run finished: what that run reported of it.
@@ -247,7 +254,7 @@ impl<'a> OneServer<'a> {
         }
         let options = self.options_of_backup(&self.datadir()).await?;
         recovered.again = Some(Again { options, accounts, server_id: self.server_id() });
-        Ok((recovered, self.first_binlog(replay).await?))
+        Ok((recovered, self.first_binlog(replay).await))
     }
 
     async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {

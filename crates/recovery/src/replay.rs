@@ -24,6 +24,9 @@ use crate::worker::{self, Worker};
 /// The binlog that a MariaDB server writes while the stock tools replay: the only place where their client's GTIDs are.
 const OWN_BINLOG: &str = "dbrecover-own.*";
 
+/// Links `$1` as `$2`, or copies it.
+const LINK: &str = r#"ln -f -- "$1" "$2" 2>/dev/null || cp -pf -- "$1" "$2""#;
+
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replay<'a> {
@@ -450,7 +453,7 @@ impl Replay<'_> {
             for entry in self.host.files().list(from).await? {
                 if is_binlog_of(&entry.name.to_string_lossy(), start) {
                     let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));
-                    self.host.command("ln").args(["-f", "--"]).arg(from).arg(to).run().await?;
+                    link(self.host, &from, &to).await?;
                 }
             }
         }
@@ -466,6 +469,12 @@ impl Replay<'_> {
         names.sort();
         Ok(names.into_iter().next())
     }
+}
+
+/// Puts a file beside others, as a copy where the file system has no links.
+async fn link(host: &Host, from: &Path, to: &Path) -> Result<(), Error> {
+    host.command("sh").args(["-c", LINK, "sh"]).arg(from).arg(to).run().await?;
+    Ok(())
 }
 
 fn login(server: &TemporaryServer) -> Login {
@@ -494,6 +503,20 @@ fn number(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_binlog_that_cannot_be_linked_is_copied() {
+        let (host, dir) = (Host::local(), tempfile::tempdir().unwrap());
+        // Another file system.
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        for (from, content) in [(other.path(), "over there"), (dir.path(), "here")] {
+            let (from, to) = (from.join("bin.000002"), dir.path().join("joined"));
+            std::fs::write(&from, content).unwrap();
+            std::fs::write(&to, "shorter").unwrap();
+            link(&host, &from, &to).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&to).unwrap(), content);
+        }
+    }
 
     #[test]
     fn binlog_files_are_told_by_base_name_and_number() {

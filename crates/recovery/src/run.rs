@@ -155,7 +155,7 @@ impl Recovery<'_> {
         if self.plan.for_testing {
             left_running::check_sockets(job, &folders).await?;
         }
-        self.move_to_trash().await?;
+        self.move_to_trash().await;
         let work = WorkDir::open(
             &self.hosts.job,
             &config.work_dir,
@@ -250,12 +250,19 @@ impl Recovery<'_> {
         }
     }
 
-    async fn move_to_trash(&self) -> Result<(), Error> {
-        let Some(name) = &self.plan.to_trash else { return Ok(()) };
-        if let Some(trash) = trash::take(&self.hosts.store, &self.plan.store_dir, name).await? {
-            self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
+    /// A store that cannot be written to is no fault of the recovery.
+    async fn move_to_trash(&self) {
+        let Some(name) = &self.plan.to_trash else { return };
+        match trash::take(&self.hosts.store, &self.plan.store_dir, name).await {
+            Ok(None) => {}
+            Ok(Some(trash)) => {
+                self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
+            }
+            Err(error) => self.watch.warning(format!(
+                "backup {name} is not complete, and cannot be moved to trash/ (--read-only-store leaves it where it is): {}",
+                chain_of(&error)
+            )),
         }
-        Ok(())
     }
 
     async fn act(&self, work: &WorkDir) -> Result<(Vec<Unpacked>, Vec<RecoveredServer>), Error> {
@@ -457,7 +464,7 @@ fn written_bytes(unpacked: &Unpacked) -> u64 {
 }
 
 /// An error with its causes, in one line.
-fn chain_of(error: &Error) -> String {
+pub(crate) fn chain_of(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
