@@ -6,8 +6,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use backup_catalog::Master;
 use backup_catalog::dbscale::Account;
+use backup_catalog::{Master, Position};
 use remote_exec::Host;
 
 use crate::Error;
@@ -211,6 +211,7 @@ impl<'a> OneServer<'a> {
             host: self.host(),
             plan: self.recovery.plan,
             server: self.server,
+            reach: self.reach(),
             binlogs_of: &said.binlogs_of,
             executed: &said.executed,
             base: self.base,
@@ -221,6 +222,12 @@ impl<'a> OneServer<'a> {
             server_id: self.server_id(),
             watch: self.recovery.watch,
         }
+    }
+
+    /// How far the server's binlogs reach, as the backup behind the stop time says.
+    fn reach(&self) -> Option<&'a Position> {
+        let next = self.recovery.catalog.get(self.recovery.plan.selection.next.as_ref()?).ok()?;
+        next.consistence.iter().find(|line| line.folder() == self.server.folder).map(|line| &line.consistent)
     }
 
     /// With a stop time: the first binlog, for the companion tool, and all of them in one place.

@@ -1,9 +1,10 @@
 //! Replaying the binlogs of one server: by the worker, or by the stock tools.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use backup_catalog::{BackupName, Role};
+use backup_catalog::{BackupName, Position, Role};
 use binlog_replay::replay::{
     Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
     SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
@@ -15,7 +16,7 @@ use crate::Error;
 use crate::config::ReplayMethod;
 use crate::events::{Event, Watch};
 use crate::journal::os_arg;
-use crate::plan::{Plan, PlannedServer};
+use crate::plan::{self, Plan, PlannedServer};
 use crate::report::Replayed;
 use crate::server::{BaseDir, TemporaryServer};
 use crate::stock_proof::Given;
@@ -33,6 +34,8 @@ pub(crate) struct Replay<'a> {
     pub(crate) host: &'a Host,
     pub(crate) plan: &'a Plan,
     pub(crate) server: &'a PlannedServer,
+    /// How far its binlogs reach at least, as the next backup says: to a moment that is not before the stop time.
+    pub(crate) reach: Option<&'a Position>,
     /// The folder whose binlogs are replayed.
     pub(crate) binlogs_of: &'a str,
     /// What the backup holds already, as the server's `executed_gtids` says.
@@ -141,6 +144,7 @@ impl Replay<'_> {
         let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
         let prepared: Prepared = parse(&said)?;
         self.check_failover(&prepared)?;
+        self.check_reach(&prepared).await?;
         for warning in &prepared.plan.range.warnings {
             self.watch.warning(format!("{}: {warning}", self.server.folder));
         }
@@ -169,6 +173,28 @@ impl Replay<'_> {
                 self.server.group, prepared.plan.range.stop
             ),
         })
+    }
+
+    /// Where no transaction is left behind the stop time, the group was idle, or its binlogs are not all there: they must
+    /// reach as far as the next backup says. After a failover they go on in another folder.
+    async fn check_reach(&self, prepared: &Prepared) -> Result<(), Error> {
+        let is_time = matches!(self.server.target, TargetAt::Time(_));
+        let (Some(reach), None, true, true) =
+            (self.reach, &prepared.plan.range.next, is_time, self.server.further_binlogs.is_empty())
+        else {
+            return Ok(());
+        };
+        let mut files = BTreeMap::new();
+        for dir in self.binlog_dirs() {
+            for entry in self.host.files().list(&dir).await? {
+                let size = files.entry(entry.name.to_string_lossy().into_owned()).or_insert(0);
+                *size = entry.metadata.size.max(*size);
+            }
+        }
+        match plan::falls_short(&files, &self.server.choice.line.start.file, reach) {
+            None => Ok(()),
+            Some(detail) => Err(self.gap(&format!("they end before the stop time: {detail}"))),
+        }
     }
 
     async fn ask(

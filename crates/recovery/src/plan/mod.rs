@@ -18,7 +18,7 @@ pub use crate::extend::Finished;
 pub use crate::facts::Facts;
 pub use crate::goal::{Goal, Wanted};
 pub use crate::locate::{AtTarget, Located};
-pub(crate) use crate::plan::covered::executed;
+pub(crate) use crate::plan::covered::{executed, falls_short};
 pub use crate::plan::make::make;
 pub(crate) use crate::plan::make::{check_work_dir, further_binlogs, planned_backup};
 use crate::time::StopTime;
