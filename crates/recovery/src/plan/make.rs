@@ -329,7 +329,6 @@ fn planned_server(
         server: choice.server.clone(),
         folder: choice.folder.clone(),
         role: choice.role,
-        binlogs_of: choice.binlogs_of().map(str::to_owned),
         start: format!("{}:{}", line.start.file, line.start.offset),
         further_binlogs: Vec::new(),
         stop: stop_text,
