@@ -165,6 +165,16 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// A finished recovery with the name of the one that is asked for is another one.
+    #[error("{host}: the finished recovery in {} is another one, {difference}", .path.display())]
+    OtherRecovery {
+        /// The job server.
+        host: String,
+        /// The directory.
+        path: PathBuf,
+        /// In what it is another one.
+        difference: String,
+    },
     /// A finished recovery cannot be made longer.
     #[error("{name} cannot be extended: {reason}")]
     NotExtendable {
@@ -252,7 +262,7 @@ impl Error {
         match self {
             Self::ConfigFile { .. } | Self::ConfigSyntax(_) | Self::Config { .. } => Class::Usage,
             Self::BadTime { .. } | Self::BadTarget { .. } | Self::ForeignDirectory { .. } => Class::Usage,
-            Self::NotResumable { .. } => Class::Usage,
+            Self::NotResumable { .. } | Self::OtherRecovery { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
             Self::Catalog(error) => match error.class() {
                 backup_catalog::Class::Usage => Class::Usage,

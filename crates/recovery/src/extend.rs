@@ -10,11 +10,8 @@ use serde::Deserialize;
 
 use crate::Error;
 use crate::plan::{Plan, UsedFor, further_binlogs, planned_backup};
-use crate::report::REPORT;
+use crate::report::{EARLIER_REPORT, MAX_REPORT, REPORT};
 use crate::workdir::{Earlier, WorkDir};
-
-/// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
-const MAX_REPORT: u64 = 256 << 20;
 
 /// A finished recovery that is taken over, as its report tells it.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,14 +71,14 @@ impl Finished {
         name: &str,
         earlier: &Earlier,
     ) -> Result<Option<Self>, Error> {
-        let (dir, from) = match earlier {
+        let (report, from) = match earlier {
             Earlier::Replace => return Ok(None),
-            Earlier::Extend(from) => (parent.join(from), from.clone()),
+            Earlier::Extend(from) => (parent.join(from).join(REPORT), from.clone()),
             Earlier::Resume => {
-                let dir = WorkDir::incomplete(parent, name);
+                let dir = WorkDir::begun(host, parent, name).await?;
                 match crate::journal::Journal::read(host, &dir).await?.extends() {
                     None => return Ok(None),
-                    Some(from) => (dir, from.to_owned()),
+                    Some(from) => (dir.join(EARLIER_REPORT), from.to_owned()),
                 }
             }
         };
@@ -92,7 +89,7 @@ impl Finished {
         if from.is_empty() || from.starts_with('.') || from.contains('/') {
             return Err(refuse("that is not the name of a finished recovery below work-dir"));
         }
-        let report = host.files().read_if_there(dir.join(REPORT), MAX_REPORT).await?;
+        let report = host.files().read_if_there(report, MAX_REPORT).await?;
         let report =
             report.ok_or_else(|| refuse("there is no finished recovery of that name below work-dir"))?;
         let mut finished: Self = serde_json::from_slice(&report)

@@ -20,7 +20,7 @@ use crate::plan::{Finished, Located, Plan};
 use crate::points::Written;
 use crate::prepare;
 use crate::request::Request;
-use crate::time::Zone;
+use crate::time::states_its_offset;
 use crate::workdir::{Earlier, WorkDir};
 use crate::worker::Tools;
 
@@ -51,7 +51,7 @@ pub struct Facts {
     pub newest_is_written: bool,
     /// When the files with the backups' consistent points were written.
     pub(crate) written: Written,
-    /// The job server's library knows the zone of the backup machine, if it is a named one.
+    /// The job server's library knows what the temporary servers are told of the zone of the backup machine.
     pub knows_zone: bool,
     /// The work directory lies in the store's directory.
     pub work_dir_in_store: bool,
@@ -71,11 +71,14 @@ pub(crate) async fn facts(
 ) -> Result<Facts, Error> {
     let config = &request.config;
     let job = &hosts.job;
-    let work = WorkDir::incomplete(&config.work_dir, name);
+    let work = match request.earlier {
+        Earlier::Resume => WorkDir::begun(job, &config.work_dir, name).await?,
+        Earlier::Replace | Earlier::Extend(_) => WorkDir::incomplete(&config.work_dir, name),
+    };
     let tools = Tools::find(config, hosts, &work, request.program.as_deref()).await?;
     if matches!(request.earlier, Earlier::Resume) {
         let journal = Journal::read(job, &work).await?;
-        journal.same_tools_everywhere(tools.replaying()).map_err(|reason| Error::NotResumable {
+        journal.can_go_on_everywhere(tools.replaying()).map_err(|reason| Error::NotResumable {
             host: job.name().to_owned(),
             path: work.clone(),
             reason,
@@ -97,9 +100,9 @@ pub(crate) async fn facts(
             None => false,
         },
         written: written(&hosts.store, &config.store_dir).await?,
-        knows_zone: match config.misc.zone {
-            Zone::Named(zone) => job.files().exists(Path::new(ZONES).join(zone.name())).await?,
-            Zone::Local | Zone::Fixed(_) => true,
+        knows_zone: match config.misc.zone.variable() {
+            Some(variable) => knows_zone(job, &variable).await?,
+            None => true,
         },
         work_dir_in_store: hosts.shared_store && is_below(job, &config.work_dir, &config.store_dir).await?,
         mysqld_user: mysqld_user(config, job).await?,
@@ -142,6 +145,13 @@ async fn is_below(host: &Host, path: &Path, dir: &Path) -> Result<bool, Error> {
     let real = host.command("realpath").args(["-mz", "--"]).arg(path).arg(dir).run().await?;
     let mut real = real.stdout.split(|byte| *byte == 0).map(|path| Path::new(OsStr::from_bytes(path)));
     Ok(matches!((real.next(), real.next()), (Some(path), Some(dir)) if path.starts_with(dir)))
+}
+
+/// Whether a host's library understands this `TZ`; what it does not find means UTC to it.
+async fn knows_zone(host: &Host, variable: &str) -> Result<bool, Error> {
+    let name = variable.strip_prefix(':').unwrap_or(variable);
+    // A path of its own takes the place of all of it.
+    Ok(states_its_offset(name) || host.files().exists(Path::new(ZONES).join(name)).await?)
 }
 
 /// Bytes of memory that the job server has, or that a container may use; 0 where it does not say.
@@ -252,6 +262,24 @@ mod tests {
         std::fs::File::create(dir.path().join("sparse")).unwrap().set_len(1 << 30).unwrap();
         let bytes = occupied(&host, dir.path()).await.unwrap();
         assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn a_zone_is_known_whose_offset_is_told_or_whose_file_is_there() {
+        let host = Host::local();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = format!(":{}", file.path().display());
+        for (variable, known) in [
+            ("<+0545>-05:45", true),
+            ("CST-8", true),
+            ("CET-1CEST,M3.5.0,M10.5.0/3", true),
+            (&path, true),
+            ("No/Where", false),
+            (":No/Where", false),
+            ("Etc/No+8", false),
+        ] {
+            assert_eq!(knows_zone(&host, variable).await.unwrap(), known, "{variable}");
+        }
     }
 
     #[tokio::test]

@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use crate::Error;
+use crate::worker::STOCK_TOOLS;
 
 /// Name of the file.
 const FILE: &str = "journal.jsonl";
+/// Makes the file `$1` no longer than `$2` bytes, and appends its input.
+const APPEND: &str =
+    r#"truncate --size="<$2" -- "$1" && exec dd of="$1" oflag=append conv=notrunc,fsync status=none"#;
 /// Largest journal that is read, in bytes.
 const MAX_JOURNAL: u64 = 64 << 20;
 /// The step with which a finished recovery was taken over; its name follows.
@@ -53,7 +57,8 @@ pub(crate) struct Journal {
     extends: Option<String>,
     /// This run or an earlier one was about to start a server.
     replay_begun: AtomicBool,
-    one_at_a_time: Mutex<()>,
+    /// Bytes of the file that are whole entries. Held while one is written.
+    length: Mutex<u64>,
 }
 
 impl Journal {
@@ -72,24 +77,8 @@ impl Journal {
         Self::parse(whole).map_err(unexpected)
     }
 
-    /// Takes away a last line that was being written when a recovery was cut off: what is appended to it would be
-    /// lost with it. The directory must be locked.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read or cut.
-    pub(crate) async fn mend(host: &Host, dir: &Path) -> Result<(), Error> {
-        let path = dir.join(FILE);
-        let Some(text) = host.files().read_if_there(&path, MAX_JOURNAL).await? else { return Ok(()) };
-        let whole = whole_lines(&text);
-        if whole < text.len() {
-            host.command("truncate").arg(format!("--size={whole}")).arg("--").arg(&path).run().await?;
-        }
-        Ok(())
-    }
-
     fn parse(text: &[u8]) -> Result<Self, String> {
-        let mut journal = Self::default();
+        let mut journal = Self { length: Mutex::new(text.len() as u64), ..Self::default() };
         for line in text.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             let entry: Entry =
                 serde_json::from_slice(line).map_err(|_| String::from_utf8_lossy(line).into_owned())?;
@@ -126,14 +115,15 @@ impl Journal {
         self.entry(server, step)?.result.as_ref()
     }
 
-    /// Whether a replay into `server`, if one was begun, was begun by `tools`; else why they cannot go on with it.
+    /// Whether `tools` can go on with a replay into `server`, if one was begun; else why not.
     ///
-    /// What one leaves in a server says nothing to the other: the worker asks MariaDB how far its replication came,
-    /// which the stock client never moves.
-    pub(crate) fn same_tools(&self, server: &str, tools: &str) -> Result<(), String> {
+    /// Only a worker can, and only with a worker's: it asks the server how far its replication came, which the stock
+    /// client never moves. The stock tools go on with none: a server that passes over the GTIDs that it has still has
+    /// changes of tables without transactions twice, as a crash keeps those and loses the GTIDs.
+    pub(crate) fn can_go_on(&self, server: &str, tools: &str) -> Result<(), String> {
         let Some(begun) = self.entry(server, REPLAY_BEGUN) else { return Ok(()) };
         match begun.result.as_ref().and_then(serde_json::Value::as_str) {
-            Some(theirs) if theirs == tools => Ok(()),
+            Some(theirs) if theirs == tools && tools != STOCK_TOOLS => Ok(()),
             theirs => Err(format!(
                 "{} had begun to replay into {server}, and {tools} would apply transactions twice",
                 theirs.unwrap_or("nobody knows who")
@@ -142,9 +132,9 @@ impl Journal {
     }
 
     /// The same for all servers that are not done.
-    pub(crate) fn same_tools_everywhere(&self, tools: &str) -> Result<(), String> {
+    pub(crate) fn can_go_on_everywhere(&self, tools: &str) -> Result<(), String> {
         let open = self.entries.iter().filter(|entry| !self.is_finished(&entry.server, DONE));
-        open.into_iter().try_for_each(|entry| self.same_tools(&entry.server, tools))
+        open.into_iter().try_for_each(|entry| self.can_go_on(&entry.server, tools))
     }
 
     fn entry(&self, server: &str, step: &str) -> Option<&Entry> {
@@ -156,7 +146,8 @@ impl Journal {
         self.replay_begun.load(Ordering::SeqCst)
     }
 
-    /// Appends an entry to the file in `dir`; on disk when this returns.
+    /// Appends an entry to the file in `dir`; on disk when this returns. What an earlier write that failed, or was cut off,
+    /// left of its entry goes. The directory must be locked.
     ///
     /// # Errors
     ///
@@ -165,13 +156,16 @@ impl Journal {
         self.replay_begun.fetch_or(entry.step == REPLAY_BEGUN, Ordering::SeqCst);
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
         line.push(b'\n');
-        let _one_at_a_time = self.one_at_a_time.lock().await;
-        host.command("dd")
-            .arg(os_arg("of=", &dir.join(FILE)))
-            .args(["oflag=append", "conv=notrunc,fsync", "status=none"])
+        let mut length = self.length.lock().await;
+        let written = line.len() as u64;
+        host.command("sh")
+            .args(["-c", APPEND, "sh"])
+            .arg(dir.join(FILE))
+            .arg(length.to_string())
             .stdin_bytes(line)
             .run()
             .await?;
+        *length += written;
         Ok(())
     }
 }
@@ -191,6 +185,7 @@ pub(crate) fn os_arg(prefix: &str, path: &Path) -> std::ffi::OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::worker::WORKER;
 
     const FINISHED: &str = concat!(
         r#"{"server":"","step":"unpack UTC20210205092650.735-full"}"#,
@@ -231,21 +226,25 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_is_gone_on_with_by_the_tools_that_began_it() {
+    fn a_replay_is_gone_on_with_by_a_worker_that_began_it() {
         let begun = |by: &str| format!(r#"{{"server":"a","step":"replay begun"{by}}}"#);
+        let by_worker = Journal::parse(begun(r#","result":"the worker""#).as_bytes()).unwrap();
+        assert_eq!(by_worker.can_go_on("a", WORKER), Ok(()));
+        assert_eq!(by_worker.can_go_on("b", STOCK_TOOLS), Ok(()), "none was begun");
         let by_stock = begun(r#","result":"the stock tools""#);
-        let journal = Journal::parse(by_stock.as_bytes()).unwrap();
-        assert_eq!(journal.same_tools("a", "the stock tools"), Ok(()));
-        assert_eq!(journal.same_tools("b", "the worker"), Ok(()), "none was begun");
-        let refused = journal.same_tools("a", "the worker").unwrap_err();
-        assert!(refused.starts_with("the stock tools had begun to replay into a"), "{refused}");
-        assert_eq!(journal.same_tools_everywhere("the worker"), Err(refused));
+        let stock = Journal::parse(by_stock.as_bytes()).unwrap();
+        for (journal, tools) in [(&stock, WORKER), (&stock, STOCK_TOOLS), (&by_worker, STOCK_TOOLS)] {
+            let refused = journal.can_go_on("a", tools).unwrap_err();
+            assert!(refused.contains("had begun to replay into a"), "{refused}");
+            assert!(refused.ends_with(&format!("{tools} would apply transactions twice")), "{refused}");
+            assert_eq!(journal.can_go_on_everywhere(tools), Err(refused));
+        }
         let done = format!("{by_stock}\n{}\n", r#"{"server":"a","step":"done"}"#);
-        assert_eq!(Journal::parse(done.as_bytes()).unwrap().same_tools_everywhere("the worker"), Ok(()));
+        assert_eq!(Journal::parse(done.as_bytes()).unwrap().can_go_on_everywhere(STOCK_TOOLS), Ok(()));
         let unknown = Journal::parse(begun("").as_bytes()).unwrap();
-        assert!(unknown.same_tools("a", "the worker").is_err());
+        assert!(unknown.can_go_on("a", WORKER).is_err());
         let taken = format!("{by_stock}\n{}\n", r#"{"server":"","step":"extend old"}"#);
-        assert_eq!(Journal::parse(taken.as_bytes()).unwrap().same_tools("a", "the worker"), Ok(()));
+        assert_eq!(Journal::parse(taken.as_bytes()).unwrap().can_go_on("a", WORKER), Ok(()));
     }
 
     #[tokio::test]
@@ -253,11 +252,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::local();
         std::fs::write(dir.path().join(FILE), format!("{FINISHED}{}", r#"{"server":"b","st"#)).unwrap();
-        Journal::mend(&host, dir.path()).await.unwrap();
         let journal = Journal::read(&host, dir.path()).await.unwrap();
         journal.write(&host, dir.path(), Entry::new("b", "prepare", None)).await.unwrap();
         let journal = Journal::read(&host, dir.path()).await.unwrap();
         assert!(journal.is_finished("a", DONE) && journal.is_finished("b", "prepare"));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_of_an_entry_that_could_not_be_written() {
+        use std::io::Write as _;
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        journal.write(&host, dir.path(), Entry::new("a", "prepare", None)).await.unwrap();
+        // The disk was full in the middle of it, and has room again.
+        let mut file = std::fs::OpenOptions::new().append(true).open(dir.path().join(FILE)).unwrap();
+        file.write_all(br#"{"server":"b","step":"prep"#).unwrap();
+        for step in ["prepare", "done"] {
+            journal.write(&host, dir.path(), Entry::new("b", step, None)).await.unwrap();
+        }
+        let journal = Journal::read(&host, dir.path()).await.unwrap();
+        for (server, step) in [("a", "prepare"), ("b", "prepare"), ("b", "done")] {
+            assert!(journal.is_finished(server, step), "{server} {step}");
+        }
     }
 
     #[test]

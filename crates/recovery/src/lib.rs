@@ -62,6 +62,7 @@ mod side_by_side;
 mod stock_proof;
 mod store;
 mod time;
+mod trash;
 mod unpack;
 mod workdir;
 mod worker;

@@ -6,9 +6,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use backup_catalog::Master;
 use backup_catalog::dbscale::Account;
 use backup_catalog::layout::{EXECUTED_GTIDS, MASTER_DIR};
+use backup_catalog::{Master, Position};
 use remote_exec::Host;
 
 use crate::Error;
@@ -18,7 +18,7 @@ use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
 use crate::replay::{Ready, Replay};
 use crate::report::{Again, RecoveredServer, Replayed, StepTime};
-use crate::run::Recovery;
+use crate::run::{Recovery, chain_of};
 use crate::server::{BaseDir, Launch, Network, TemporaryServer};
 use crate::server_options;
 use crate::store::MAX_TEXT;
@@ -37,13 +37,13 @@ pub(crate) struct OneServer<'a> {
 /// What a server became, and its first binlog for the companion tool.
 pub(crate) type Recovered = (RecoveredServer, Option<String>);
 
-/// What the last backup of the chain says about the server.
+/// What the backups say about the server.
 struct Said {
     /// The folder whose binlogs are replayed.
     binlogs_of: String,
     /// `executed_gtids`; may be empty.
     executed: String,
-    account: Account,
+    accounts: Vec<Account>,
 }
 
 /// Its streams are unpacked.
@@ -101,16 +101,16 @@ impl<'a> OneServer<'a> {
         let datadir = self.datadir();
         let replay = self.replay(&said, &datadir);
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
-            return self.done_before(done, said.account.clone(), &replay).await;
+            return self.done_before(done, said.accounts.clone(), &replay).await;
         }
-        self.same_tools()?;
+        self.can_go_on()?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
-        let running = prepared.choose(&replay).await?.start(&said.account).await?;
+        let running = prepared.choose(&replay).await?.start(&said.accounts).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
         // A new identity is made at the next start.
         self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
-        let first = self.first_binlog(&replay).await?;
+        let first = self.first_binlog(&replay).await;
         let options = self.options_of_backup(&datadir).await?;
         let chain = &self.recovery.plan.selection.chain;
         let recovered = RecoveredServer {
@@ -127,9 +127,9 @@ impl<'a> OneServer<'a> {
             steps: stopped.steps,
             port: None,
             socket: None,
-            again: Some(Again { options, account: said.account, server_id: self.server_id() }),
+            again: Some(Again { options, accounts: said.accounts, server_id: self.server_id() }),
         };
-        self.work.record_with(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
+        self.work.record_synced(self.folder(), DONE, serde_json::to_value(&recovered).ok()).await?;
         Ok((recovered, first))
     }
 
@@ -161,7 +161,7 @@ impl<'a> OneServer<'a> {
         Ok(Said {
             binlogs_of: self.binlogs_of().await?,
             executed: self.executed().await?,
-            account: self.recovery.account(self.work, &self.server.server).await?,
+            accounts: self.recovery.accounts(self.work, &self.server.server).await?,
         })
     }
 
@@ -190,10 +190,10 @@ impl<'a> OneServer<'a> {
         plan::executed(self.recovery.plan.last(), self.folder(), &self.server.choice.master, text)
     }
 
-    /// A replay is gone on with by those who began it.
-    fn same_tools(&self) -> Result<(), Error> {
+    /// A replay is gone on with by those who can.
+    fn can_go_on(&self) -> Result<(), Error> {
         let now = self.recovery.plan.tools.replaying();
-        self.work.journal().same_tools(self.folder(), now).map_err(|reason| self.not_resumable(reason))
+        self.work.journal().can_go_on(self.folder(), now).map_err(|reason| self.not_resumable(reason))
     }
 
     fn not_resumable(&self, reason: String) -> Error {
@@ -209,6 +209,7 @@ impl<'a> OneServer<'a> {
             host: self.host(),
             plan: self.recovery.plan,
             server: self.server,
+            reach: self.reach(),
             binlogs_of: &said.binlogs_of,
             executed: &said.executed,
             base: self.base,
@@ -221,20 +222,33 @@ impl<'a> OneServer<'a> {
         }
     }
 
+    /// How far the server's binlogs reach, as the backup behind the stop time says.
+    fn reach(&self) -> Option<&'a Position> {
+        let next = self.recovery.catalog.get(self.recovery.plan.selection.next.as_ref()?).ok()?;
+        next.consistence.iter().find(|line| line.folder() == self.server.folder).map(|line| &line.consistent)
+    }
+
     /// With a stop time: the first binlog, for the companion tool, and all of them in one place.
-    async fn first_binlog(&self, replay: &Replay<'_>) -> Result<Option<String>, Error> {
-        if self.recovery.plan.stop.is_none() {
-            return Ok(None);
+    async fn first_binlog(&self, replay: &Replay<'_>) -> Option<String> {
+        self.recovery.plan.stop.as_ref()?;
+        match replay.join_binlogs().await {
+            Ok(first) => first.map(|first| format!("{}/{first}", replay.binlogs_of)),
+            // The server is recovered without it.
+            Err(error) => {
+                let (folder, error) = (self.folder(), chain_of(&error));
+                self.recovery.watch.warning(format!(
+                    "{folder}: its binlogs are not beside each other, and it is not in the ds_info files: {error}"
+                ));
+                None
+            }
         }
-        let first = replay.join_binlogs().await?;
-        Ok(first.map(|first| format!("{}/{first}", replay.binlogs_of)))
     }
 
     /// A server that an earlier run finished: what that run reported of it.
     async fn done_before(
         &self,
         done: &serde_json::Value,
-        account: Account,
+        accounts: Vec<Account>,
         replay: &Replay<'_>,
     ) -> Result<Recovered, Error> {
         let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
@@ -244,8 +258,8 @@ impl<'a> OneServer<'a> {
             return Err(self.not_resumable(reason));
         }
         let options = self.options_of_backup(&self.datadir()).await?;
-        recovered.again = Some(Again { options, account, server_id: self.server_id() });
-        Ok((recovered, self.first_binlog(replay).await?))
+        recovered.again = Some(Again { options, accounts, server_id: self.server_id() });
+        Ok((recovered, self.first_binlog(replay).await))
     }
 
     async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {
@@ -276,7 +290,7 @@ impl<'a> Unpacked<'a> {
             one.work.record(one.folder(), PREPARE_BEGUN).await?;
             let ((), seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
             note(&mut self.steps, "prepare", seconds);
-            one.work.record(one.folder(), PREPARE).await?;
+            one.work.record_synced(one.folder(), PREPARE, None).await?;
         }
         // A server that was started on it, or taken over, has gone on from there.
         if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {
@@ -316,7 +330,7 @@ impl<'a> Prepared<'a> {
 
 impl<'a> Chosen<'a> {
     /// Starts the temporary server. From here on the datadir is another one.
-    async fn start(mut self, account: &Account) -> Result<Running<'a>, Error> {
+    async fn start(mut self, accounts: &[Account]) -> Result<Running<'a>, Error> {
         let one = self.one;
         let launch = Launch {
             host: one.host(),
@@ -326,10 +340,11 @@ impl<'a> Chosen<'a> {
             tmp_dir: &one.work.path().join("tmp"),
             options: self.options,
             user: one.recovery.plan.mysqld_user.as_deref(),
-            account,
+            accounts,
             zone: one.recovery.plan.time_zone.as_deref(),
             network: Network::None,
             server_id: one.server_id(),
+            timeout: one.recovery.request.config.misc.conn_timeout,
             run_dirs: one.recovery.run_dirs,
         };
         let by = one.recovery.plan.tools.replaying();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use backup_catalog::{BackupName, BinlogName, Role};
+use backup_catalog::{BackupName, BinlogName, Position, Role};
 use binlog_replay::replay::{
     Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
     SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
@@ -16,7 +16,7 @@ use crate::Error;
 use crate::config::ReplayMethod;
 use crate::events::{Event, Watch};
 use crate::journal::os_arg;
-use crate::plan::{Plan, PlannedServer};
+use crate::plan::{self, Plan, PlannedServer};
 use crate::report::Replayed;
 use crate::server::{BaseDir, TemporaryServer};
 use crate::stock_proof::Given;
@@ -25,12 +25,17 @@ use crate::worker::{self, Worker};
 /// The binlog that a MariaDB server writes while the stock tools replay: the only place where their client's GTIDs are.
 const OWN_BINLOG: &str = "dbrecover-own.*";
 
+/// Links `$1` as `$2`, or copies it.
+const LINK: &str = r#"ln -f -- "$1" "$2" 2>/dev/null || cp -pf -- "$1" "$2""#;
+
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Replay<'a> {
     pub(crate) host: &'a Host,
     pub(crate) plan: &'a Plan,
     pub(crate) server: &'a PlannedServer,
+    /// How far its binlogs reach at least, as the next backup says: to a moment that is not before the stop time.
+    pub(crate) reach: Option<&'a Position>,
     /// The folder whose binlogs are replayed.
     pub(crate) binlogs_of: &'a str,
     /// What the backup holds already, as the server's `executed_gtids` says.
@@ -38,6 +43,7 @@ pub(crate) struct Replay<'a> {
     pub(crate) base: &'a BaseDir,
     pub(crate) datadir: &'a Path,
     pub(crate) work: &'a Path,
+    /// A worker goes on in what it began, or in a finished recovery.
     pub(crate) resume: bool,
     /// The GTID state in which a finished recovery left the server, if it must be in it still.
     pub(crate) held: Option<&'a str>,
@@ -138,6 +144,7 @@ impl Replay<'_> {
         let said = self.ask(worker, "--prepare", &request, &doing, |_| ()).await?;
         let prepared: Prepared = parse(&said)?;
         self.check_failover(&prepared)?;
+        self.check_reach(&prepared).await?;
         for warning in &prepared.plan.range.warnings {
             self.watch.warning(format!("{}: {warning}", self.server.folder));
         }
@@ -166,6 +173,28 @@ impl Replay<'_> {
                 self.server.group, prepared.plan.range.stop
             ),
         })
+    }
+
+    /// Where no transaction is left behind the stop time, the group was idle, or its binlogs are not all there: they must
+    /// reach as far as the next backup says. After a failover they go on in another folder.
+    async fn check_reach(&self, prepared: &Prepared) -> Result<(), Error> {
+        let is_time = matches!(self.server.target, TargetAt::Time(_));
+        let (Some(reach), None, true, true) =
+            (self.reach, &prepared.plan.range.next, is_time, self.server.further_binlogs.is_empty())
+        else {
+            return Ok(());
+        };
+        let mut files = BTreeMap::new();
+        for dir in self.binlog_dirs() {
+            for entry in self.host.files().list(&dir).await? {
+                let size = files.entry(entry.name.to_string_lossy().into_owned()).or_insert(0);
+                *size = entry.metadata.size.max(*size);
+            }
+        }
+        match plan::falls_short(&files, &self.server.choice.line.start.file, reach) {
+            None => Ok(()),
+            Some(detail) => Err(self.gap(&format!("they end before the stop time: {detail}"))),
+        }
     }
 
     async fn ask(
@@ -294,17 +323,6 @@ impl Replay<'_> {
 
     /// Chooses by the files' names: contiguous from the start file to the stop file.
     async fn prepare_stock(&self) -> Result<(Ready, Vec<OsString>), Error> {
-        // Only MySQL's GTIDs make a server pass over what it has.
-        if self.resume && (self.base.version.flavor == Flavor::MariaDb || self.executed.is_empty()) {
-            return Err(Error::NotResumable {
-                host: self.host.name().to_owned(),
-                path: self.work.to_owned(),
-                reason: format!(
-                    "the stock tools had begun to replay into {}, and would apply transactions twice",
-                    self.server.folder
-                ),
-            });
-        }
         let line = &self.server.choice.line;
         let mut found = Vec::new();
         for dir in self.binlog_dirs() {
@@ -350,15 +368,13 @@ impl Replay<'_> {
         let words = Dialect::of(&self.base.version);
         let executed = GtidSet::parse(flavor, self.executed)
             .map_err(|e| Error::Unexpected { what: "executed_gtids".to_owned(), text: e.to_string() })?;
-        if !self.resume {
-            let set = match flavor {
-                Flavor::MySql => format!("SET GLOBAL gtid_purged='{executed}'"),
-                Flavor::MariaDb => format!("SET GLOBAL gtid_slave_pos='{executed}'"),
-            };
-            server.sql(words.reset_replica_all()).await?;
-            server.sql(words.reset_gtids()).await?;
-            server.sql(&set).await?;
-        }
+        let set = match flavor {
+            Flavor::MySql => format!("SET GLOBAL gtid_purged='{executed}'"),
+            Flavor::MariaDb => format!("SET GLOBAL gtid_slave_pos='{executed}'"),
+        };
+        server.sql(words.reset_replica_all()).await?;
+        server.sql(words.reset_gtids()).await?;
+        server.sql(&set).await?;
         let read = self.read_binlogs(range, server, &executed);
         self.host.pipeline(vec![read, server.client()]).run().await?;
         let given = Given::read(self.host, self.read_binlogs(range, server, &executed), flavor).await?;
@@ -442,13 +458,19 @@ impl Replay<'_> {
             let there = self.host.files().list(from).await?;
             for entry in there.iter().filter(|entry| of_log(&entry.name, start).is_some()) {
                 let (from, to) = (from.join(&entry.name), dirs[0].join(&entry.name));
-                self.host.command("ln").args(["-f", "--"]).arg(from).arg(to).run().await?;
+                link(self.host, &from, &to).await?;
             }
         }
         let there = self.host.files().list(&dirs[0]).await?;
         let first = there.iter().filter_map(|entry| of_log(&entry.name, start)).min();
         Ok(first.map(|name| name.to_string()))
     }
+}
+
+/// Puts a file beside others, as a copy where the file system has no links.
+async fn link(host: &Host, from: &Path, to: &Path) -> Result<(), Error> {
+    host.command("sh").args(["-c", LINK, "sh"]).arg(from).arg(to).run().await?;
+    Ok(())
 }
 
 fn login(server: &TemporaryServer) -> Login {
@@ -523,6 +545,20 @@ mod tests {
         assert_eq!(names(&found, "b.000001", None).unwrap(), "1/b.000001 2/b.000002");
         assert_eq!(names(&found, "c.000001", None).unwrap_err(), "c.000001 is missing");
         assert_eq!(names(&found, "b.000001", Some("a.000003")).unwrap_err(), "a.000003 is missing");
+    }
+
+    #[tokio::test]
+    async fn a_binlog_that_cannot_be_linked_is_copied() {
+        let (host, dir) = (Host::local(), tempfile::tempdir().unwrap());
+        // Another file system.
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        for (from, content) in [(other.path(), "over there"), (dir.path(), "here")] {
+            let (from, to) = (from.join("bin.000002"), dir.path().join("joined"));
+            std::fs::write(&from, content).unwrap();
+            std::fs::write(&to, "shorter").unwrap();
+            link(&host, &from, &to).await.unwrap();
+            assert_eq!(std::fs::read_to_string(&to).unwrap(), content);
+        }
     }
 
     #[test]

@@ -8,6 +8,10 @@ use crate::plan::Plan;
 
 /// Name of the report in the work directory.
 pub(crate) const REPORT: &str = "recovery-report.json";
+/// Largest report that is read, in bytes: plans of large clusters hold long GTID sets.
+pub(crate) const MAX_REPORT: u64 = 256 << 20;
+/// Name of that of a finished recovery that was taken over.
+pub(crate) const EARLIER_REPORT: &str = "earlier-report.json";
 
 /// A finished recovery.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +37,53 @@ pub struct Report {
     /// Bytes that the worker wrote per byte that lies unpacked, from the processes' own I/O accounting;
     /// `None` with the stock tools.
     pub written_per_byte: Option<f64>,
+}
+
+/// What a report says beside its plan.
+#[derive(Deserialize)]
+struct Done {
+    schema_version: u32,
+    made_by: String,
+    started: String,
+    finished: String,
+    seconds: f64,
+    work_dir: PathBuf,
+    unpacked: Vec<Unpacked>,
+    servers: Vec<RecoveredServer>,
+    written_per_byte: Option<f64>,
+}
+
+impl Report {
+    /// Reads the report of a recovery by `plan` that an earlier run finished.
+    ///
+    /// # Errors
+    ///
+    /// If it is none that this version writes.
+    pub(crate) fn read(text: &[u8], plan: Plan) -> Result<Self, serde_json::Error> {
+        let Done {
+            schema_version,
+            made_by,
+            started,
+            finished,
+            seconds,
+            work_dir,
+            unpacked,
+            servers,
+            written_per_byte,
+        } = serde_json::from_slice(text)?;
+        Ok(Self {
+            schema_version,
+            made_by,
+            started,
+            finished,
+            seconds,
+            plan,
+            work_dir,
+            unpacked,
+            servers,
+            written_per_byte,
+        })
+    }
 }
 
 /// One backup, unpacked.
@@ -168,7 +219,7 @@ pub struct RecoveredServer {
 #[derive(Debug, Clone)]
 pub(crate) struct Again {
     pub(crate) options: Vec<std::ffi::OsString>,
-    pub(crate) account: backup_catalog::dbscale::Account,
+    pub(crate) accounts: Vec<backup_catalog::dbscale::Account>,
     pub(crate) server_id: u32,
 }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use backup_catalog::Catalog;
 use backup_catalog::dbscale::{Account, Accounts};
-use backup_catalog::layout::{PROXY, TRASH, says_complete};
+use backup_catalog::layout::PROXY;
 use chrono::{Local, SecondsFormat};
+use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::ds_info;
@@ -19,13 +20,14 @@ use crate::locate::{Look, locate};
 use crate::one_server::{OneServer, Recovered};
 use crate::owned_dir::Scratch;
 use crate::plan::{self, Facts, Plan, UsedFor};
-use crate::report::{REPORT, RecoveredServer, Report, Unpacked};
+use crate::report::{MAX_REPORT, REPORT, RecoveredServer, Report, Unpacked};
 use crate::request::Request;
 use crate::sender::Sender;
 use crate::server::{BaseDir, Launch, Network, RunDirs, free_port, left_running};
 use crate::server_options::left_alone;
 use crate::side_by_side::side_by_side;
 use crate::store::{MAX_TEXT, read_catalog};
+use crate::trash;
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
 use crate::worker::version_line;
@@ -141,14 +143,21 @@ impl Recovery<'_> {
         unless_cancelled(&self.request.cancel, check_password(outside)).await?;
         let folders: Vec<_> = self.plan.servers.iter().map(|server| server.folder.as_str()).collect();
         let (job, done) = (&self.hosts.job, &self.plan.work_dir);
-        left_running::none_in(job, done, &folders, "replaced").await?;
+        if self.request.earlier == Earlier::Resume
+            && let Some(report) = self.report_of_finished().await?
+        {
+            self.watch
+                .warning(format!("the recovery in {} is finished: there is nothing to do", done.display()));
+            return Ok(report);
+        }
+        left_running::none_in(job, done, "replaced").await?;
         if let Earlier::Extend(from) = &self.request.earlier {
-            left_running::none_in(job, &config.work_dir.join(from), &folders, "taken over").await?;
+            left_running::none_in(job, &config.work_dir.join(from), "taken over").await?;
         }
         if self.plan.for_testing {
             left_running::check_sockets(job, &folders).await?;
         }
-        self.move_to_trash().await?;
+        self.move_to_trash().await;
         let work = WorkDir::open(
             &self.hosts.job,
             &config.work_dir,
@@ -203,6 +212,25 @@ impl Recovery<'_> {
         Ok(report)
     }
 
+    /// The report of this recovery, if an earlier run finished it.
+    async fn report_of_finished(&self) -> Result<Option<Report>, Error> {
+        let (job, identity) = (&self.hosts.job, Identity::of(self.plan));
+        let parent = &self.request.config.work_dir;
+        let Some(dir) = WorkDir::finished(job, parent, &self.plan.name, identity).await? else {
+            return Ok(None);
+        };
+        let text = job.files().read(dir.join(REPORT), MAX_REPORT).await?;
+        let report = Report::read(&text, self.plan.clone()).map_err(|e| Error::Unexpected {
+            what: dir.join(REPORT).display().to_string(),
+            text: e.to_string(),
+        })?;
+        if self.plan.for_testing && report.servers.iter().any(|server| server.port.is_none()) {
+            let reason = "it is finished, but its servers were not left running (for-testing)".to_owned();
+            return Err(Error::NotResumable { host: job.name().to_owned(), path: dir, reason });
+        }
+        Ok(Some(report))
+    }
+
     async fn write_report(&self, dir: &Path, report: &Report) -> Result<(), Error> {
         let json = serde_json::to_vec_pretty(report)
             .map_err(|e| Error::Unexpected { what: "the report".to_owned(), text: e.to_string() })?;
@@ -224,24 +252,19 @@ impl Recovery<'_> {
         }
     }
 
-    /// The one thing that a recovery changes in the store.
-    async fn move_to_trash(&self) -> Result<(), Error> {
-        let Some(name) = &self.plan.to_trash else { return Ok(()) };
-        let (store, dir) = (&self.hosts.store, &self.plan.store_dir);
-        // It may have been finished since the catalog was read.
-        match store.files().read(dir.join(name.ok()), MAX_TEXT).await {
-            Ok(ok) if says_complete(&ok) => return Ok(()),
-            _ => {}
+    /// A store that cannot be written to is no fault of the recovery.
+    async fn move_to_trash(&self) {
+        let Some(name) = &self.plan.to_trash else { return };
+        match trash::take(&self.hosts.store, &self.plan.store_dir, name).await {
+            Ok(None) => {}
+            Ok(Some(trash)) => {
+                self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
+            }
+            Err(error) => self.watch.warning(format!(
+                "backup {name} is not complete, and cannot be moved to trash/ (--read-only-store leaves it where it is): {}",
+                chain_of(&error)
+            )),
         }
-        let trash = dir.join(TRASH);
-        store.files().create_dir_all(&trash).await?;
-        store.files().rename(dir.join(name.as_str()), trash.join(name.as_str())).await?;
-        let encrypted = dir.join(name.archive());
-        if store.files().exists(&encrypted).await? {
-            store.files().rename(encrypted, trash.join(name.archive_name())).await?;
-        }
-        self.watch.warning(format!("backup {name} is not complete; it was moved to {}", trash.display()));
-        Ok(())
     }
 
     async fn act(&self, work: &WorkDir) -> Result<(Vec<Unpacked>, Vec<RecoveredServer>), Error> {
@@ -332,16 +355,24 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// The account of a server: of the last backup that names it.
-    pub(crate) async fn account(&self, work: &WorkDir, server: &str) -> Result<Account, Error> {
-        let mut missing = None;
-        for name in self.plan.selection.chain.iter().rev() {
+    /// The accounts of a server: first that of the last backup of the chain that names it. A server that is gone on with may
+    /// have that of a later one, in whose binlogs a password was changed.
+    pub(crate) async fn accounts(&self, work: &WorkDir, server: &str) -> Result<Vec<Account>, Error> {
+        let (mut accounts, mut missing) = (Vec::<Account>::new(), None);
+        let later = self.plan.backups.iter().filter(|backup| backup.used_for == UsedFor::Binlogs);
+        let later = later.map(|backup| &backup.name).rev();
+        for name in self.plan.selection.chain.iter().rev().chain(later) {
             let path = Plan::backup_dir(work.path(), name).join(PROXY).join("dbscale.conf");
             let Some(text) = self.hosts.job.files().read_if_there(&path, MAX_TEXT).await? else { continue };
-            match Accounts::parse(format!("{name}/{PROXY}/dbscale.conf"), &text)?.get(server) {
-                Ok(account) => return Ok(account.clone()),
-                Err(error) => missing = Some(error),
+            let parsed = Accounts::parse(format!("{name}/{PROXY}/dbscale.conf"), &text);
+            match parsed.and_then(|parsed| parsed.get(server).cloned()) {
+                Ok(account) if accounts.iter().any(|known| same(known, &account)) => {}
+                Ok(account) => accounts.push(account),
+                Err(error) => missing = missing.or(Some(error)),
             }
+        }
+        if !accounts.is_empty() {
+            return Ok(accounts);
         }
         Err(missing.map_or_else(
             || Error::Incomplete { what: format!("no backup of the chain has {PROXY}/dbscale.conf") },
@@ -395,10 +426,11 @@ impl Recovery<'_> {
                 tmp_dir: &done.join("tmp"),
                 options: again.options.iter().cloned().chain(left_alone(&base.version)).collect(),
                 user: self.plan.mysqld_user.as_deref(),
-                account: &again.account,
+                accounts: &again.accounts,
                 zone: self.plan.time_zone.as_deref(),
                 network: Network::Loopback(port),
                 server_id: again.server_id,
+                timeout: misc.conn_timeout,
                 run_dirs: self.run_dirs,
             };
             launch.start_detached(&socket).await?;
@@ -407,6 +439,10 @@ impl Recovery<'_> {
         }
         Ok(())
     }
+}
+
+fn same(one: &Account, other: &Account) -> bool {
+    one.user == other.user && one.password.expose_secret() == other.password.expose_secret()
 }
 
 /// The bytes that an unpacked backup takes: servers' files, base directory, everything else.
@@ -426,7 +462,7 @@ fn written_bytes(unpacked: &Unpacked) -> u64 {
 }
 
 /// An error with its causes, in one line.
-fn chain_of(error: &Error) -> String {
+pub(crate) fn chain_of(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -99,6 +99,20 @@ fn posix(offset: FixedOffset) -> String {
     format!("<{name}{hours:02}{minutes:02}>{sign}{hours:02}:{minutes:02}")
 }
 
+/// Whether a `TZ` says what its offset is, as POSIX has it, and not only where that stands: three letters or more, or
+/// anything in `<>`, and a number.
+pub(crate) fn states_its_offset(variable: &str) -> bool {
+    let offset = match variable.strip_prefix('<') {
+        Some(quoted) => quoted.split_once('>').map(|(_, offset)| offset),
+        None => {
+            let offset = variable.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+            (variable.len() - offset.len() >= 3).then_some(offset)
+        }
+    };
+    offset
+        .is_some_and(|offset| offset.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// What this machine calls its zone: `TZ`, else where `/etc/localtime` points to.
 fn local_name() -> Option<String> {
     if let Some(name) = std::env::var("TZ").ok().filter(|name| !name.is_empty()) {

@@ -8,6 +8,7 @@
 //!     .dbrecover                 marker: dbrecover made this directory
 //!     journal.jsonl              one line per finished step, on disk before the next one begins
 //!     recovery-report.json       the result
+//!     earlier-report.json        that of the finished recovery that was taken over
 //!     datadir/SERVER/            the recovered servers
 //!     datanode_base/             the database server's programs
 //!     calcnode_base/             the proxy's files
@@ -24,16 +25,19 @@ use tokio_util::sync::CancellationToken;
 use crate::Error;
 use crate::identity::Identity;
 use crate::journal::{EXTEND, Entry, Journal};
+use crate::report::{EARLIER_REPORT, REPORT};
 use crate::run::unless_cancelled;
+use crate::server::left_running;
 use crate::worker::version_line;
 
 /// Name of the marker file.
 const MARKER: &str = ".dbrecover";
 /// Largest marker that is read, in bytes: it has a line per server.
 const MAX_MARKER: u64 = 16 << 20;
-/// Exit status of `flock` when somebody else holds the lock, as a number and as an argument.
+/// Exit status of `flock` when somebody else holds the lock, as a number and as an argument, and when there is nothing to lock.
 const LOCKED_STATUS: u8 = 75;
 const LOCKED: &str = "75";
+const GONE_STATUS: u8 = 66;
 
 /// What the marker says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -68,13 +72,41 @@ impl Marker {
         Ok(())
     }
 
+    /// What is said of `dir`; `None` where nothing that is understood is.
+    async fn read(host: &Host, dir: &Path) -> Result<Option<Self>, Error> {
+        match host.files().read(dir.join(MARKER), MAX_MARKER).await {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.is_missing_file() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the finished recovery in `dir`, if there is one, is this one: `false` where it does not say what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherRecovery`] if it is another one: targets that a user writes differently may have one name.
+    async fn is_of(&self, host: &Host, dir: &Path) -> Result<bool, Error> {
+        let finished = Self::read(host, dir).await?;
+        let (Some(now), Some(finished)) = (&self.recovery, finished.and_then(|finished| finished.recovery))
+        else {
+            return Ok(false);
+        };
+        match now.differs_from(&finished) {
+            None => Ok(true),
+            Some(difference) => {
+                let (host, path) = (host.name().to_owned(), dir.to_owned());
+                Err(Error::OtherRecovery { host, path, difference })
+            }
+        }
+    }
+
     /// Whether this recovery was begun in `dir`, by a program whose journal means the same; else why not.
     async fn check(&self, host: &Host, dir: &Path) -> Result<(), Error> {
         let refuse = |reason: String| {
             Err(Error::NotResumable { host: host.name().to_owned(), path: dir.to_owned(), reason })
         };
-        let text = host.files().read(dir.join(MARKER), MAX_MARKER).await?;
-        let Ok(begun) = serde_json::from_slice::<Self>(&text) else {
+        let Some(begun) = Self::read(host, dir).await? else {
             return refuse(format!("its {MARKER} is not understood"));
         };
         if begun.schema_version != self.schema_version || begun.made_by != self.made_by {
@@ -123,12 +155,35 @@ impl WorkDir {
         parent.join(format!(".incomplete-{name}"))
     }
 
+    /// Where the recovery `name` is: where it works, or where it ended if nothing of it is under way.
+    pub(crate) async fn begun(host: &Host, parent: &Path, name: &str) -> Result<PathBuf, Error> {
+        let (path, done) = (Self::incomplete(parent, name), parent.join(name));
+        let under_way = host.files().exists(path.join(MARKER)).await?;
+        Ok(if !under_way && host.files().exists(done.join(MARKER)).await? { done } else { path })
+    }
+
+    /// The directory of this very recovery, if it is finished and was not begun again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherRecovery`] if it is another one that is finished.
+    pub(crate) async fn finished(
+        host: &Host,
+        parent: &Path,
+        name: &str,
+        recovery: Identity,
+    ) -> Result<Option<PathBuf>, Error> {
+        let (dir, done) = (Self::begun(host, parent, name).await?, parent.join(name));
+        let is_finished = dir == done && Marker::new(name, Some(recovery)).is_of(host, &done).await?;
+        Ok(is_finished.then_some(done))
+    }
+
     /// Makes and locks the work directory of the recovery `name`.
     ///
     /// # Errors
     ///
     /// [`Error::Busy`] if another recovery holds it, [`Error::ForeignDirectory`] if something lies there
-    /// that dbrecover did not make, [`Error::Cancelled`] while what an earlier run left is removed.
+    /// that dbrecover did not make, [`Error::OtherRecovery`] if another one with its name is finished, [`Error::Cancelled`] while what an earlier run left is removed.
     pub(crate) async fn open(
         host: &Host,
         parent: &Path,
@@ -166,6 +221,13 @@ impl WorkDir {
             }
         };
         let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notices };
+        if let Err(error) = marker.is_of(host, &work.done).await {
+            work.unlock().await;
+            if new {
+                files.remove_dir_all(&work.path).await?;
+            }
+            return Err(error);
+        }
         let resumed = *earlier == Earlier::Resume;
         // A directory without a marker was made, and nothing else.
         if !new && files.exists(work.path.join(MARKER)).await? {
@@ -174,7 +236,6 @@ impl WorkDir {
                     work.unlock().await;
                     return Err(error);
                 }
-                Journal::mend(host, &work.path).await?;
                 work.journal = Journal::read(host, &work.path).await?;
             } else {
                 work.notices.push(
@@ -242,6 +303,22 @@ impl WorkDir {
         self.journal.write(&self.host, &self.path, Entry::new(server, step, result)).await
     }
 
+    /// As [`WorkDir::record_with`], when all that was written into the directory is on disk: a step that is finished is not done
+    /// again after a power failure.
+    ///
+    /// # Errors
+    ///
+    /// As [`WorkDir::record`].
+    pub(crate) async fn record_synced(
+        &self,
+        server: &str,
+        step: &str,
+        result: Option<serde_json::Value>,
+    ) -> Result<(), Error> {
+        sync(&self.host, &self.path).await?;
+        self.record_with(server, step, result).await
+    }
+
     /// Takes over the finished recovery `from` under a new name. It does not look finished from here on.
     async fn take_over(
         host: &Host,
@@ -259,6 +336,7 @@ impl WorkDir {
                 return Err(Error::ForeignDirectory { host: host.name().to_owned(), path: existing.clone() });
             }
         }
+        marker.is_of(host, &parent.join(name)).await?;
         let Some(held) = lock(host, &finished).await? else {
             return Err(Error::Tool {
                 host: host.name().to_owned(),
@@ -286,6 +364,9 @@ impl WorkDir {
             }
         };
         let mut journal = Journal::read(host, &finished).await?;
+        // The new report takes the place of the old one before the new recovery has its name.
+        let [report, earlier] = [REPORT, EARLIER_REPORT].map(|name| finished.join(name));
+        host.command("cp").args(["-p", "--"]).arg(report).arg(earlier).run().await?;
         // First the line, then the name: a directory that is under way always says what it came from.
         journal.write(host, &finished, Entry::new("", &format!("{EXTEND}{from}"), None)).await?;
         journal.take_over(from);
@@ -299,16 +380,24 @@ impl WorkDir {
     ///
     /// # Errors
     ///
-    /// If a rename fails; the earlier one is then still there.
+    /// If a server was started in the earlier one meanwhile, or a rename fails; the earlier one is then still there.
     pub(crate) async fn finish(
         mut self,
         cancel: &CancellationToken,
     ) -> Result<(PathBuf, Option<String>), Error> {
         let files = self.host.files();
         let replaced = replaced(&self.done);
-        self.host.command("sync").arg("-f").arg(&self.path).run().await?;
+        sync(&self.host, &self.path).await?;
         let earlier = files.exists(&self.done).await?;
         if earlier {
+            let fate = format!(
+                "replaced: the new recovery is complete in {}, and --resume puts it there when the server is ended",
+                self.path.display()
+            );
+            if let Err(error) = left_running::none_in(&self.host, &self.done, &fate).await {
+                self.unlock().await;
+                return Err(error);
+            }
             files.rename(&self.done, &replaced).await?;
         }
         let renamed = files.rename(&self.path, &self.done).await;
@@ -410,6 +499,12 @@ async fn settle(host: &Host, done: &Path, cancel: &CancellationToken) -> Result<
     }
 }
 
+/// Waits until everything is on disk that was written to the file system of this directory.
+pub(crate) async fn sync(host: &Host, dir: &Path) -> Result<(), Error> {
+    host.command("sync").arg("-f").arg(dir).run().await?;
+    Ok(())
+}
+
 /// Servers run as another user: they pass through these directories, but do not list them, whatever the umask.
 pub(crate) async fn pass_through(host: &Host, dirs: &[PathBuf]) -> Result<(), Error> {
     host.command("chmod").args(["0711", "--"]).args(dirs).run().await?;
@@ -443,7 +538,8 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
     let mut child = host
         .command("flock")
         .args(["-n", "-E", LOCKED])
-        .arg(path)
+        // Where another recovery has just taken the directory away, a file would be made of its name alone.
+        .arg(path.join("."))
         .args(["sh", "-c", "echo locked; exec cat >/dev/null"])
         .spawn()
         .await?;
@@ -463,7 +559,7 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
     }
     drop(child.stdin.take());
     let status = child.wait().await?;
-    if status.code() == LOCKED_STATUS {
+    if [LOCKED_STATUS, GONE_STATUS].contains(&status.code()) {
         return Err(Error::Busy { host: host.name().to_owned(), path: path.to_owned() });
     }
     Err(Error::Tool {
@@ -475,12 +571,15 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use remote_exec::recording::{Reply, Script};
+
     use super::*;
 
     /// A finished recovery with this in it.
     fn finished(dir: &Path, content: &str) {
         std::fs::create_dir(dir).unwrap();
         std::fs::write(dir.join(MARKER), "{}").unwrap();
+        std::fs::write(dir.join(REPORT), "{}").unwrap();
         std::fs::write(dir.join("content"), content).unwrap();
     }
 
@@ -493,8 +592,11 @@ mod tests {
     }
 
     async fn try_open(parent: &Path, earlier: Earlier, cancel: &CancellationToken) -> Result<WorkDir, Error> {
-        let nothing: Identity = serde_json::from_str("{}").unwrap();
-        WorkDir::open(&Host::local(), parent, "name", &earlier, nothing, cancel).await
+        WorkDir::open(&Host::local(), parent, "name", &earlier, to(""), cancel).await
+    }
+
+    fn to(time: &str) -> Identity {
+        serde_json::from_value(serde_json::json!({ "stop time": time })).unwrap()
     }
 
     /// A recovery that was cut off after this step.
@@ -576,6 +678,101 @@ mod tests {
         assert_eq!(place, done);
         assert!(left.is_some_and(|left| left.contains(".replaced-name")));
         assert!(dir.path().join(".removing-name/file").exists());
+    }
+
+    #[tokio::test]
+    async fn the_report_of_what_was_taken_over_outlives_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        finished(&dir.path().join("other"), "other");
+        std::fs::write(dir.path().join("other").join(REPORT), "of other").unwrap();
+        let work = open(dir.path(), Earlier::Extend("other".to_owned())).await;
+        std::fs::write(work.path().join(REPORT), "of name").unwrap();
+        let earlier = std::fs::read_to_string(work.path().join(EARLIER_REPORT)).unwrap();
+        assert_eq!(earlier, "of other");
+        work.abandon().await;
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_is_replaced_by_the_same_one_only() {
+        let dir = tempfile::tempdir().unwrap();
+        finished(&dir.path().join("other"), "other");
+        let (host, never) = (Host::local(), CancellationToken::new());
+        let open_for = |time: &'static str, earlier: Earlier| {
+            let (host, parent, never) = (&host, dir.path(), &never);
+            async move { WorkDir::open(host, parent, "name", &earlier, to(time), never).await }
+        };
+        open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
+        for earlier in [Earlier::Replace, Earlier::Resume, Earlier::Extend("other".to_owned())] {
+            let error = open_for("2", earlier.clone()).await.unwrap_err();
+            let told = error.to_string().ends_with("stop time: it was 1, and is 2 now");
+            assert!(matches!(error, Error::OtherRecovery { .. }) && told, "{earlier:?}: {error}");
+            assert!(dir.path().join("name").exists() && !dir.path().join(".incomplete-name").exists());
+        }
+        open_for("1", Earlier::Replace).await.unwrap().finish(&never).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_step_wrote_is_on_disk_before_the_journal_says_that_it_is_finished() {
+        let script = Script::new().always("sync", Reply::ok()).always("sh", Reply::ok());
+        let (host, recorder) = Host::recording(script);
+        let work = WorkDir {
+            host,
+            done: "/w/name".into(),
+            path: "/w/.incomplete-name".into(),
+            lock: None,
+            journal: Journal::default(),
+            notices: Vec::new(),
+        };
+        work.record_synced("a", "prepare", None).await.unwrap();
+        let lines = recorder.lines();
+        assert!(lines[0].ends_with("sync -f /w/.incomplete-name"), "{lines:?}");
+        assert!(lines[1].contains("journal.jsonl") && lines.len() == 2, "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn a_recovery_that_is_finished_is_known_to_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::local();
+        let finished = |time| WorkDir::finished(&host, dir.path(), "name", to(time));
+        assert_eq!(finished("").await.unwrap(), None);
+        let work = open(dir.path(), Earlier::Replace).await;
+        assert_eq!(finished("").await.unwrap(), None, "it is under way");
+        work.finish(&CancellationToken::new()).await.unwrap();
+        assert_eq!(finished("").await.unwrap(), Some(dir.path().join("name")));
+        assert!(matches!(finished("2").await.unwrap_err(), Error::OtherRecovery { .. }));
+        // One that is begun again is gone on with.
+        open(dir.path(), Earlier::Replace).await.abandon().await;
+        assert_eq!(finished("").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn no_file_is_made_of_a_directory_that_was_taken_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let gone = dir.path().join("name");
+        let error = lock(&Host::local(), &gone).await.unwrap_err();
+        assert!(matches!(error, Error::Busy { .. }), "{error}");
+        assert!(!gone.exists());
+    }
+
+    #[tokio::test]
+    async fn a_finished_recovery_in_which_a_server_was_started_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let done = dir.path().join("name");
+        finished(&done, "old");
+        let datadir = done.join("datadir/a");
+        std::fs::create_dir_all(&datadir).unwrap();
+        let work = open(dir.path(), Earlier::Replace).await;
+        work.record("a", "done").await.unwrap();
+        let mut server = left_running::work_in(&datadir, &dir.path().join("mariadbd"));
+        let error = work.finish(&CancellationToken::new()).await.unwrap_err();
+        assert!(matches!(error, Error::Running { .. }) && error.to_string().contains("--resume"), "{error}");
+        assert_eq!(content(&done).as_deref(), Some("old"));
+        drop(server.stdin.take());
+        server.wait().unwrap();
+        let work = open(dir.path(), Earlier::Resume).await;
+        assert!(work.journal().is_finished("a", "done"));
+        work.finish(&CancellationToken::new()).await.unwrap();
+        assert_eq!(content(&done), None);
     }
 
     #[tokio::test]

@@ -12,6 +12,10 @@ use crate::error::{Class, Error};
 use crate::hosts::Hosts;
 use crate::sender;
 
+/// Who replays, as the journal has it.
+pub(crate) const WORKER: &str = "the worker";
+pub(crate) const STOCK_TOOLS: &str = "the stock tools";
+
 /// Name of the worker in a work directory that it was put into.
 const PUT_AS: &str = "tmp/dbrecover";
 
@@ -60,7 +64,7 @@ pub(crate) async fn says_version(host: &Host, program: &Path) -> Result<bool, Er
 impl Tools {
     /// Who replays, as the journal has it.
     pub(crate) fn replaying(&self) -> &'static str {
-        if self.worker.is_some() { "the worker" } else { "the stock tools" }
+        if self.worker.is_some() { WORKER } else { STOCK_TOOLS }
     }
 
     /// Looks for a worker that can run on the job server, and for one on the store.

@@ -138,6 +138,31 @@ fn resume_reports_no_server_whose_data_are_gone() -> Result<()> {
     job.verify(&store.truth, &last.groups)
 }
 
+/// A program that does not know how the last run ended asks for the same again.
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn resume_of_what_is_finished_says_so_and_changes_nothing() -> Result<()> {
+    let store = Store::masters()?;
+    let last = store.truth.points.last().context("no backup")?;
+    let mut job = Job::new(&store)?;
+    job.to_backup(&last.backup).succeed()?;
+    let before = fingerprint(&job.work_dir())?;
+    let outcome = job.args(&["--resume"]).succeed()?;
+    ensure!(outcome.stderr.contains("is finished: there is nothing to do"), "{}", outcome.stderr);
+    ensure!(fingerprint(&job.work_dir())? == before, "it was changed");
+    // The same words, and another recovery.
+    let other = lab::recovery::Damaged::copy(&store)?;
+    job.set("backup-store", "dir", other.store.dir.to_string_lossy());
+    for args in [&["--resume"][..], &[]] {
+        let outcome = job.set_args(args).run()?;
+        ensure!(outcome.code == 2, "{args:?}: exit code {}: {}", outcome.code, outcome.stderr);
+        ensure!(outcome.stderr.contains("is another one, store: it was"), "{args:?}: {}", outcome.stderr);
+        ensure!(fingerprint(&job.work_dir())? == before, "{args:?}: it was changed");
+    }
+    job.nothing_left()?;
+    job.verify(&store.truth, &last.groups)
+}
+
 /// The name of a work directory says only what the user wrote.
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
@@ -174,9 +199,18 @@ fn resume_goes_on_with_the_same_recovery_only() -> Result<()> {
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn the_stock_tools_do_not_go_on_with_a_replay() -> Result<()> {
-    let store = Store::masters()?;
-    let to = moment(&store, 0, 1)?;
-    let mut job = Job::new(&store)?;
+    goes_on_by_no_stock_tools(&Store::masters()?)
+}
+
+#[test]
+#[ignore = "needs MySQL; run: ./test"]
+fn the_stock_tools_do_not_go_on_with_a_replay_on_mysql() -> Result<()> {
+    goes_on_by_no_stock_tools(&Store::mysql()?)
+}
+
+fn goes_on_by_no_stock_tools(store: &Store) -> Result<()> {
+    let to = moment(store, 0, 1)?;
+    let mut job = Job::new(store)?;
     job.to_time(&time(to)).set("misc", "parallel", "1").with_stock_tools()?;
     let mut running = job.start()?;
     running.wait_until("replay", || says(&job, ": replay start"))?;

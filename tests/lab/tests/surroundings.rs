@@ -135,14 +135,25 @@ fn temporary_servers_live_in_the_zone_of_the_backup_machine() -> Result<()> {
 #[test]
 #[ignore = "needs mariadbd; run: ./test"]
 fn a_store_of_somebody_else_need_not_be_writable() -> Result<()> {
-    let store = Store::masters()?;
+    let dir = tempfile::tempdir()?;
+    let store = Store::masters()?.copy_to(&dir.path().join("store"))?;
     let last = store.truth.points.last().context("no backup")?;
+    // Nobody finishes it, and it cannot be moved away.
+    let begun = store.dir.join("UTC20990101000000.000-inc");
+    fs::create_dir(&begun)?;
+    lab::tools::run(Command::new("touch").args(["-d", "2 days ago"]).arg(&begun))?;
     let job = &mut Job::new(&store)?;
     let mount = job.dir().join("read-only");
     fs::create_dir(&mount)?;
     let mounted = ReadOnly::bind(&store.dir, &mount)?;
     job.set("backup-store", "dir", mount.to_string_lossy());
-    job.recovers_point(&store.truth, last)?;
+    let outcome = job.to_backup(&last.backup).succeed()?;
+    anyhow::ensure!(
+        outcome.stderr.contains("cannot be moved to trash/ (--read-only-store"),
+        "{}",
+        outcome.stderr
+    );
+    job.verify(&store.truth, &last.groups)?;
     drop(mounted);
     Ok(())
 }

@@ -43,7 +43,7 @@ fn hint(error: &Error) -> Option<String> {
             "free some, or name another work-dir in [recovery-job-server]; only the stock tools decrypt in the store (toolchain)"
                 .to_owned()
         }
-        Error::ForeignDirectory { path, .. } => {
+        Error::ForeignDirectory { path, .. } | Error::OtherRecovery { path, .. } => {
             format!("move {} away, or name another work-dir in [recovery-job-server]", path.display())
         }
         Error::NotResumable { .. } => {

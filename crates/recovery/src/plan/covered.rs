@@ -2,7 +2,7 @@
 //!
 //! Of an encrypted backup nothing can be seen; there the replay finds out, when it is unpacked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backup_catalog::layout::EXECUTED_GTIDS;
 use backup_catalog::{Backup, BackupName, BinlogName, Catalog, Master, Position, Selection, ServerChoice};
@@ -74,6 +74,19 @@ pub(crate) fn executed(
         None => format!("backup {backup} has no {file}"),
     };
     Err(Error::Incomplete { what })
+}
+
+/// What is missing of binlogs, given by name and size, that are to reach from the file `first` to `reach`.
+pub(crate) fn falls_short(files: &BTreeMap<String, u64>, first: &str, reach: &Position) -> Option<String> {
+    let names = files.keys().map(String::as_str).collect();
+    if let Some(missing) = first_missing(&names, first, &reach.file) {
+        return Some(format!("{missing} is missing"));
+    }
+    let (from, to) = (BinlogName::parse(first)?, BinlogName::parse(&reach.file)?);
+    // A server that began its binlogs anew gives names again.
+    let goes_on = from.same_log(&to) && from <= to;
+    let size = files.get(&reach.file).filter(|size| goes_on && **size < reach.offset)?;
+    Some(format!("{} has {size} bytes of at least {}", reach.file, reach.offset))
 }
 
 fn names<'a>(backup: &'a Backup, folder: &str) -> impl Iterator<Item = &'a str> {
@@ -219,6 +232,24 @@ mod tests {
             Ok(vec![]),
             "a master's replay starts at its backup"
         );
+    }
+
+    #[test]
+    fn binlogs_reach_as_far_as_the_next_backup_says_or_fall_short() {
+        let files =
+            |sizes: &[(&str, u64)]| sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
+        let reach = |file: &str| Position { file: file.to_owned(), offset: 400 };
+        let all = [("bin.000002", 900), ("bin.000003", 900), ("bin.000004", 400), ("bin.index", 9)];
+        let short = |sizes: &[(&str, u64)], to: &str| falls_short(&files(sizes), "bin.000002", &reach(to));
+        assert_eq!(short(&all, "bin.000004"), None);
+        assert_eq!(short(&all[..2], "bin.000004").as_deref(), Some("bin.000004 is missing"));
+        let hole = [all[0], all[2]];
+        assert_eq!(short(&hole, "bin.000004").as_deref(), Some("bin.000003 is missing"));
+        let cut = [all[0], all[1], ("bin.000004", 399)];
+        assert_eq!(short(&cut, "bin.000004").as_deref(), Some("bin.000004 has 399 bytes of at least 400"));
+        // Nothing says what lies between these.
+        assert_eq!(short(&[("bin.000001", 4), all[0]], "bin.000001"), None);
+        assert_eq!(short(&all, "other.000001"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::facts::LEFT_ALONE;
 use crate::hosts::Hosts;
 use crate::locate::no_worker;
 use crate::points::Points;
-use crate::time::{StopTime, Zone};
+use crate::time::StopTime;
 use crate::{Error, SCHEMA_VERSION};
 
 /// Decides everything about a recovery.
@@ -85,13 +85,9 @@ pub fn make(
             doubt.servers.join(", ")
         ));
     }
-    if let (Zone::Named(zone), false) = (zone, facts.knows_zone) {
-        warnings.push(format!(
-            "{} has no time zone {zone}: what statements in the binlogs say in local time would be read as UTC; install \
-             tzdata there",
-            hosts.job.name()
-        ));
-    }
+    let time_zone = zone.variable();
+    let elsewhere = hosts.job.kind() != remote_exec::Kind::Local;
+    warnings.extend(doubt_of_zone(time_zone.as_deref(), facts.knows_zone, hosts.job.name(), elsewhere));
     let mut to_trash = catalog.newest_incomplete().cloned();
     if let Some(name) = to_trash.take_if(|_| facts.newest_is_written) {
         warnings.push(format!(
@@ -145,7 +141,7 @@ pub fn make(
         bytes_free: facts.free,
         compressed: false,
         mysqld_user: facts.mysqld_user.clone(),
-        time_zone: zone.variable(),
+        time_zone,
         for_testing: config.misc.for_testing,
         servers,
         without_groups: without.to_vec(),
@@ -161,6 +157,21 @@ pub fn make(
         finished.extend(&mut plan, catalog)?;
     }
     Ok(plan)
+}
+
+/// What is wrong with the zone that the temporary servers are told, if something is.
+fn doubt_of_zone(variable: Option<&str>, known: bool, job: &str, elsewhere: bool) -> Option<String> {
+    let meant = "what statements in the binlogs say in local time would be read";
+    match variable {
+        Some(zone) => {
+            (!known).then(|| format!("{job} has no time zone {zone}: {meant} as UTC; install tzdata there"))
+        }
+        None => elsewhere.then(|| {
+            format!(
+                "this machine's time zone has no name: {meant} in the zone of {job}; set time-zone in [misc]"
+            )
+        }),
+    }
 }
 
 /// Refuses a work directory in the store.
@@ -318,7 +329,6 @@ fn planned_server(
         server: choice.server.clone(),
         folder: choice.folder.clone(),
         role: choice.role,
-        binlogs_of: choice.binlogs_of().map(str::to_owned),
         start: format!("{}:{}", line.start.file, line.start.offset),
         further_binlogs: Vec::new(),
         stop: stop_text,
@@ -332,6 +342,19 @@ fn planned_server(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Zone;
+
+    #[test]
+    fn servers_that_would_run_in_another_zone_are_told() {
+        let doubt = |variable, known, elsewhere| doubt_of_zone(variable, known, "job", elsewhere);
+        assert_eq!(doubt(Some("Asia/Shanghai"), true, true), None);
+        assert!(
+            doubt(Some("Asia/Shanghai"), false, true).unwrap().contains("has no time zone Asia/Shanghai")
+        );
+        assert!(doubt(Some("Asia/Shanghai"), false, false).unwrap().contains("install tzdata there"));
+        assert_eq!(doubt(None, true, false), None, "it is this machine's");
+        assert!(doubt(None, true, true).unwrap().contains("in the zone of job; set time-zone"));
+    }
 
     #[test]
     fn a_fraction_of_a_second_is_not_cut_off_unsaid() {

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::{BackupName, Kind, Role, Selection, ServerChoice};
 use binlog_replay::replay::TargetAt;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::config::ReplayMethod;
 pub use crate::extend::Finished;
 pub use crate::facts::Facts;
 pub use crate::goal::{Goal, Wanted};
 pub use crate::locate::{AtTarget, Located};
-pub(crate) use crate::plan::covered::executed;
+pub(crate) use crate::plan::covered::{executed, falls_short};
 pub use crate::plan::make::make;
 pub(crate) use crate::plan::make::{check_work_dir, further_binlogs, planned_backup};
 use crate::time::StopTime;
@@ -62,8 +62,10 @@ pub struct PlannedServer {
     pub folder: String,
     /// Whether its backup was taken of a master or a replica.
     pub role: Role,
-    /// The folder whose binlogs are replayed; `None`: named by `master_dir` inside an encrypted backup.
-    pub binlogs_of: Option<String>,
+    /// The catalog's choice that this is made from; a document has of it the folder whose binlogs are replayed, or null where
+    /// `master_dir` inside an encrypted backup names it.
+    #[serde(rename = "binlogs_of", serialize_with = "binlogs_of")]
+    pub choice: ServerChoice,
     /// `BACKUP/FOLDER` of further masters of the group, whose binlogs go on after a failover.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub further_binlogs: Vec<String>,
@@ -79,9 +81,10 @@ pub struct PlannedServer {
     /// Where it stops, for the replay.
     #[serde(skip)]
     pub target: TargetAt,
-    /// The catalog's choice that this is made from.
-    #[serde(skip)]
-    pub choice: ServerChoice,
+}
+
+fn binlogs_of<S: Serializer>(choice: &ServerChoice, serializer: S) -> Result<S::Ok, S::Error> {
+    choice.binlogs_of().serialize(serializer)
 }
 
 /// A whole recovery, as it will be done.
@@ -193,5 +196,55 @@ impl Plan {
             Kind::Full => work.join("datadir").join(folder),
             Kind::Inc => work.join("incremental").join(backup.as_str()).join(folder),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backup_catalog::{ConsistenceLine, Master, Position};
+
+    use super::*;
+
+    fn choice(master: &str) -> ServerChoice {
+        let position = |offset| Position { file: "bin.000001".to_owned(), offset };
+        let line = ConsistenceLine {
+            ip: "10.0.0.1".to_owned(),
+            port: 1,
+            server: "r".to_owned(),
+            consistent: position(400),
+            group: "a".to_owned(),
+            to_lsn: 1,
+            start: position(4),
+            line: 1,
+        };
+        ServerChoice {
+            group: "a".to_owned(),
+            server: "r".to_owned(),
+            folder: "a-r-10.0.0.1-1".to_owned(),
+            role: Role::Replica,
+            master: Master::Folder(master.to_owned()),
+            line,
+        }
+    }
+
+    #[test]
+    fn an_extension_says_the_master_of_the_backup_that_it_starts_from() {
+        let mut server = PlannedServer {
+            group: "a".to_owned(),
+            server: "r".to_owned(),
+            folder: "a-r-10.0.0.1-1".to_owned(),
+            role: Role::Replica,
+            choice: choice("a-new-10.0.0.1-3"),
+            further_binlogs: Vec::new(),
+            start: String::new(),
+            stop: String::new(),
+            skip: None,
+            steps: Vec::new(),
+            target: TargetAt::Position("bin.000001:400".to_owned()),
+        };
+        server.take_over(choice("a-old-10.0.0.1-2"), "finished", std::iter::empty());
+        let document = serde_json::to_value(&server).unwrap();
+        assert_eq!(document["binlogs_of"], "a-old-10.0.0.1-2");
+        assert_eq!(document.get("choice"), None);
     }
 }

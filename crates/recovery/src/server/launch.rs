@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use backup_catalog::dbscale::Account;
 use remote_exec::{Command, Host};
@@ -36,14 +38,16 @@ pub(crate) struct Launch<'a> {
     pub(crate) options: Vec<OsString>,
     /// The operating system user; `None`: the login user.
     pub(crate) user: Option<&'a str>,
-    /// The account to log in with.
-    pub(crate) account: &'a Account,
+    /// The accounts to log in with: the first that can.
+    pub(crate) accounts: &'a [Account],
     /// What its system time zone is: that of the server that was backed up. Statements in the binlogs mean it.
     pub(crate) zone: Option<&'a str>,
     /// Its network.
     pub(crate) network: Network,
     /// Its server id.
     pub(crate) server_id: u32,
+    /// How long it may take until it answers.
+    pub(crate) timeout: Duration,
     /// Where its private directory is noted, so that it is removed whatever happens.
     pub(crate) run_dirs: &'a RunDirs,
 }
@@ -74,7 +78,7 @@ impl Launch<'_> {
         args
     }
 
-    /// Starts a server that outlives this process, and waits until the account can log in: to this server, not to
+    /// Starts a server that outlives this process, and waits until an account can log in: to this server, not to
     /// another one that has the socket.
     ///
     /// # Errors
@@ -120,7 +124,7 @@ impl Launch<'_> {
     }
 
     async fn run_dir(&self) -> Result<RunDir, Error> {
-        RunDir::make(self.run_dirs, self.host, self.tmp_dir, self.user, self.account).await
+        RunDir::make(self.run_dirs, self.host, self.tmp_dir, self.user, self.accounts).await
     }
 
     fn place(&self, run_dir: &RunDir, socket: &Path) -> Place {
@@ -132,7 +136,9 @@ impl Launch<'_> {
             socket: socket.to_owned(),
             run_dir: run_dir.clone(),
             run_dirs: self.run_dirs.clone(),
-            account: self.account.clone(),
+            accounts: self.accounts.to_vec(),
+            account: AtomicUsize::new(0),
+            start_timeout: self.timeout,
         }
     }
 
@@ -150,11 +156,11 @@ impl Launch<'_> {
         self.tmp_dir.join(format!("{}.err", self.folder))
     }
 
-    /// Starts the server and waits until the account can log in.
+    /// Starts the server and waits until an account can log in.
     ///
     /// # Errors
     ///
-    /// [`Error::Server`] if it ends or does not answer, [`Error::Login`] if it answers and refuses the account.
+    /// [`Error::Server`] if it ends or does not answer, [`Error::Login`] if it answers and refuses all accounts.
     pub(crate) async fn start(self) -> Result<TemporaryServer, Error> {
         let run_dir = self.run_dir().await?;
         match self.start_in(&run_dir).await {
@@ -169,7 +175,7 @@ impl Launch<'_> {
     async fn start_in(&self, run_dir: &RunDir) -> Result<TemporaryServer, Error> {
         self.make_log().await?;
         let socket = run_dir.socket();
-        let mut arguments = self.arguments(&socket, &run_dir.path.join("server.pid"));
+        let mut arguments = self.arguments(&socket, &run_dir.pid_file());
         arguments.push(os_arg("--tmpdir=", &run_dir.path));
         let child = self
             .in_zone(self.host.command(&self.base.server))

@@ -2,6 +2,8 @@
 //!
 //! Their sockets are named after their folders, so two recoveries of one server would share one.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,29 +15,52 @@ use crate::Error;
 const END_SECONDS: u64 = 60;
 /// Prints the processes that have one of the lines of its input as an argument.
 const WITH_ARGUMENT: &str = "exec grep -lzxsF -f - /proc/[0-9]*/cmdline";
+/// Prints `/proc/PID/cmdline:--datadir=DIR` and a zero byte for the processes that have such an argument.
+const DATADIRS: &str = "exec grep -Hazos -e '^--datadir=.*' /proc/[0-9]*/cmdline";
+/// Prints `PID:DIR` and a zero byte for the database servers that work in a directory in `$1`: a server goes into its data
+/// directory when it starts, wherever it reads the name of it.
+const WORKING_IN: &str = r#"for p in /proc/[0-9]*; do
+[ "$p/cwd/.." -ef "$1" ] || continue
+case $(readlink "$p/exe") in
+*/mysqld*|*/mariadbd*) printf '%s:%s\0' "${p#/proc/}" "$(readlink "$p/cwd")" ;;
+esac
+done"#;
 
 /// The socket of a server that is left running.
 pub(crate) fn socket(folder: &str) -> PathBuf {
     PathBuf::from(format!("/tmp/{folder}.sock"))
 }
 
-/// Whether no server of these folders runs on a data directory in `dir`, which is about to be what `fate` says.
+/// Whether no server runs on a data directory of the recovery in `dir`, which is about to be what `fate` says.
 ///
 /// # Errors
 ///
 /// [`Error::Running`] if one runs.
-pub(crate) async fn none_in(host: &Host, dir: &Path, folders: &[&str], fate: &str) -> Result<(), Error> {
-    for folder in folders {
-        let datadir = dir.join("datadir").join(folder);
-        if let Some(pid) = on_datadir(host, &datadir).await?.first() {
-            return Err(Error::Running {
-                host: host.name().to_owned(),
-                server: (*folder).to_owned(),
-                what: format!("process {pid} on {}, which is to be {fate}", datadir.display()),
-            });
-        }
-    }
-    Ok(())
+pub(crate) async fn none_in(host: &Host, dir: &Path, fate: &str) -> Result<(), Error> {
+    let datadirs = dir.join("datadir");
+    let named = host.command("sh").args(["-c", DATADIRS]).output().await?;
+    let at_work = host.command("sh").args(["-c", WORKING_IN, "sh"]).arg(&datadirs).output().await?;
+    let named = named.stdout.split(|byte| *byte == 0).filter_map(|line| {
+        let (pid, datadir) = pid_and_dir(line.strip_prefix(b"/proc/")?)?;
+        let datadir = Path::new(OsStr::from_bytes(datadir.as_bytes().strip_prefix(b"--datadir=")?));
+        (datadir.parent() == Some(&datadirs)).then_some((pid, datadir))
+    });
+    let at_work = at_work.stdout.split(|byte| *byte == 0).filter_map(pid_and_dir);
+    let Some((pid, datadir)) = named.chain(at_work.map(|(pid, dir)| (pid, Path::new(dir)))).next() else {
+        return Ok(());
+    };
+    Err(Error::Running {
+        host: host.name().to_owned(),
+        server: datadir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        what: format!("process {pid} on {}, which is to be {fate}", datadir.display()),
+    })
+}
+
+/// `PID[/…]:DIR`.
+fn pid_and_dir(line: &[u8]) -> Option<(&str, &OsStr)> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let pid = std::str::from_utf8(&line[..colon]).ok()?.split('/').next()?;
+    Some((pid, OsStr::from_bytes(&line[colon + 1..])))
 }
 
 /// Whether servers of these folders can be left running.
@@ -106,6 +131,22 @@ fn is_bound(table: &str, socket: &Path) -> bool {
     table.lines().filter_map(|line| line.split_whitespace().nth(7)).any(|path| path == socket)
 }
 
+/// A process of a program of this name that works in a directory until its input ends.
+#[cfg(test)]
+pub(crate) fn work_in(dir: &Path, program: &Path) -> std::process::Child {
+    use std::io::Read as _;
+    std::fs::copy("/bin/sh", program).unwrap();
+    let mut process = std::process::Command::new(program)
+        .args(["-c", "echo; read x"])
+        .current_dir(dir)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    process.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    process
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +171,7 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = server.id().to_string();
-        let error = none_in(&host, dir.path(), &["b", "a"], "replaced").await.unwrap_err();
+        let error = none_in(&host, dir.path(), "replaced").await.unwrap_err();
         assert!(
             matches!(&error, Error::Running { server, what, .. } if server == "a" && what.contains(&pid)),
             "{error}"
@@ -138,6 +179,26 @@ mod tests {
         let reaped = tokio::task::spawn_blocking(move || server.wait());
         end(&host, &datadir).await.unwrap();
         assert!(!reaped.await.unwrap().unwrap().success());
-        none_in(&host, dir.path(), &["a"], "replaced").await.unwrap();
+        none_in(&host, dir.path(), "replaced").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_reads_its_data_directory_from_a_file_is_found_too() {
+        let (host, dir) = (Host::local(), tempfile::tempdir().unwrap());
+        let datadir = dir.path().join("name/datadir/a b");
+        std::fs::create_dir_all(&datadir).unwrap();
+        for (program, found) in [("mariadbd", true), ("mysqld-debug", true), ("other", false)] {
+            let mut server = work_in(&datadir, &dir.path().join(program));
+            let said = none_in(&host, &dir.path().join("name"), "replaced").await;
+            none_in(&host, dir.path(), "replaced").await.unwrap();
+            drop(server.stdin.take());
+            let pid = server.id().to_string();
+            server.wait().unwrap();
+            let named = |what: &str| what.contains(&pid) && what.contains("/name/datadir/a b, which");
+            match said {
+                Err(Error::Running { server, what, .. }) => assert!(found && server == "a b" && named(&what)),
+                said => assert!(!found, "{program}: {said:?}"),
+            }
+        }
     }
 }

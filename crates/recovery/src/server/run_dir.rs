@@ -1,4 +1,4 @@
-//! The private directories of temporary servers: socket, pid file, option file.
+//! The private directories of temporary servers: socket, pid file, option files.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -24,7 +24,7 @@ const SOCKET_DIR: &str = "socket-dir";
 /// Largest of these files that is read, in bytes.
 const MAX_NOTE: u64 = 4096;
 
-/// A private directory of one server: socket, pid file, option file.
+/// A private directory of one server: socket, pid file, option files.
 #[derive(Debug, Clone)]
 pub(crate) struct RunDir {
     pub(super) path: PathBuf,
@@ -44,7 +44,7 @@ impl RunDir {
         host: &Host,
         tmp_dir: &Path,
         user: Option<&str>,
-        account: &Account,
+        accounts: &[Account],
     ) -> Result<Self, Error> {
         let path = run_dirs.make_dir(host, tmp_dir, RUN_DIR).await?;
         let mut run_dir = Self { path, elsewhere: None };
@@ -54,7 +54,9 @@ impl RunDir {
             host.files().write(run_dir.path.join(SOCKET_DIR), note, 0o600).await?;
             run_dir.elsewhere = Some(short);
         }
-        host.files().write_secret(run_dir.option_file(), option_file_text(account)).await?;
+        for (number, account) in accounts.iter().enumerate() {
+            host.files().write_secret(run_dir.option_file(number), option_file_text(account)).await?;
+        }
         if let Some(user) = user {
             host.command("chown").arg(user).args(run_dir.all()).run().await?;
         }
@@ -66,8 +68,13 @@ impl RunDir {
         self.elsewhere.as_ref().unwrap_or(&self.path).join("s.sock")
     }
 
-    pub(super) fn option_file(&self) -> PathBuf {
-        self.path.join("client.cnf")
+    pub(super) fn pid_file(&self) -> PathBuf {
+        self.path.join("server.pid")
+    }
+
+    /// The client's option file for the account of this number.
+    pub(super) fn option_file(&self, number: usize) -> PathBuf {
+        self.path.join(format!("client-{number}.cnf"))
     }
 
     /// Its directories; the one that names the other one last.
@@ -177,20 +184,23 @@ mod tests {
             std::fs::create_dir_all(&tmp_dir).unwrap();
             // A run that is killed forgets its list.
             let killed = RunDirs::default();
-            let run_dir = RunDir::make(&killed, &host, &tmp_dir, None, &account).await.unwrap();
+            let run_dir =
+                RunDir::make(&killed, &host, &tmp_dir, None, std::slice::from_ref(&account)).await.unwrap();
             let socket = run_dir.socket();
             assert!(socket.as_os_str().len() <= SOCKET_PATH);
             assert_eq!(socket.starts_with(&tmp_dir), depth == 0);
-            assert!(run_dir.option_file().starts_with(&tmp_dir), "{}", run_dir.option_file().display());
+            assert!(run_dir.option_file(0).starts_with(&tmp_dir), "{}", run_dir.option_file(0).display());
             std::fs::write(&socket, "").unwrap();
             RunDirs::default().remove_earlier(&host, &tmp_dir).await.unwrap();
             assert!(!socket.parent().unwrap().exists() && !run_dir.path.exists());
             // Once more: one that is half removed.
-            let run_dir = RunDir::make(&killed, &host, &tmp_dir, None, &account).await.unwrap();
+            let run_dir =
+                RunDir::make(&killed, &host, &tmp_dir, None, std::slice::from_ref(&account)).await.unwrap();
             std::fs::remove_dir_all(run_dir.socket().parent().unwrap()).unwrap();
             RunDirs::default().remove_earlier(&host, &tmp_dir).await.unwrap();
             // And the way of a run that is not killed.
-            let run_dir = RunDir::make(&killed, &host, &tmp_dir, None, &account).await.unwrap();
+            let run_dir =
+                RunDir::make(&killed, &host, &tmp_dir, None, std::slice::from_ref(&account)).await.unwrap();
             killed.remove(&host, &run_dir).await;
             assert!(!run_dir.socket().parent().unwrap().exists() && !run_dir.path.exists());
         }

@@ -14,6 +14,7 @@ use crate::Error;
 use crate::naming::mark;
 use crate::plan::Plan;
 use crate::report::Unpacked;
+use crate::workdir::sync;
 
 /// What tells a machine from others.
 const MACHINE: [&str; 2] = ["/etc/machine-id", "/proc/sys/kernel/hostname"];
@@ -55,6 +56,7 @@ impl Unpack<'_> {
         if backup.encrypted && !matches!(unit, Unit::Stream(_)) {
             self.clear_files(backup).await?;
         }
+        sync(job, self.work).await?;
         let streams = || backup.servers.iter().filter_map(|server| server.stream_bytes);
         unpacked.bytes_read = match unit {
             Unit::All => backup.bytes,
