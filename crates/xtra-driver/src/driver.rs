@@ -16,9 +16,6 @@ const COMPLETED: &str = "completed OK!";
 /// Bytes of a log that are looked at when it has ended.
 const TAIL: u64 = 4096;
 
-/// Bytes at most of a metadata file or mark.
-const MAX_METADATA: u64 = 1 << 20;
-
 /// How the tool is run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -166,25 +163,6 @@ impl Driver {
         let output =
             command.run().await.map_err(Error::host(format!("reading the end of {}", log.display())))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// The text of the first of these files that is there, with its path.
-    pub(crate) async fn read_first(
-        &self,
-        dir: &Path,
-        names: &[&str],
-    ) -> Result<Option<(PathBuf, String)>, Error> {
-        for name in names {
-            let path = dir.join(name);
-            match self.host().files().read(&path, MAX_METADATA).await {
-                Ok(content) => return Ok(Some((path, String::from_utf8_lossy(&content).into_owned()))),
-                Err(e) if e.is_missing_file() => {}
-                Err(source) => {
-                    return Err(Error::host(format!("reading {}", path.display()))(source));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// A file below `dir` with one of these endings, if there is any.

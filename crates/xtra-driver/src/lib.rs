@@ -51,7 +51,7 @@ mod version;
 pub use checks::check_chain;
 pub use driver::{Driver, Options, Part, Step};
 pub use error::{Error, LsnRule, Stage};
-pub use metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, SlaveInfo};
+pub use metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, SlaveInfo, read_first};
 pub use my_cnf::BackupMyCnf;
 pub use prepare::{Event, Extracted, Prepared};
 pub use tool::{Kind, Tool};

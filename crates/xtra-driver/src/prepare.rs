@@ -9,7 +9,7 @@ use crate::checks::check_chain;
 use crate::driver::{Driver, Part, Step, with_path};
 use crate::error::{Error, Stage};
 use crate::extract::COMPRESSED;
-use crate::metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError};
+use crate::metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, read_first};
 use crate::my_cnf::BackupMyCnf;
 
 /// How far a step has come, as its mark in the log directory says. The mark's text are the backup's checkpoints: after
@@ -98,7 +98,7 @@ impl Driver {
     /// [`Error::MissingMember`], [`Error::Metadata`], [`Error::StillCompressed`], [`Error::Incompatible`],
     /// [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
     pub async fn open(&self, full: Part, incrementals: Vec<Part>) -> Result<Extracted, Error> {
-        let my_cnf = match self.read_first(&full.dir, &[BackupMyCnf::NAME]).await? {
+        let my_cnf = match read_first(self.host(), &full.dir, &[BackupMyCnf::NAME]).await? {
             Some((_, text)) => BackupMyCnf::parse(&text),
             None => return Err(missing(&full.dir, BackupMyCnf::NAME)),
         };
@@ -125,7 +125,7 @@ impl Driver {
         if let Some(member) = self.find_ending(&part.dir, &COMPRESSED).await? {
             return Err(Error::StillCompressed { member });
         }
-        let Some((path, text)) = self.read_first(&part.dir, &Checkpoints::NAMES).await? else {
+        let Some((path, text)) = read_first(self.host(), &part.dir, &Checkpoints::NAMES).await? else {
             return Err(missing(&part.dir, Checkpoints::NAMES[0]));
         };
         let checkpoints = parse(&path, Checkpoints::parse(&text))?;
@@ -139,7 +139,7 @@ impl Driver {
     }
 
     async fn info(&self, dir: &Path) -> Result<Info, Error> {
-        match self.read_first(dir, &Info::NAMES).await? {
+        match read_first(self.host(), dir, &Info::NAMES).await? {
             Some((_, text)) => Ok(Info::parse(&text)),
             None => Err(missing(dir, Info::NAMES[0])),
         }
@@ -176,7 +176,7 @@ impl Driver {
         }
         // Applying an incremental backup puts its own description into the base.
         let info = self.info(&base).await?;
-        let binlog = match self.read_first(&base, &BinlogInfo::NAMES).await? {
+        let binlog = match read_first(self.host(), &base, &BinlogInfo::NAMES).await? {
             Some((path, text)) => Some(parse(&path, BinlogInfo::parse(&text))?),
             None => None,
         };
@@ -208,7 +208,7 @@ impl Driver {
         for (ending, mark) in [("done", Mark::Done), ("begun", Mark::Begun)] {
             let path = self.record(Stage::Prepare, label, ending);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Some((path, text)) = self.read_first(&self.options.log_dir, &[&name]).await? {
+            if let Some((path, text)) = read_first(self.host(), &self.options.log_dir, &[&name]).await? {
                 return Ok((mark, Some(parse(&path, Checkpoints::parse(&text))?)));
             }
         }
