@@ -50,6 +50,14 @@ pub enum Error {
         /// What `xbstream` says.
         source: Box<xbstream::Error>,
     },
+    /// The backup tool encrypted the members of a stream, and no key for them was given.
+    #[error("the stream of {server} is encrypted by the backup tool ({}), and no key was given", member.display())]
+    ToolEncrypted {
+        /// The server's folder in the backup.
+        server: String,
+        /// One of the members.
+        member: PathBuf,
+    },
     /// The stream of a server ended well, and is not a whole backup.
     #[error("the stream of {server} is no whole backup: it has no xtrabackup_checkpoints")]
     NoCheckpoints {
@@ -135,7 +143,10 @@ impl Error {
 
     /// Whether the request is at fault: what was asked for is not there, or cannot be done.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::NoPassword | Self::Exists { .. } | Self::Layout { .. })
+        matches!(
+            self,
+            Self::NoPassword | Self::ToolEncrypted { .. } | Self::Exists { .. } | Self::Layout { .. }
+        )
     }
 
     pub(crate) fn refused(member: &[u8], why: Refusal) -> Self {

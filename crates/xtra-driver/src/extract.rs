@@ -14,7 +14,7 @@ pub(crate) const COMPRESSED: [&str; 3] = [".qp", ".lz4", ".zst"];
 const QPRESS: (&str, &str) = (".qp", "qpress");
 
 /// Ending of members that the tools encrypt.
-const ENCRYPTED: &str = ".xbcrypt";
+pub(crate) const ENCRYPTED: &str = ".xbcrypt";
 
 impl Driver {
     /// Extracts `stream` into `dir`, which is made, with `streamer`: the stock `xbstream` or `mbstream`.

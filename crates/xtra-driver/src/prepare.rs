@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::checks::check_chain;
 use crate::driver::{Driver, Part, Step, with_path};
 use crate::error::{Error, Stage};
-use crate::extract::COMPRESSED;
+use crate::extract::{COMPRESSED, ENCRYPTED};
 use crate::metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, read_first};
 use crate::my_cnf::BackupMyCnf;
 
@@ -95,19 +95,20 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingMember`], [`Error::Metadata`], [`Error::StillCompressed`], [`Error::Incompatible`],
+    /// [`Error::Encrypted`], [`Error::StillCompressed`], [`Error::MissingMember`], [`Error::Metadata`], [`Error::Incompatible`],
     /// [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
     pub async fn open(&self, full: Part, incrementals: Vec<Part>) -> Result<Extracted, Error> {
-        let my_cnf = match read_first(self.host(), &full.dir, &[BackupMyCnf::NAME]).await? {
-            Some((_, text)) => BackupMyCnf::parse(&text),
-            None => return Err(missing(&full.dir, BackupMyCnf::NAME)),
-        };
+        let base = full.dir.clone();
         let mut links = Vec::new();
         for part in [full].into_iter().chain(incrementals) {
             links.push(self.open_link(part).await?);
         }
+        let my_cnf = match read_first(self.host(), &base, &[BackupMyCnf::NAME]).await? {
+            Some((_, text)) => BackupMyCnf::parse(&text),
+            None => return Err(missing(&base, BackupMyCnf::NAME)),
+        };
         for name in my_cnf.data_files() {
-            self.must_exist(&links[0].part.dir, name).await?;
+            self.must_exist(&base, name).await?;
         }
         check_chain(links.iter().map(|l| (l.part.label.as_str(), &l.checkpoints, l.part.recorded_to_lsn)))?;
         if let Some(begun) = links.iter().find(|link| link.mark == Mark::Begun) {
@@ -122,8 +123,12 @@ impl Driver {
             // Its directory has changed since, and may be gone once it was applied.
             return Ok(Link { part, checkpoints, mark });
         }
-        if let Some(member) = self.find_ending(&part.dir, &COMPRESSED).await? {
-            return Err(Error::StillCompressed { member });
+        let [qp, lz4, zst] = COMPRESSED;
+        if let Some(member) = self.find_ending(&part.dir, &[ENCRYPTED, qp, lz4, zst]).await? {
+            return Err(match member.to_string_lossy().ends_with(ENCRYPTED) {
+                true => Error::Encrypted { member },
+                false => Error::StillCompressed { member },
+            });
         }
         let Some((path, text)) = read_first(self.host(), &part.dir, &Checkpoints::NAMES).await? else {
             return Err(missing(&part.dir, Checkpoints::NAMES[0]));

@@ -279,6 +279,23 @@ async fn every_member_that_a_whole_backup_holds_is_missed_when_it_is_not_there()
 }
 
 #[tokio::test]
+async fn a_backup_that_the_tool_encrypted_is_not_called_a_broken_one() {
+    let lab = Lab::new();
+    let driver = lab.driver(&lab.tool(XTRABACKUP, OK)).await;
+    let full = lab.part("full", 0, 100, "8.0.26");
+    for entry in fs::read_dir(&full.dir).unwrap() {
+        let path = entry.unwrap().path();
+        fs::rename(&path, format!("{}.zst.xbcrypt", path.display())).unwrap();
+    }
+    let refused = driver.open(full, Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Encrypted { .. }), "{refused:?}");
+    let (full, inc) = (lab.part("plain", 0, 100, "8.0.26"), lab.part("inc", 100, 130, "8.0.26"));
+    write(&inc.dir, "t.ibd.delta.xbcrypt", "");
+    let refused = driver.open(full, vec![inc]).await.unwrap_err();
+    assert!(matches!(refused, Error::Encrypted { .. }), "{refused:?}");
+}
+
+#[tokio::test]
 async fn the_new_names_of_metadata_files_are_read() {
     let lab = Lab::new();
     let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
@@ -306,10 +323,8 @@ async fn decompression_runs_only_where_it_is_needed_and_must_leave_nothing_compr
     let left = driver.decompress(&dir, "full").await.unwrap_err();
     assert!(matches!(left, Error::StillCompressed { member } if member.ends_with("db/t.ibd.zst")));
     assert_eq!(lab.calls(), ["--decompress --remove-original --parallel=3 --target-dir=DIR/d"]);
-    assert!(matches!(
-        driver.open(Part::new("full", &dir), Vec::new()).await,
-        Err(Error::MissingMember { .. })
-    ));
+    let opened = driver.open(Part::new("full", &dir), Vec::new()).await;
+    assert!(matches!(opened, Err(Error::StillCompressed { .. })));
     let body = format!("find '{}' -name '*.zst' -delete; {OK}", dir.display());
     let driver = lab.driver(&lab.tool(XTRABACKUP, &body)).await;
     assert!(driver.decompress(&dir, "full").await.unwrap().is_some());
