@@ -280,6 +280,7 @@ fn of_driver(error: &xtra_driver::Error) -> Class {
         | Driver::TooOld { .. }
         | Driver::NoDecompressor { .. }
         | Driver::Incompatible { .. } => Class::Unusable,
+        Driver::Partial { .. } => Class::Nothing,
         Driver::MissingMember { .. }
         | Driver::Chain { .. }
         | Driver::Metadata { .. }

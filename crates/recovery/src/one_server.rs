@@ -55,6 +55,8 @@ struct Unpacked<'a> {
 struct Prepared<'a> {
     one: OneServer<'a>,
     datadir: PathBuf,
+    /// The backups that databases or tables were left out of.
+    partial: Vec<String>,
     steps: Vec<StepTime>,
 }
 
@@ -104,6 +106,7 @@ impl<'a> OneServer<'a> {
         }
         self.same_tools()?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
+        let partial = prepared.partial.clone();
         let running = prepared.choose(&replay).await?.start(&said.account).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
@@ -120,6 +123,7 @@ impl<'a> OneServer<'a> {
             version: self.base.version.to_string(),
             base: chain[0].to_string(),
             chain: chain.iter().map(ToString::to_string).collect(),
+            partial,
             replay: stopped.replayed,
             gtid_state: stopped.gtid_state,
             proved: stopped.proved,
@@ -277,19 +281,23 @@ impl<'a> Unpacked<'a> {
             server: one.server,
             watch,
         };
-        if !one.work.journal().is_finished(one.folder(), PREPARE) {
+        let partial = if one.work.journal().is_finished(one.folder(), PREPARE) {
+            let earlier = one.work.journal().result(one.folder(), PREPARE);
+            earlier.and_then(|earlier| serde_json::from_value(earlier.clone()).ok()).unwrap_or_default()
+        } else {
             one.work.record(one.folder(), PREPARE_BEGUN).await?;
-            let ((), seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
+            let (partial, seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
             note(&mut self.steps, "prepare", seconds);
-            one.work.record(one.folder(), PREPARE).await?;
-        }
+            one.work.record_with(one.folder(), PREPARE, Some(partial.clone().into())).await?;
+            partial
+        };
         // A server that was started on it, or taken over, has gone on from there.
         if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {
             let physical = Physical::read(one.host(), &datadir).await?;
             physical.check(one.server, plan.last(), &said.executed, one.base.version.flavor)?;
         }
         one.give_away(&datadir).await?;
-        Ok(Prepared { one, datadir, steps: self.steps })
+        Ok(Prepared { one, datadir, partial, steps: self.steps })
     }
 }
 

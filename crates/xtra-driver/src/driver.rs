@@ -28,12 +28,20 @@ pub struct Options {
     pub parallel: Option<u32>,
     /// How long one step may take; `None`: as long as it takes.
     pub timeout: Option<Duration>,
+    /// Prepare backups that hold only some of their server's tables, too.
+    pub allow_partial: bool,
 }
 
 impl Options {
     /// Options with the tool's defaults.
     pub fn new(log_dir: impl Into<PathBuf>) -> Self {
-        Self { log_dir: log_dir.into(), use_memory: None, parallel: None, timeout: None }
+        Self {
+            log_dir: log_dir.into(),
+            use_memory: None,
+            parallel: None,
+            timeout: None,
+            allow_partial: false,
+        }
     }
 }
 

@@ -91,6 +91,12 @@ pub enum Error {
         /// One of the encrypted members.
         member: PathBuf,
     },
+    /// The tool left databases or tables out of the backup ([`Options::allow_partial`](crate::Options::allow_partial)).
+    #[error("the backup in {} says that it is partial: databases or tables were left out of it", dir.display())]
+    Partial {
+        /// The extracted backup.
+        dir: PathBuf,
+    },
     /// A metadata file does not say what it should.
     #[error("cannot read {}", path.display())]
     Metadata {

@@ -80,7 +80,7 @@ pub struct Info {
     pub end_time: Option<String>,
     /// `binlog_pos` as written, GTID sets joined into one line.
     pub binlog_pos: Option<String>,
-    /// Whether only some tables are in it.
+    /// Whether it was taken with an option that leaves databases or tables out, be there one that it left out or not.
     pub partial: bool,
 }
 

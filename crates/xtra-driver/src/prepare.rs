@@ -26,6 +26,8 @@ enum Mark {
 struct Link {
     part: Part,
     checkpoints: Checkpoints,
+    /// Only some of the server's tables are in it; not asked again of a link with a mark.
+    partial: bool,
     mark: Mark,
 }
 
@@ -48,6 +50,8 @@ pub struct Prepared {
     pub binlog: Option<BinlogInfo>,
     /// What the chain's last backup says about itself.
     pub info: Info,
+    /// Labels of the backups that hold only some of the server's tables, of those that this call prepared.
+    pub partial: Vec<String>,
     /// The options without which the files cannot be read.
     pub my_cnf: BackupMyCnf,
     /// The steps that this call took; fewer than the chain is long when some had been done before.
@@ -96,7 +100,7 @@ impl Driver {
     /// # Errors
     ///
     /// [`Error::Encrypted`], [`Error::StillCompressed`], [`Error::MissingMember`], [`Error::Metadata`], [`Error::Incompatible`],
-    /// [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
+    /// [`Error::Partial`], [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
     pub async fn open(&self, full: Part, incrementals: Vec<Part>) -> Result<Extracted, Error> {
         let base = full.dir.clone();
         let mut links = Vec::new();
@@ -121,7 +125,7 @@ impl Driver {
         let (mark, at_first) = self.mark(&part.label).await?;
         if let Some(checkpoints) = at_first {
             // Its directory has changed since, and may be gone once it was applied.
-            return Ok(Link { part, checkpoints, mark });
+            return Ok(Link { part, checkpoints, partial: false, mark });
         }
         let [qp, lz4, zst] = COMPRESSED;
         if let Some(member) = self.find_ending(&part.dir, &[ENCRYPTED, qp, lz4, zst]).await? {
@@ -134,13 +138,17 @@ impl Driver {
             return Err(missing(&part.dir, Checkpoints::NAMES[0]));
         };
         let checkpoints = parse(&path, Checkpoints::parse(&text))?;
-        if let Some(server) = self.info(&part.dir).await?.server_version {
+        let Info { server_version, partial, .. } = self.info(&part.dir).await?;
+        if let Some(server) = server_version {
             self.tool.can_prepare(&server)?;
+        }
+        if partial && !self.options.allow_partial {
+            return Err(Error::Partial { dir: part.dir });
         }
         if matches!(checkpoints.backup_type, BackupType::LogApplied | BackupType::FullPrepared) {
             return Err(Error::AlreadyPrepared { dir: part.dir });
         }
-        Ok(Link { part, checkpoints, mark })
+        Ok(Link { part, checkpoints, partial, mark })
     }
 
     async fn info(&self, dir: &Path) -> Result<Info, Error> {
@@ -181,11 +189,13 @@ impl Driver {
         }
         // Applying an incremental backup puts its own description into the base.
         let info = self.info(&base).await?;
+        let partial = links.iter().filter(|link| link.partial).map(|link| link.part.label.clone()).collect();
         let binlog = match read_first(self.host(), &base, &BinlogInfo::NAMES).await? {
             Some((path, text)) => Some(parse(&path, BinlogInfo::parse(&text))?),
             None => None,
         };
-        Ok(Prepared { dir: base, to_lsn: links[of - 1].checkpoints.to_lsn, binlog, info, my_cnf, steps })
+        let to_lsn = links[of - 1].checkpoints.to_lsn;
+        Ok(Prepared { dir: base, to_lsn, binlog, info, partial, my_cnf, steps })
     }
 
     /// `--defaults-file` comes first: with the machine's own option files, or with none, the page size would be wrong.

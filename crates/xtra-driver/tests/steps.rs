@@ -256,6 +256,33 @@ async fn a_chain_that_does_not_fit_is_refused_before_anything_is_run() {
 }
 
 #[tokio::test]
+async fn a_backup_of_some_tables_is_refused_unless_that_is_allowed() {
+    let lab = Lab::new();
+    let mut driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
+    let server = "10.11.4-MariaDB";
+    let partial = |part: &Part| {
+        write(&part.dir, "xtrabackup_info", &format!("server_version = {server}\npartial = Y\n"));
+    };
+    for at in [0, 1] {
+        let (full, incs) = (lab.part("full", 0, 100, server), vec![lab.part("inc1", 100, 130, server)]);
+        let which = if at == 0 { full.clone() } else { incs[0].clone() };
+        partial(&which);
+        match driver.open(full, incs).await {
+            Err(Error::Partial { dir }) => assert_eq!(dir, which.dir),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lab.calls().len(), 0);
+    let mut options = Options::new(lab.path("log"));
+    options.allow_partial = true;
+    driver = Driver::new(driver.tool().clone(), options);
+    let (full, incs) = (lab.part("full", 0, 100, server), vec![lab.part("inc1", 100, 130, server)]);
+    partial(&incs[0]);
+    let (prepared, _) = prepare(&driver, (full, incs)).await.unwrap();
+    assert_eq!(prepared.partial, ["inc1"]);
+}
+
+#[tokio::test]
 async fn a_backup_that_something_else_prepared_is_refused() {
     let lab = Lab::new();
     let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;

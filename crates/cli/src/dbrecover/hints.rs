@@ -47,6 +47,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::Catalog(backup_catalog::Error::LostGroup { group, .. }) => {
             format!("--without-group {group} says that it is meant to be left out; an earlier backup may hold it")
         }
+        Error::Prepare(xtra_driver::Error::Partial { .. }) => {
+            "look for databases-exclude, databases, tables and the like in [mariabackup] or [xtrabackup] of the server's option \
+             files; --allow-partial says that what they left out is not wanted"
+                .to_owned()
+        }
         Error::Unlike { .. } => {
             "the backup is not what it says; recover to one before it, whose binlogs may reach as far".to_owned()
         }

@@ -33,6 +33,7 @@ pub const KEYS: &[Key] = &[
     key("recover-to", "until-position", None, "binlog position to recover to, [SERVER/]FILE:POS"),
     key("recover-to", "skip-gtid", None, "GTIDs of transactions to leave out"),
     key("recover-to", "without-group", None, "replication groups to leave out, separated by commas"),
+    key("recover-to", "allow-partial", Some("0"), "1: use backups that databases or tables were left out of"),
     key("backup-store", "ip", None, "address of the backup store"),
     key("backup-store", "port", Some("22"), "ssh port"),
     key("backup-store", "user", None, "login user"),

@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         self.get(section, key).map(|_| self.parsed(section, key, what)).transpose()
     }
 
-    fn flag(&self, section: &'static str, key: &'static str) -> Result<bool, Error> {
+    pub(super) fn flag(&self, section: &'static str, key: &'static str) -> Result<bool, Error> {
         match self.or_default(section, key).to_ascii_lowercase().as_str() {
             "" | "0" | "false" | "no" | "off" => Ok(false),
             "1" | "true" | "yes" | "on" => Ok(true),
