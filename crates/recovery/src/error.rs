@@ -197,6 +197,14 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// Nothing says in which letter case a server kept the names of its tables.
+    #[error("{server}: nothing says its lower_case_table_names: {what}")]
+    LetterCase {
+        /// The server's folder.
+        server: String,
+        /// Why its `my.conf` does not.
+        what: String,
+    },
     /// A physical backup is of another moment than the store says.
     #[error("{server}: the {what} is {said} by backup {backup}, but its physical backup says {found}")]
     Unlike {
@@ -245,7 +253,7 @@ impl Error {
             Self::NotResumable { .. } => Class::Usage,
             Self::NeedPassword { .. } => Class::Usage,
             Self::Catalog(error) => of_catalog(error),
-            Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
+            Self::Incomplete { .. } | Self::NotExtendable { .. } | Self::LetterCase { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } | Self::Running { .. } => Class::Unusable,
             Self::WrongPassword { .. } | Self::Unlike { .. } => Class::Damaged,

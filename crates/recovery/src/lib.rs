@@ -44,6 +44,7 @@ mod hosts;
 mod identity;
 mod journal;
 mod locate;
+mod my_conf;
 mod one_server;
 mod owned_dir;
 mod physical;

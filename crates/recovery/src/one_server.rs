@@ -12,6 +12,7 @@ use remote_exec::Host;
 
 use crate::Error;
 use crate::journal::{DONE, HELD, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
+use crate::my_conf;
 use crate::physical::Physical;
 use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
@@ -105,6 +106,7 @@ impl<'a> OneServer<'a> {
             return self.done_before(done, said.account.clone(), &replay).await;
         }
         self.same_tools()?;
+        self.check_my_conf().await?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
         let partial = prepared.partial.clone();
         let running = prepared.choose(&replay).await?.start(&said.account).await?;
@@ -260,8 +262,28 @@ impl<'a> OneServer<'a> {
             Err(error) if error.is_missing_file() => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let my_conf = self.text("my.conf").await?.unwrap_or_default();
-        Ok(server_options::of_backup(&layout, &my_conf, &self.base.version))
+        let my_conf = self.my_conf().await?.unwrap_or_default();
+        let letter_case = self.recovery.request.config.misc.lower_case_table_names;
+        Ok(server_options::of_backup(&layout, &my_conf, letter_case, &self.base.version, self.folder()))
+    }
+
+    async fn my_conf(&self) -> Result<Option<String>, Error> {
+        let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last());
+        my_conf::read(self.host(), &dir, self.folder()).await
+    }
+
+    /// Of an encrypted backup the plan could not see the server's options; of the others its programs' version.
+    async fn check_my_conf(&self) -> Result<(), Error> {
+        let Recovery { plan, request, watch, .. } = self.recovery;
+        let text = self.my_conf().await?;
+        let letter_case = request.config.misc.lower_case_table_names;
+        let reading = my_conf::Reading::of(&self.base.version, self.folder());
+        let open = reading.left_open(self.folder(), text.as_deref(), letter_case)?;
+        let encrypted = plan.backups.iter().any(|backup| backup.name == *plan.last() && backup.encrypted);
+        if let Some(what) = open.filter(|_| encrypted) {
+            watch.warning(my_conf::warning(self.folder(), &what));
+        }
+        Ok(())
     }
 }
 

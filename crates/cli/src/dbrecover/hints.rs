@@ -52,6 +52,11 @@ fn hint(error: &Error) -> Option<String> {
              files; --allow-partial says that what they left out is not wanted"
                 .to_owned()
         }
+        Error::LetterCase { .. } => {
+            "say lower-case-table-names = 0 or 1 in [misc], as the server had it (SHOW VARIABLES, or the files that its my.conf \
+             names); with the wrong one a replay makes tables in the wrong letter case"
+                .to_owned()
+        }
         Error::Unlike { .. } => {
             "the backup is not what it says; recover to one before it, whose binlogs may reach as far".to_owned()
         }

@@ -77,6 +77,7 @@ pub const KEYS: &[Key] = &[
     key("misc", "for-testing", None, "present: own port and server id per server, servers left running"),
     key("misc", "mysqld-user", None, "operating system user of the temporary servers"),
     key("misc", "time-zone", Some("local"), "zone of the backup machine: an IANA name, +HH:MM, or local"),
+    key("misc", "lower-case-table-names", None, "0, 1 or 2: that of servers whose my.conf does not say it"),
     key("misc", "parallel", None, "servers recovered side by side (default: cores of the job server)"),
     key("misc", "replay-method", Some("auto"), "auto, pipe, sql or relay"),
     key("misc", "toolchain", Some("auto"), "auto, worker or stock"),

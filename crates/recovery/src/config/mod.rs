@@ -160,6 +160,8 @@ pub struct Misc {
     pub mysqld_user: Option<String>,
     /// Zone of the backup machine.
     pub zone: Zone,
+    /// `lower_case_table_names` of servers whose `my.conf` does not say it.
+    pub lower_case_table_names: Option<u8>,
     /// Servers side by side; `None`: cores of the job server.
     pub parallel: Option<usize>,
     /// How to replay.
