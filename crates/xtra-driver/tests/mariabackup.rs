@@ -170,7 +170,7 @@ async fn a_chain_is_prepared_to_what_the_server_held() {
     assert!(prepared.info.server_version.unwrap().contains("MariaDB"));
     assert!(prepared.binlog.unwrap().gtid.is_some());
 
-    let server = Server::start(dir, &prepared.dir, &prepared.my_cnf.server_args());
+    let server = Server::start(dir, &prepared.dir, &[PAGE_SIZE.to_owned()]);
     assert_eq!(server.checksum(), truth);
     server.stop();
 }
