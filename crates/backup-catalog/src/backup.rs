@@ -145,20 +145,19 @@ impl Backup {
         let tar_name = format!("{name}.tar.encrypted");
         let tar_bytes = tars.iter().find(|e| e.name == tar_name && e.kind == EntryKind::File).map(|e| e.size);
 
+        // The sample is what marks an encrypted backup. What else lies beside it an interrupted older recovery unpacked,
+        // perhaps in part: the tar counts.
+        let marked = has("encrypted_sample");
         let mut servers = Vec::new();
         let mut foreign = Vec::new();
         for entry in entries.iter().filter(|e| !KNOWN.contains(&e.name.as_str())) {
             match server_identity(&consistence, &entry.name).filter(|_| entry.kind == EntryKind::Dir) {
+                Some(_) if marked => {}
                 Some((group, server)) => servers.push(read_server(store, dir, &entry.name, group, server)?),
                 None => foreign.push(entry.name.clone()),
             }
         }
-        // The sample is what marks an encrypted backup. Servers' folders beside it are what an interrupted older
-        // recovery unpacked: the tar counts.
-        let encrypted = has("encrypted_sample") || (servers.is_empty() && tar_bytes.is_some());
-        if encrypted {
-            servers.clear();
-        }
+        let encrypted = marked || (servers.is_empty() && tar_bytes.is_some());
         servers.sort_by(|a, b| a.folder.cmp(&b.folder));
         foreign.sort();
 

@@ -172,6 +172,25 @@ fn what_is_wrong_in_a_backup_is_named_with_file_and_line() {
 }
 
 #[test]
+fn what_an_interrupted_older_recovery_unpacked_beside_an_encrypted_backup_is_not_read() {
+    let server = "auth-auth_m-10.0.0.0-3306";
+    let backup = Fake::full("01:00", 1..=2)
+        .encrypted()
+        .with(&format!("{server}/master_dir"), "")
+        .with(&format!("{server}/bin.000001"), "half")
+        .with("backup.conf", "half of a fi")
+        .with("datanode_base/mysql-8.0.26.tar.gz", "half");
+    let catalog = only(backup.clone());
+    let read = catalog.get(&name(&backup.name)).unwrap();
+    assert!(read.encrypted && read.servers.is_empty() && read.foreign.is_empty(), "{read:?}");
+    assert_eq!((read.backup_master, &read.base_tarball), (None, &None));
+    // Not even where it cannot be read.
+    let path = format!("{}/{server}", backup.name);
+    let catalog = Catalog::read(&Unreadable(snapshot(&[backup]), &path)).unwrap();
+    assert!(matches!(catalog.listed()[0].state, State::Complete(_)), "{:?}", catalog.listed());
+}
+
+#[test]
 fn a_file_that_may_not_be_read_is_an_error_and_never_an_absent_file() {
     let n = "UTC20210205010000.000-full";
     for (path, of_store) in [
