@@ -166,11 +166,8 @@ impl Backup {
             Some(content) => parse_backuped_binlogs(&listed, &content)?,
             None => servers.iter().map(binlogs_seen).collect(),
         };
-        let conf = format!("{dir}/backup.conf");
-        let backup_master = match optional(store, &conf)?.filter(|_| !encrypted) {
-            Some(content) => backup_master(&conf, &String::from_utf8_lossy(&content))?,
-            None => None,
-        };
+        let conf = if encrypted { None } else { optional(store, &format!("{dir}/backup.conf"))? };
+        let backup_master = conf.and_then(|conf| backup_master(&String::from_utf8_lossy(&conf)));
         let mut bytes = sum(&entries) + servers.iter().map(|s| s.bytes).sum::<u64>() + tar_bytes.unwrap_or(0);
         let mut base_tarball = None;
         for folder in ["datanode_base", "calcnode_base"].into_iter().filter(|f| has(f) && !encrypted) {
