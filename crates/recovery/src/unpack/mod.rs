@@ -264,11 +264,11 @@ impl<'a> Unpack<'a> {
     }
 
     /// The arguments of `tar` for a part of the backup that lies below `root`. The servers' streams are units of their own,
-    /// or lie on the job server already.
+    /// or lie on the job server already. A backup's folder may be a link to where it is.
     fn tar_of(root: &Path, backup: &Backup, unit: Unit<'_>) -> Vec<OsString> {
         let mut tar: Vec<OsString> = vec!["-C".into(), root.into()];
         let stream = |folder: &str| format!("{}/{folder}/{STREAM}", backup.name);
-        let mut what = OsString::from(backup.name.as_str());
+        let mut what = OsString::from(format!("{}/.", backup.name));
         match unit {
             Unit::Stream(folder) => what = stream(folder).into(),
             Unit::Files | Unit::All => tar.push(format!("--exclude={}", stream("*")).into()),
@@ -357,5 +357,23 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_backup_whose_folder_is_a_link_is_sent_and_not_the_link() {
+        let stream = format!("{FOLDER}/{STREAM}");
+        let (dir, catalog) = store(&[(&*stream, b"stream")]);
+        fs::rename(dir.path().join(NAME), dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(NAME)).unwrap();
+        let backup = catalog.get(&NAME.parse().unwrap()).unwrap();
+        let sent = |unit| {
+            let made = Host::local().command("tar").args(Unpack::tar_of(dir.path(), backup, unit));
+            let listed = Host::local().command("tar").args(["-t"]);
+            let pipeline = Host::local().pipeline(vec![made, listed]);
+            async move { pipeline.run().await.unwrap().text() }
+        };
+        let files = sent(Unit::Files).await;
+        assert!(files.contains("/ok") && !files.contains(STREAM), "{files}");
+        assert_eq!(sent(Unit::Stream(FOLDER)).await, format!("{NAME}/{stream}"));
     }
 }
