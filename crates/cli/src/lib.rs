@@ -1,4 +1,5 @@
-//! What the two programs share: exit codes, failures, log lines, passwords, standard streams.
+//! What the two programs share: exit codes, failures, log lines, passwords, standard streams, names on a
+//! terminal.
 //!
 //! The programs parse, call one library function, print, and map the result to an exit code. Nothing
 //! here knows MySQL.
@@ -6,6 +7,8 @@
 mod failure;
 pub mod log;
 pub mod password;
+mod printable;
 pub mod standard;
 
 pub use failure::{Exit, Failure, Outcome, finish};
+pub use printable::Printable;

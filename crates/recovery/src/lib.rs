@@ -74,7 +74,7 @@ pub use plan::Plan;
 pub use report::{RecoveredServer, Replayed, Report, StepTime, Unpacked};
 pub use request::Request;
 pub use run::{plan, recover};
-pub use store::read_catalog;
+pub use store::{in_utc, read_catalog};
 pub use time::{StopTime, Zone};
 pub use workdir::Earlier;
 
