@@ -135,20 +135,19 @@ impl Backup {
         let tar_name = name.archive_name();
         let tar_bytes = tars.iter().find(|e| e.name == tar_name && e.kind == EntryKind::File).map(|e| e.size);
 
+        // The sample is what marks an encrypted backup. What else lies beside it an interrupted older recovery unpacked,
+        // perhaps in part: the tar counts.
+        let marked = has(SAMPLE);
         let mut servers = Vec::new();
         let mut foreign = Vec::new();
         for entry in entries.iter().filter(|e| !KNOWN.contains(&e.name.as_str())) {
             match server_identity(&consistence, &entry.name).filter(|_| entry.kind == EntryKind::Dir) {
+                Some(_) if marked => {}
                 Some((group, server)) => servers.push(read_server(store, dir, &entry.name, group, server)?),
                 None => foreign.push(entry.name.clone()),
             }
         }
-        // The sample is what marks an encrypted backup. Servers' folders beside it are what an interrupted older
-        // recovery unpacked: the tar counts.
-        let encrypted = has(SAMPLE) || (servers.is_empty() && tar_bytes.is_some());
-        if encrypted {
-            servers.clear();
-        }
+        let encrypted = marked || (servers.is_empty() && tar_bytes.is_some());
         servers.sort_by(|a, b| a.folder.cmp(&b.folder));
         foreign.sort();
 
@@ -157,11 +156,8 @@ impl Backup {
             Some(content) => parse_backuped_binlogs(&listed, &content)?,
             None => servers.iter().map(binlogs_seen).collect(),
         };
-        let conf = format!("{dir}/backup.conf");
-        let backup_master = match optional(store, &conf)?.filter(|_| !encrypted) {
-            Some(content) => backup_master(&conf, &String::from_utf8_lossy(&content))?,
-            None => None,
-        };
+        let conf = if encrypted { None } else { optional(store, &format!("{dir}/backup.conf"))? };
+        let backup_master = conf.and_then(|conf| backup_master(&String::from_utf8_lossy(&conf)));
         let mut bytes = sum(&entries) + servers.iter().map(|s| s.bytes).sum::<u64>() + tar_bytes.unwrap_or(0);
         let mut base_tarball = None;
         for folder in [BASE, PROXY].into_iter().filter(|f| has(f) && !encrypted) {

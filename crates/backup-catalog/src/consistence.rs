@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Problem};
 use crate::folder::join;
 
-/// Fields of one line, in the order of the file.
+/// Fields of one line, in the order of the file; what a later version adds behind them is passed over.
 const FIELDS: usize = 8;
 
 /// Position in `xb-to-binlog-pos` that only a replica's line has: replay starts at the head of the file.
@@ -68,7 +68,7 @@ impl ConsistenceLine {
         let fields: Vec<&str> = text.split('\t').collect();
         let wrong = |problem| Error::line(file, number, problem);
         let field = |field, expected| wrong(Problem::Field { field, expected });
-        if fields.len() != FIELDS {
+        if fields.len() < FIELDS {
             return Err(wrong(Problem::Fields { expected: FIELDS, found: fields.len() }));
         }
         let address = || field("address", "IP:PORT");
@@ -174,6 +174,12 @@ mod tests {
         assert_eq!(lines[1].consistent, Position { file: "greatdb-bin.000041".into(), offset: 631 });
         assert_eq!(lines[1].start, Position { file: "greatdb-bin.000041".into(), offset: 4 });
         assert_eq!((lines[1].to_lsn, lines[1].line), (21_694_836, 2));
+    }
+
+    #[test]
+    fn fields_that_a_later_version_adds_are_passed_over() {
+        let more = MASTER.replace("pos=724", "pos=724\tmore=1\t");
+        assert_eq!(one(&more), one(MASTER));
     }
 
     #[test]

@@ -20,10 +20,8 @@ pub const CONSISTENT_POINT: &str = "consistent_point_datetime";
 pub const CONSISTENCE: &str = "cluster_consistence_info";
 /// File of a backup that lists the binlogs in it.
 pub const BINLOGS: &str = "backuped_binlogs";
-/// File of an encrypted backup that tries a password: [`SAMPLE_TEXT`] as an AES Crypt stream.
+/// File of an encrypted backup that tries a password: a short text as an AES Crypt stream.
 pub const SAMPLE: &str = "encrypted_sample";
-/// What [`SAMPLE`] holds.
-pub const SAMPLE_TEXT: &[u8] = b"abc123\n";
 /// Folder of a backup with the database server's own files.
 pub const BASE: &str = "datanode_base";
 /// Folder of a backup with the proxy's files.

@@ -66,7 +66,7 @@ pub use catalog::{Catalog, Chain, Listed, State};
 pub use consistence::{ConsistenceLine, Position, Role, parse_consistence};
 pub use error::{Class, Error, Link, Problem};
 pub use folder::{FolderName, ServerFolder};
-pub use my_conf::MyConf;
+pub use my_conf::{MyConf, OptionsOf};
 pub use name::{BackupName, Kind};
 pub use recoverable::{Master, ServerChoice, recoverable, with_binlogs};
 pub use select::{Doubt, Selection, Target};

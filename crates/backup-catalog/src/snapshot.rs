@@ -6,6 +6,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backup_conf::without_secrets;
 use crate::layout::{
     BINLOGS, CONSISTENCE, CONSISTENT_POINT, ENCRYPTED, EXECUTED_GTIDS, MASTER_DIR, OK, SOCAT_LOG, TRASH,
 };
@@ -181,14 +182,6 @@ impl Snapshot {
 /// The folder that has the entry at `path`; `None` for the base itself and for what lies right in it.
 fn parent(path: &str) -> Option<&str> {
     path.rsplit_once('/').map(|(dir, _)| dir)
-}
-
-/// A `backup.conf` with every line blank that is neither a section nor about `backup-master`.
-fn without_secrets(text: &str) -> String {
-    let keep = |line: &str| {
-        line.starts_with('[') || line.trim_start().to_ascii_lowercase().starts_with("backup-master")
-    };
-    text.lines().flat_map(|line| [if keep(line) { line } else { "" }, "\n"]).collect()
 }
 
 impl Store for Snapshot {

@@ -4,7 +4,8 @@ mod common;
 
 use backup_catalog::dbscale::Accounts;
 use backup_catalog::{
-    BackupName, BinlogName, Catalog, FolderName, MyConf, Snapshot, parse_backuped_binlogs, parse_consistence,
+    BackupName, BinlogName, Catalog, FolderName, MyConf, OptionsOf, Snapshot, parse_backuped_binlogs,
+    parse_consistence,
 };
 use common::{Fake, snapshot};
 use proptest::prelude::*;
@@ -32,6 +33,8 @@ fn every_cut_and_every_changed_byte_of_a_consistence_line_is_a_line_or_a_named_e
     }
 }
 
+const OF: OptionsOf = OptionsOf::new(true);
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -42,14 +45,14 @@ proptest! {
         let _ = Accounts::parse("f", &bytes);
         let _ = Snapshot::from_find(&bytes);
         let text = String::from_utf8_lossy(&bytes);
-        let _ = MyConf::parse(&text);
+        let _ = MyConf::parse(&text, &OF);
         let _ = (BinlogName::parse(&text), FolderName::parse(&text), text.parse::<BackupName>());
     }
 
     #[test]
     fn any_text_near_the_real_ones_is_read_or_refused(text in "[UTC0-9.\\-a-z:=/ \\t\\[\\]\u{e4}]{0,60}") {
         let _ = parse_consistence("f", text.as_bytes());
-        let _ = MyConf::parse(&format!("[mysqld]\n{text}"));
+        let _ = MyConf::parse(&format!("[mysqld]\n{text}"), &OF);
         if let Ok(name) = text.parse::<BackupName>() {
             let _ = (name.kind(), name.start());
         }

@@ -155,10 +155,6 @@ fn what_is_wrong_in_a_backup_is_named_with_file_and_line() {
             format!("{n}/backuped_binlogs:2: server is not a name followed by `:`"),
         ),
         (
-            full().with("backup.conf", "[a]\nbackup-master\n"),
-            format!("{n}/backup.conf:2: neither a [section], `key = value`, a comment nor a continuation"),
-        ),
-        (
             full().with("auth-auth_m-10.0.0.0-3306/master_dir", "../../etc\n"),
             format!("{n}/auth-auth_m-10.0.0.0-3306/master_dir:1: master_dir is not the name of a folder"),
         ),
@@ -168,6 +164,44 @@ fn what_is_wrong_in_a_backup_is_named_with_file_and_line() {
         ),
     ] {
         assert_eq!(damage(backup), message);
+    }
+}
+
+#[test]
+fn what_an_interrupted_older_recovery_unpacked_beside_an_encrypted_backup_is_not_read() {
+    let server = "auth-auth_m-10.0.0.0-3306";
+    let backup = Fake::full("01:00", 1..=2)
+        .encrypted()
+        .with(&format!("{server}/master_dir"), "")
+        .with(&format!("{server}/bin.000001"), "half")
+        .with("backup.conf", "half of a fi")
+        .with("datanode_base/mysql-8.0.26.tar.gz", "half");
+    let catalog = only(backup.clone());
+    let read = catalog.get(&name(&backup.name)).unwrap();
+    assert!(read.encrypted && read.servers.is_empty() && read.foreign.is_empty(), "{read:?}");
+    assert_eq!((read.backup_master, &read.base_tarball), (None, &None));
+    // Not even where it cannot be read.
+    let path = format!("{}/{server}", backup.name);
+    let catalog = Catalog::read(&Unreadable(snapshot(&[backup]), &path)).unwrap();
+    assert!(matches!(catalog.listed()[0].state, State::Complete(_)), "{:?}", catalog.listed());
+}
+
+#[test]
+fn near_and_far_a_backup_conf_is_asked_for_one_key() {
+    for (conf, said) in [
+        ("no = section\n[m]\nbackup-master = 0\n", Some(false)),
+        ("[m]\nodd line\n  Backup-Master: TRUE\n[m]\nodd\n", Some(true)),
+        ("[m]\n#backup-master = 1\nbackup-master-x = 1\nbackup-master\n", None),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let backup = Fake::full("01:00", 1..=2).with("backup.conf", conf);
+        on_disk(dir.path(), std::slice::from_ref(&backup));
+        for catalog in [Catalog::read(&DirStore::new(dir.path())).unwrap(), only(backup)] {
+            match &catalog.listed()[0].state {
+                State::Complete(backup) => assert_eq!(backup.backup_master, said, "{conf:?}"),
+                other => panic!("{conf:?}: {other:?}"),
+            }
+        }
     }
 }
 

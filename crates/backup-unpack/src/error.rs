@@ -67,6 +67,14 @@ pub enum Error {
         /// What `xbstream` says.
         source: Box<xbstream::Error>,
     },
+    /// The backup tool encrypted the members of a stream, and no key for them was given.
+    #[error("the stream of {server} is encrypted by the backup tool ({}), and no key was given", member.display())]
+    ToolEncrypted {
+        /// The server's folder in the backup.
+        server: String,
+        /// One of the members.
+        member: PathBuf,
+    },
     /// The stream of a server ended well, and is not a whole backup.
     #[error("the stream of {server} is no whole backup: it has no xtrabackup_checkpoints")]
     NoCheckpoints {
@@ -154,7 +162,7 @@ impl Error {
             | Self::BaseFolders { .. } => Class::Damaged,
             Self::NoPassword | Self::Exists { .. } | Self::Layout { .. } => Class::Usage,
             Self::NoStream { .. } | Self::NoBase => Class::Nothing,
-            Self::Busy { .. } => Class::Unusable,
+            Self::Busy { .. } | Self::ToolEncrypted { .. } => Class::Unusable,
             Self::Stopped => Class::Cancelled,
             Self::Read(_) | Self::File { .. } => Class::Failed,
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xbstream::{ExtractOptions, Extracted, Reader};
 
@@ -15,6 +15,9 @@ use crate::unpack::measured;
 
 /// One of these is in every whole backup: XtraBackup and mariabackup write the first, MariaDB 11.1 and later the second.
 pub const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
+
+/// Ending of members that the backup tool encrypted.
+const ENCRYPTED: &str = "xbcrypt";
 
 /// Unpacks the stream of one server of a backup by itself: `layout` has a place for this server and no other. Nothing
 /// else of the backup is expected in `input`, and `WORK-DIR/BACKUP` is not touched.
@@ -72,6 +75,10 @@ pub(crate) fn extract(
         xbstream::Error::Read { source, .. } => Error::Read(source),
         source => Error::Stream { server: server.to_owned(), source: Box::new(source) },
     })?;
+    // Without the key the members lie there as they came.
+    if let Some(member) = encrypted(partial.path())? {
+        return Err(Error::ToolEncrypted { server: server.to_owned(), member });
+    }
     // A stream cut behind the end of a file looks complete to its reader; this file comes last.
     if !CHECKPOINTS.iter().any(|name| has_contents(&partial.path().join(name))) {
         return Err(Error::NoCheckpoints { server: server.to_owned() });
@@ -83,6 +90,18 @@ pub(crate) fn extract(
         decoded: extracted.decoded,
         stream_bytes: extracted.archive,
     })
+}
+
+/// A member at the top that the backup tool itself encrypted. It does so with all of them or none.
+fn encrypted(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let fail = |source| Error::File { action: "listing", path: path.to_owned(), source };
+    for entry in std::fs::read_dir(path).map_err(fail)? {
+        let name = PathBuf::from(entry.map_err(fail)?.file_name());
+        if name.extension().is_some_and(|ending| ending == ENCRYPTED) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 fn has_contents(path: &Path) -> bool {

@@ -192,6 +192,21 @@ fn stream_without_checkpoints_is_no_backup() {
 }
 
 #[test]
+fn stream_that_the_backup_tool_encrypted_is_not_called_a_broken_one() {
+    let lab = Lab::new();
+    let writer = xbstream::Writer::new(Vec::new());
+    for member in ["ibdata1.xbcrypt", "xtrabackup_checkpoints.xbcrypt"] {
+        writer.append(member, &b"secret"[..]).unwrap();
+    }
+    fs::write(lab.backup().join(TWO).join("backup.xbsteam"), writer.finish().unwrap()).unwrap();
+    let error =
+        unpack(Source::Folder(lab.backup()), &lab.layout(), &quick(), &Progress::default()).unwrap_err();
+    assert!(error.to_string().contains("is encrypted by the backup tool"), "{error}");
+    assert_eq!(error.class(), Class::Unusable);
+    lab.assert_nothing_left("encrypted");
+}
+
+#[test]
 fn destination_with_something_in_it_is_refused_and_untouched() {
     let lab = Lab::new();
     for place in ["data/one", "base", &format!("work/{NAME}")] {

@@ -1,4 +1,5 @@
-//! What the two programs share: exit codes, failures, log lines, passwords, standard streams.
+//! What the two programs share: exit codes, failures, log lines, passwords, standard streams, names on a
+//! terminal.
 //!
 //! The programs parse, call one library function, print, and map the result to an exit code. Nothing
 //! here knows MySQL.
@@ -7,7 +8,9 @@ mod exit;
 mod failure;
 pub mod log;
 pub mod password;
+mod printable;
 pub mod standard;
 
 pub use exit::Exit;
 pub use failure::{Failure, Outcome, finish, with_causes};
+pub use printable::Printable;

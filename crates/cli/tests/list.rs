@@ -127,3 +127,45 @@ fn a_store_that_is_not_there_is_exit_status_4_and_no_store_is_wrong_usage() {
     assert_eq!(stderr, "dbrecover: the store gone: cannot read .: No such file or directory (os error 2)\n");
     Command::cargo_bin("dbrecover").unwrap().arg("list").assert().code(2);
 }
+
+#[test]
+fn windows_go_through_an_hour_that_was_there_twice_as_a_recovery_does() {
+    let dir = tempdir().unwrap();
+    let store = dir.path().join("store");
+    backup(&store, "UTC20201025003000.000-full", "2020-10-25 02:31:00", "b.000001 b.000002");
+    backup(&store, "UTC20201025011000.000-inc", "2020-10-25 02:11:00", "b.000002 b.000003");
+    let config = format!(
+        "[backup-store]\ndir = {}\n[recovery-job-server]\nwork-dir = {}\n[misc]\nconnect-method = local\ndebug = 0\n\
+         time-zone = Europe/Berlin\n",
+        store.display(),
+        dir.path().join("work").display()
+    );
+    fs::write(dir.path().join("recovery.conf"), config).unwrap();
+    let list = |more: &[&str]| {
+        let mut command = Command::cargo_bin("dbrecover").unwrap();
+        stdout(command.current_dir(&dir).arg("list").args(more).assert().success())
+    };
+    let text = list(&["--timeline"]);
+    assert!(text.contains("\n  2020-10-25 02:31:00+02:00 to 2020-10-25 02:11:00+01:00\n"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&list(&["--json"])).unwrap();
+    let window = &json["windows"][0];
+    let said =
+        ["from", "to", "from_instant", "to_instant"].map(|key| window[key].as_str().unwrap().to_owned());
+    assert_eq!(
+        said,
+        [
+            "2020-10-25 02:31:00",
+            "2020-10-25 02:11:00",
+            "2020-10-25T00:31:00+00:00",
+            "2020-10-25T01:11:00+00:00"
+        ]
+    );
+}
+
+#[test]
+fn names_in_the_store_do_not_act_on_the_terminal() {
+    let dir = store();
+    fs::create_dir(dir.path().join("x\u{1b}[2Jy\nz")).unwrap();
+    let text = stdout(list(&dir, &[]).success());
+    assert!(text.contains("\nx\\u{1b}[2Jy\\nz: no backup, left alone\n"), "{text}");
+}

@@ -217,6 +217,14 @@ pub enum Error {
         /// The server's words.
         reason: String,
     },
+    /// Nothing says in which letter case a server kept the names of its tables.
+    #[error("{server}: nothing says its lower_case_table_names: {what}")]
+    LetterCase {
+        /// The server's folder.
+        server: String,
+        /// Why its `my.conf` does not.
+        what: String,
+    },
     /// A physical backup is of another moment than the store says.
     #[error("{server}: the {what} is {said} by backup {backup}, but its physical backup says {found}")]
     Unlike {
@@ -270,7 +278,7 @@ impl Error {
                 backup_catalog::Class::Unusable => Class::Unusable,
                 backup_catalog::Class::Damaged => Class::Damaged,
             },
-            Self::Incomplete { .. } | Self::NotExtendable { .. } => Class::Nothing,
+            Self::Incomplete { .. } | Self::NotExtendable { .. } | Self::LetterCase { .. } => Class::Nothing,
             Self::Host(_) | Self::Tool { .. } | Self::NoSpace { .. } | Self::Busy { .. } => Class::Unusable,
             Self::Login { .. } | Self::Running { .. } => Class::Unusable,
             Self::WrongPassword { .. } | Self::Unlike { .. } => Class::Damaged,
@@ -281,6 +289,7 @@ impl Error {
             Self::Prepare(error) => match error.class() {
                 xtra_driver::Class::Failed => Class::Failed,
                 xtra_driver::Class::Unusable => Class::Unusable,
+                xtra_driver::Class::Nothing => Class::Nothing,
                 xtra_driver::Class::Damaged => Class::Damaged,
             },
             Self::Server { .. } | Self::Unexpected { .. } => Class::Failed,

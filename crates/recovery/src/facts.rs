@@ -125,7 +125,7 @@ async fn is_written(store: &Host, dir: &Path, name: &BackupName) -> Result<bool,
 }
 
 /// When the files with the consistent points were written, as far as the store says so.
-async fn written(store: &Host, dir: &Path) -> Result<Written, Error> {
+pub(crate) async fn written(store: &Host, dir: &Path) -> Result<Written, Error> {
     let find = store.command("find").args(["-L", ".", "-mindepth", "2", "-maxdepth", "2"]);
     let find = find.args(["-path", &format!("./UTC*/{CONSISTENT_POINT}"), "-printf", "%T@ %P\\n"]);
     // There may be folders that cannot be listed; they are no backups.

@@ -21,7 +21,7 @@ const MAX_JOURNAL: u64 = 64 << 20;
 pub(crate) const EXTEND: &str = "extend ";
 /// The datadir is about to be changed by what is laid over it: that cannot be done twice.
 pub(crate) const PREPARE_BEGUN: &str = "prepare begun";
-/// The datadir is prepared.
+/// The datadir is prepared; the entry lists the backups that databases or tables were left out of.
 pub(crate) const PREPARE: &str = "prepare";
 /// The server is about to be started: its data directory may be another one from here on. The entry says who replays.
 pub(crate) const REPLAY_BEGUN: &str = "replay begun";

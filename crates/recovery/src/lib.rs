@@ -44,6 +44,7 @@ mod hosts;
 mod identity;
 mod journal;
 mod locate;
+mod my_conf;
 mod naming;
 mod one_server;
 mod owned_dir;
@@ -75,7 +76,7 @@ pub use plan::Plan;
 pub use report::{RecoveredServer, Replayed, Report, StepTime, Unpacked};
 pub use request::Request;
 pub use run::{plan, recover};
-pub use store::read_catalog;
+pub use store::{in_utc, read_catalog};
 pub use time::{StopTime, Zone};
 pub use workdir::Earlier;
 

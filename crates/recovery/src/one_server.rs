@@ -13,6 +13,7 @@ use remote_exec::Host;
 
 use crate::Error;
 use crate::journal::{DONE, HELD, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
+use crate::my_conf;
 use crate::physical::Physical;
 use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
@@ -56,6 +57,8 @@ struct Unpacked<'a> {
 struct Prepared<'a> {
     one: OneServer<'a>,
     datadir: PathBuf,
+    /// The backups that databases or tables were left out of.
+    partial: Vec<String>,
     steps: Vec<StepTime>,
 }
 
@@ -104,7 +107,9 @@ impl<'a> OneServer<'a> {
             return self.done_before(done, said.accounts.clone(), &replay).await;
         }
         self.can_go_on()?;
+        self.check_my_conf().await?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
+        let partial = prepared.partial.clone();
         let running = prepared.choose(&replay).await?.start(&said.accounts).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
@@ -121,6 +126,7 @@ impl<'a> OneServer<'a> {
             version: self.base.version.to_string(),
             base: chain[0].to_string(),
             chain: chain.iter().map(ToString::to_string).collect(),
+            partial,
             replay: stopped.replayed,
             gtid_state: stopped.gtid_state,
             proved: stopped.proved,
@@ -265,8 +271,28 @@ impl<'a> OneServer<'a> {
     async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {
         let layout = self.host().files().read_if_there(datadir.join("backup-my.cnf"), MAX_TEXT).await?;
         let layout = String::from_utf8_lossy(&layout.unwrap_or_default()).into_owned();
-        let my_conf = self.text("my.conf").await?.unwrap_or_default();
-        Ok(server_options::of_backup(&layout, &my_conf, &self.base.version))
+        let my_conf = self.my_conf().await?.unwrap_or_default();
+        let letter_case = self.recovery.request.config.misc.lower_case_table_names;
+        Ok(server_options::of_backup(&layout, &my_conf, letter_case, &self.base.version, self.folder()))
+    }
+
+    async fn my_conf(&self) -> Result<Option<String>, Error> {
+        let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last());
+        my_conf::read(self.host(), &dir, self.folder()).await
+    }
+
+    /// Of an encrypted backup the plan could not see the server's options; of the others its programs' version.
+    async fn check_my_conf(&self) -> Result<(), Error> {
+        let Recovery { plan, request, watch, .. } = self.recovery;
+        let text = self.my_conf().await?;
+        let letter_case = request.config.misc.lower_case_table_names;
+        let reading = my_conf::Reading::of(&self.base.version, self.folder());
+        let open = reading.left_open(self.folder(), text.as_deref(), letter_case)?;
+        let encrypted = plan.backups.iter().any(|backup| backup.name == *plan.last() && backup.encrypted);
+        if let Some(what) = open.filter(|_| encrypted) {
+            watch.warning(my_conf::warning(self.folder(), &what));
+        }
+        Ok(())
     }
 }
 
@@ -286,19 +312,23 @@ impl<'a> Unpacked<'a> {
             server: one.server,
             watch,
         };
-        if !one.work.journal().is_finished(one.folder(), PREPARE) {
+        let partial = if one.work.journal().is_finished(one.folder(), PREPARE) {
+            let earlier = one.work.journal().result(one.folder(), PREPARE);
+            earlier.and_then(|earlier| serde_json::from_value(earlier.clone()).ok()).unwrap_or_default()
+        } else {
             one.work.record(one.folder(), PREPARE_BEGUN).await?;
-            let ((), seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
+            let (partial, seconds) = watch.step(one.folder(), "prepare", chain.prepare()).await?;
             note(&mut self.steps, "prepare", seconds);
-            one.work.record_synced(one.folder(), PREPARE, None).await?;
-        }
+            one.work.record_synced(one.folder(), PREPARE, Some(partial.clone().into())).await?;
+            partial
+        };
         // A server that was started on it, or taken over, has gone on from there.
         if !one.work.journal().is_finished(one.folder(), REPLAY_BEGUN) && plan.extends.is_none() {
             let physical = Physical::read(one.host(), &datadir).await?;
             physical.check(one.server, plan.last(), &said.executed, one.base.version.flavor)?;
         }
         one.give_away(&datadir).await?;
-        Ok(Prepared { one, datadir, steps: self.steps })
+        Ok(Prepared { one, datadir, partial, steps: self.steps })
     }
 }
 

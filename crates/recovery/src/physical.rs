@@ -4,16 +4,15 @@
 //! the files, transactions would be missing or applied twice, and no state that the server reports afterwards
 //! would tell.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use backup_catalog::{BackupName, Master};
 use binlog_replay::{Flavor, GtidSet};
 use remote_exec::Host;
-use xtra_driver::{BackupType, BinlogInfo, Checkpoints, MetadataError};
+use xtra_driver::{BackupType, BinlogInfo, Checkpoints, MetadataError, read_first};
 
 use crate::Error;
 use crate::plan::PlannedServer;
-use crate::store::MAX_TEXT;
 
 /// The descriptions that the backup tool left in a datadir.
 #[derive(Debug)]
@@ -26,12 +25,12 @@ pub(crate) struct Physical {
 impl Physical {
     /// Reads them.
     pub(crate) async fn read(host: &Host, datadir: &Path) -> Result<Self, Error> {
-        let Some((path, text)) = first_of(host, datadir, &Checkpoints::NAMES).await? else {
+        let Some((path, text)) = read_first(host, datadir, &Checkpoints::NAMES).await? else {
             let path = datadir.join(Checkpoints::NAMES[0]);
             return Err(Error::Incomplete { what: format!("{} is missing", path.display()) });
         };
         let checkpoints = Checkpoints::parse(&text).map_err(unreadable(&path))?;
-        let binlog = match first_of(host, datadir, &BinlogInfo::NAMES).await? {
+        let binlog = match read_first(host, datadir, &BinlogInfo::NAMES).await? {
             Some((path, text)) => Some(BinlogInfo::parse(&text).map_err(unreadable(&path))?),
             None => None,
         };
@@ -92,15 +91,4 @@ impl Physical {
 fn unreadable(path: &Path) -> impl FnOnce(MetadataError) -> Error {
     let path = path.to_owned();
     move |source| xtra_driver::Error::Metadata { path, source }.into()
-}
-
-/// The first of these files that is there.
-async fn first_of(host: &Host, dir: &Path, names: &[&str]) -> Result<Option<(PathBuf, String)>, Error> {
-    for name in names {
-        let path = dir.join(name);
-        if let Some(text) = host.files().read_if_there(&path, MAX_TEXT).await? {
-            return Ok(Some((path, String::from_utf8_lossy(&text).into_owned())));
-        }
-    }
-    Ok(None)
 }

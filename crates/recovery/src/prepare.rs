@@ -48,6 +48,7 @@ pub(crate) fn log_dir(work: &Path, folder: &str) -> PathBuf {
 fn driver(tool: &Tool, config: &Config, work: &Path, folder: &str) -> Driver {
     let mut options = Options::new(log_dir(work, folder));
     options.timeout = Some(config.misc.conn_timeout);
+    options.allow_partial = config.allow_partial;
     Driver::new(tool.clone(), options)
 }
 
@@ -92,8 +93,8 @@ pub(crate) struct Chain<'a> {
 
 impl Chain<'_> {
     /// Prepares the datadir: redo-only for every step but the last. Incremental directories are removed when they
-    /// have been applied.
-    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+    /// have been applied. Returns the backups that databases or tables were left out of.
+    pub(crate) async fn prepare(&self) -> Result<Vec<String>, Error> {
         let folder = self.server.folder.as_str();
         let driver = driver(self.tool, self.config, self.work, folder);
         let mut parts = Vec::new();
@@ -107,7 +108,7 @@ impl Chain<'_> {
         }
         let applied: Vec<_> = parts.iter().skip(1).map(|part| part.dir.clone()).collect();
         let incrementals = parts.split_off(1);
-        let Some(full) = parts.pop() else { return Ok(()) };
+        let Some(full) = parts.pop() else { return Ok(Vec::new()) };
         let datadir = full.dir.clone();
         let extracted = driver.open(full, incrementals).await?;
         let prepared = driver.prepare(extracted, &|_| ()).await?;
@@ -115,7 +116,14 @@ impl Chain<'_> {
         for dir in applied {
             self.host.files().remove_dir_all(&dir).await?;
         }
-        self.leave_no_links(&datadir).await
+        self.leave_no_links(&datadir).await?;
+        if !prepared.partial.is_empty() {
+            self.watch.warning(format!(
+                "{folder}: databases or tables may be missing, as was allowed: they were left out of {}",
+                prepared.partial.join(", ")
+            ));
+        }
+        Ok(prepared.partial)
     }
 
     /// Removes the server's links (`.isl`) to the files of tables with a `DATA DIRECTORY`. The backup tool puts those files

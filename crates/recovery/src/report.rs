@@ -198,6 +198,9 @@ pub struct RecoveredServer {
     pub base: String,
     /// The chain that was laid on it.
     pub chain: Vec<String>,
+    /// The backups of the chain that databases or tables were left out of, and that were used because the user says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<String>,
     /// What was replayed.
     pub replay: Replayed,
     /// The server's GTID state after the recovery.

@@ -17,6 +17,7 @@ use crate::hosts::Hosts;
 use crate::identity::Identity;
 use crate::journal::{Journal, PREPARE, PREPARE_BEGUN};
 use crate::locate::{Look, locate};
+use crate::my_conf;
 use crate::one_server::{OneServer, Recovered};
 use crate::owned_dir::Scratch;
 use crate::plan::{self, Facts, Plan, UsedFor};
@@ -74,6 +75,9 @@ async fn look(request: &Request, hosts: &Hosts, watch: &Watch) -> Result<(Catalo
         plan.to_trash = None;
     }
     plan.compressed = unless_cancelled(cancel, compressed(&hosts.store, &plan)).await?;
+    let letter_case = config.misc.lower_case_table_names;
+    let open = my_conf::warnings(&hosts.store, &plan, &facts.prepare, letter_case);
+    plan.warnings.extend(unless_cancelled(cancel, open).await?);
     for warning in &plan.warnings {
         watch.warning(warning.clone());
     }

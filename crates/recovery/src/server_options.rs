@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 
-use backup_catalog::MyConf;
 use binlog_replay::{Flavor, ServerVersion};
+
+use crate::my_conf::Reading;
 
 /// Options of `backup-my.cnf` that say how the files of InnoDB are laid out. The rest of that file is advice to
 /// the backup tool; options that a version no longer knows stop its server.
@@ -18,7 +19,7 @@ const LAYOUT: &[&str] = &[
 
 /// Options of the server's own `my.conf` that change what statements and names mean.
 const MEANING: &[&str] = &[
-    "lower_case_table_names",
+    LETTER_CASE,
     "character_set_server",
     "collation_server",
     "default_time_zone",
@@ -54,9 +55,19 @@ const MEANING: &[&str] = &[
     "binlog_checksum",
 ];
 
-/// The options for the datadir of one server.
-pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVersion) -> Vec<OsString> {
-    let (layout, meaning) = (MyConf::parse(backup_my_cnf), MyConf::parse(my_conf));
+/// The letter case of table names.
+const LETTER_CASE: &str = "lower_case_table_names";
+
+/// The options for the datadir of the server with this folder; `letter_case` is for one whose `my.conf` says none.
+pub(crate) fn of_backup(
+    backup_my_cnf: &str,
+    my_conf: &str,
+    letter_case: Option<u8>,
+    version: &ServerVersion,
+    folder: &str,
+) -> Vec<OsString> {
+    let reading = Reading::of(version, folder);
+    let (layout, meaning) = (reading.parse(backup_my_cnf), reading.parse(my_conf));
     let mut options = Vec::new();
     for (source, names) in [(&layout, LAYOUT), (&meaning, MEANING)] {
         for name in names.iter().filter(|name| knows(version, name)) {
@@ -65,6 +76,9 @@ pub(crate) fn of_backup(backup_my_cnf: &str, my_conf: &str, version: &ServerVers
             options
                 .push(value.map_or_else(|| format!("--{form}"), |value| format!("--{form}={value}")).into());
         }
+    }
+    if let (Some(letter_case), None) = (letter_case, meaning.form(LETTER_CASE)) {
+        options.push(format!("--lower-case-table-names={letter_case}").into());
     }
     options
 }
@@ -114,7 +128,11 @@ mod tests {
                           innodb_page_size=32768\ninnodb_undo_tablespaces=3\n";
 
     fn options(my_conf: &str, version: &str) -> Vec<String> {
-        let options = of_backup(BACKUP, my_conf, &version.parse().unwrap());
+        with_case(my_conf, None, version)
+    }
+
+    fn with_case(my_conf: &str, letter_case: Option<u8>, version: &str) -> Vec<String> {
+        let options = of_backup(BACKUP, my_conf, letter_case, &version.parse().unwrap(), "g-s-h-3307");
         options.into_iter().map(|o| o.into_string().unwrap()).collect()
     }
 
@@ -132,6 +150,16 @@ mod tests {
         assert!(with("1").contains(&"--lower-case-table-names=1".to_owned()));
         assert!(with("0").contains(&"--lower-case-table-names=0".to_owned()));
         assert!(!options("[mysqld]\n", "8.0.36").iter().any(|o| o.contains("lower-case")));
+        let case = |my_conf: &str, version: &str| {
+            let mut options = with_case(my_conf, Some(0), version);
+            options.retain(|option| option.contains("lower-case"));
+            options
+        };
+        assert_eq!(case("", "10.11.6-MariaDB"), ["--lower-case-table-names=0"]);
+        for group in ["[mariadbd]", "[mysqld1]\nport=3307", "[MYSQLD-10.11]", "[client-server]"] {
+            let my_conf = format!("{group}\nlower_case_table_names=1# as the others\n");
+            assert_eq!(case(&my_conf, "10.11.6-MariaDB"), ["--lower-case-table-names=1"], "{group}");
+        }
     }
 
     #[test]

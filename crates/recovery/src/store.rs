@@ -6,6 +6,9 @@ use backup_catalog::{Catalog, DirStore, Snapshot};
 use remote_exec::{Host, Kind};
 
 use crate::Error;
+use crate::config::Config;
+use crate::facts::written;
+use crate::points::Points;
 
 /// Largest text file of a backup that is read, in bytes: GTID sets of old clusters can be long.
 pub(crate) const MAX_TEXT: u64 = 64 << 20;
@@ -22,6 +25,17 @@ pub async fn read_catalog(host: &Host, dir: &Path) -> Result<Catalog, Error> {
         return Ok(Catalog::read(&DirStore::new(dir))?);
     }
     Ok(Catalog::read(&snapshot(host, dir).await?)?)
+}
+
+/// The catalog with its consistent points in UTC, as a recovery compares them: its windows go through hours that are there
+/// twice when clocks are set back.
+///
+/// # Errors
+///
+/// If the store does not say when its files were written.
+pub async fn in_utc(host: &Host, config: &Config, catalog: &Catalog) -> Result<Catalog, Error> {
+    let written = written(host, &config.store_dir).await?;
+    Ok(Points::of(catalog, config.misc.zone, &written).in_utc(catalog))
 }
 
 /// Lists the store and fetches its small files. What vanishes meanwhile is not there, and what cannot be read is an error

@@ -81,6 +81,17 @@ impl Zone {
         }
     }
 
+    /// The local time of `instant` in this zone, with the offset where clocks that were set back showed it twice.
+    pub fn shown(self, instant: DateTime<Utc>) -> String {
+        let local = self.local(instant);
+        if self.instants(local).len() < 2 {
+            return local.to_string();
+        }
+        let east = (local - instant.naive_utc()).num_minutes();
+        let sign = if east < 0 { '-' } else { '+' };
+        format!("{local}{sign}{:02}:{:02}", east.abs() / 60, east.abs() % 60)
+    }
+
     /// The zone as programs take it in the variable `TZ`; `None` when it has no name, and a machine's own is meant.
     pub fn variable(self) -> Option<String> {
         match self {

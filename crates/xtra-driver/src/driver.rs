@@ -16,9 +16,6 @@ const COMPLETED: &str = "completed OK!";
 /// Bytes of a log that are looked at when it has ended.
 const TAIL: u64 = 4096;
 
-/// Bytes at most of a metadata file or mark.
-const MAX_METADATA: u64 = 1 << 20;
-
 /// How the tool is run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -31,12 +28,20 @@ pub struct Options {
     pub parallel: Option<u32>,
     /// How long one step may take; `None`: as long as it takes.
     pub timeout: Option<Duration>,
+    /// Prepare backups that hold only some of their server's tables, too.
+    pub allow_partial: bool,
 }
 
 impl Options {
     /// Options with the tool's defaults.
     pub fn new(log_dir: impl Into<PathBuf>) -> Self {
-        Self { log_dir: log_dir.into(), use_memory: None, parallel: None, timeout: None }
+        Self {
+            log_dir: log_dir.into(),
+            use_memory: None,
+            parallel: None,
+            timeout: None,
+            allow_partial: false,
+        }
     }
 }
 
@@ -166,22 +171,6 @@ impl Driver {
         let output =
             command.run().await.map_err(Error::host(format!("reading the end of {}", log.display())))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// The text of the first of these files that is there, with its path.
-    pub(crate) async fn read_first(
-        &self,
-        dir: &Path,
-        names: &[&str],
-    ) -> Result<Option<(PathBuf, String)>, Error> {
-        for name in names {
-            let path = dir.join(name);
-            let content = self.host().files().read_if_there(&path, MAX_METADATA).await;
-            if let Some(content) = content.map_err(Error::host(format!("reading {}", path.display())))? {
-                return Ok(Some((path, String::from_utf8_lossy(&content).into_owned())));
-            }
-        }
-        Ok(None)
     }
 
     /// A file below `dir` with one of these endings, if there is any.

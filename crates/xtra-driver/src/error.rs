@@ -14,6 +14,8 @@ pub enum Class {
     Failed,
     /// The host or the tool cannot be used, or not for this backup.
     Unusable,
+    /// The backup does not have what is asked for.
+    Nothing,
     /// The backup is not whole, or not what it should be.
     Damaged,
 }
@@ -102,6 +104,12 @@ pub enum Error {
         /// One of the encrypted members.
         member: PathBuf,
     },
+    /// The tool left databases or tables out of the backup ([`Options::allow_partial`](crate::Options::allow_partial)).
+    #[error("the backup in {} says that it is partial: databases or tables were left out of it", dir.display())]
+    Partial {
+        /// The extracted backup.
+        dir: PathBuf,
+    },
     /// A metadata file does not say what it should.
     #[error("cannot read {}", path.display())]
     Metadata {
@@ -147,6 +155,7 @@ impl Error {
             | Self::Metadata { .. }
             | Self::Chain { .. }
             | Self::AlreadyPrepared { .. } => Class::Damaged,
+            Self::Partial { .. } => Class::Nothing,
             Self::Step { .. } | Self::Interrupted { .. } => Class::Failed,
         }
     }

@@ -52,7 +52,7 @@ pub use checks::check_chain;
 pub use driver::{Driver, Options, Part, Step};
 pub use error::{Class, Error, LsnRule, Stage};
 pub use extract::{COMPRESSED, ENCRYPTED};
-pub use metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, SlaveInfo};
+pub use metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, SlaveInfo, read_first};
 pub use my_cnf::BackupMyCnf;
 pub use prepare::{Event, Extracted, Prepared};
 pub use tool::{Kind, Tool};

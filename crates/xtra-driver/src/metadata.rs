@@ -4,8 +4,12 @@
 //! `mariadb_backup_*`.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use remote_exec::Host;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
 
 /// What is wrong with a metadata file. The file's text is not repeated: it can hold a command line with a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,10 +80,8 @@ pub struct Info {
     pub end_time: Option<String>,
     /// `binlog_pos` as written, GTID sets joined into one line.
     pub binlog_pos: Option<String>,
-    /// Whether only some tables are in it.
+    /// Whether it was taken with an option that leaves databases or tables out, be there one that it left out or not.
     pub partial: bool,
-    /// Whether it is incremental.
-    pub incremental: bool,
 }
 
 /// `xtrabackup_binlog_info`: where the backed-up server's **own** binlogs stood.
@@ -106,6 +108,25 @@ pub enum SlaveInfo {
     },
     /// By GTID: the value of MariaDB's `gtid_slave_pos` or MySQL's `gtid_purged`.
     Gtid(String),
+}
+
+/// Bytes at most of a metadata file: GTID sets of old clusters can be long.
+const MAX_METADATA: u64 = 64 << 20;
+
+/// The text of the first of these files in `dir` that is there, with its path: `Checkpoints::NAMES` and the like.
+///
+/// # Errors
+///
+/// [`Error::Host`] if one is there and cannot be read.
+pub async fn read_first(host: &Host, dir: &Path, names: &[&str]) -> Result<Option<(PathBuf, String)>, Error> {
+    for name in names {
+        let path = dir.join(name);
+        let content = host.files().read_if_there(&path, MAX_METADATA).await;
+        if let Some(content) = content.map_err(Error::host(format!("reading {}", path.display())))? {
+            return Ok(Some((path, String::from_utf8_lossy(&content).into_owned())));
+        }
+    }
+    Ok(None)
 }
 
 /// Lines `key = value`; a line without that continues the value above it, as GTID sets do.
@@ -166,8 +187,7 @@ impl Info {
     /// Reads the file's text. Values that are missing are `None`.
     pub fn parse(text: &str) -> Self {
         let mut values = key_values(text);
-        let yes = |values: &BTreeMap<&str, String>, key| values.get(key).is_some_and(|v| v == "Y");
-        let (partial, incremental) = (yes(&values, "partial"), yes(&values, "incremental"));
+        let partial = values.get("partial").is_some_and(|said| said == "Y");
         let mut take = |key| values.remove(key).filter(|v: &String| !v.is_empty());
         Self {
             uuid: take("uuid"),
@@ -177,7 +197,6 @@ impl Info {
             end_time: take("end_time"),
             binlog_pos: take("binlog_pos"),
             partial,
-            incremental,
         }
     }
 }
@@ -271,7 +290,7 @@ mod tests {
             info.binlog_pos.as_deref(),
             Some("filename 'b.000002', position '5', GTID of the last change 'a:1-5,b:1-2'")
         );
-        assert!(info.incremental && !info.partial);
+        assert!(!info.partial);
         assert!(!format!("{info:?}").contains("S3cret"));
     }
 

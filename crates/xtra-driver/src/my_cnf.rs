@@ -2,18 +2,12 @@
 
 use std::collections::BTreeMap;
 
-/// Options that a server needs to open the data files, and that every server from 5.7 or 10.5 on knows.
-const FIRM: [&str; 3] = ["innodb_page_size", "innodb_data_file_path", "innodb_undo_directory"];
-
-/// Options that some servers no longer know, or not yet.
-const LOOSE: [&str; 3] = ["innodb_checksum_algorithm", "innodb_undo_tablespaces", "innodb_data_home_dir"];
-
-/// The options in a `backup-my.cnf`.
+/// The options in a `backup-my.cnf`. Not all of them are for a server that is started on the restored files: the undo files
+/// lie in its data directory, and `innodb_undo_directory` names the original server's.
 ///
 /// ```
 /// let options = xtra_driver::BackupMyCnf::parse("[mysqld]\ninnodb_page_size=8192\nserver_uuid=x\n");
 /// assert_eq!(options.page_size(), Some(8192));
-/// assert_eq!(options.server_args(), ["--innodb_page_size=8192"]);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BackupMyCnf {
@@ -39,14 +33,6 @@ impl BackupMyCnf {
     /// `innodb_page_size` in bytes.
     pub fn page_size(&self) -> Option<u32> {
         self.get("innodb_page_size")?.parse().ok()
-    }
-
-    /// Arguments for a server that is to open the restored files. Options that not every server knows are given as
-    /// `--loose_…`, which a server that does not know them passes over with a warning.
-    pub fn server_args(&self) -> Vec<String> {
-        let firm = FIRM.iter().filter_map(|name| Some(format!("--{name}={}", self.get(name)?)));
-        let loose = LOOSE.iter().filter_map(|name| Some(format!("--loose_{name}={}", self.get(name)?)));
-        firm.chain(loose).collect()
     }
 
     /// The file names in `innodb_data_file_path`: `ibdata1:12M:autoextend` gives `ibdata1`.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::checks::check_chain;
 use crate::driver::{Driver, Part, Step, with_path};
 use crate::error::{Error, Stage};
-use crate::extract::COMPRESSED;
-use crate::metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError};
+use crate::extract::{COMPRESSED, ENCRYPTED};
+use crate::metadata::{BackupType, BinlogInfo, Checkpoints, Info, MetadataError, read_first};
 use crate::my_cnf::BackupMyCnf;
 
 /// How far a step has come, as its mark in the log directory says. The mark's text are the backup's checkpoints: after
@@ -26,6 +26,8 @@ enum Mark {
 struct Link {
     part: Part,
     checkpoints: Checkpoints,
+    /// Only some of the server's tables are in it; not asked again of a link with a mark.
+    partial: bool,
     mark: Mark,
 }
 
@@ -48,6 +50,8 @@ pub struct Prepared {
     pub binlog: Option<BinlogInfo>,
     /// What the chain's last backup says about itself.
     pub info: Info,
+    /// Labels of the backups that hold only some of the server's tables, of those that this call prepared.
+    pub partial: Vec<String>,
     /// The options without which the files cannot be read.
     pub my_cnf: BackupMyCnf,
     /// The steps that this call took; fewer than the chain is long when some had been done before.
@@ -95,19 +99,20 @@ impl Driver {
     ///
     /// # Errors
     ///
-    /// [`Error::MissingMember`], [`Error::Metadata`], [`Error::StillCompressed`], [`Error::Incompatible`],
-    /// [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
+    /// [`Error::Encrypted`], [`Error::StillCompressed`], [`Error::MissingMember`], [`Error::Metadata`], [`Error::Incompatible`],
+    /// [`Error::Partial`], [`Error::Chain`]; [`Error::Interrupted`] and [`Error::AlreadyPrepared`] after an earlier call.
     pub async fn open(&self, full: Part, incrementals: Vec<Part>) -> Result<Extracted, Error> {
-        let my_cnf = match self.read_first(&full.dir, &[BackupMyCnf::NAME]).await? {
-            Some((_, text)) => BackupMyCnf::parse(&text),
-            None => return Err(missing(&full.dir, BackupMyCnf::NAME)),
-        };
+        let base = full.dir.clone();
         let mut links = Vec::new();
         for part in [full].into_iter().chain(incrementals) {
             links.push(self.open_link(part).await?);
         }
+        let my_cnf = match read_first(self.host(), &base, &[BackupMyCnf::NAME]).await? {
+            Some((_, text)) => BackupMyCnf::parse(&text),
+            None => return Err(missing(&base, BackupMyCnf::NAME)),
+        };
         for name in my_cnf.data_files() {
-            self.must_exist(&links[0].part.dir, name).await?;
+            self.must_exist(&base, name).await?;
         }
         check_chain(links.iter().map(|l| (l.part.label.as_str(), &l.checkpoints, l.part.recorded_to_lsn)))?;
         if let Some(begun) = links.iter().find(|link| link.mark == Mark::Begun) {
@@ -120,26 +125,34 @@ impl Driver {
         let (mark, at_first) = self.mark(&part.label).await?;
         if let Some(checkpoints) = at_first {
             // Its directory has changed since, and may be gone once it was applied.
-            return Ok(Link { part, checkpoints, mark });
+            return Ok(Link { part, checkpoints, partial: false, mark });
         }
-        if let Some(member) = self.find_ending(&part.dir, &COMPRESSED).await? {
-            return Err(Error::StillCompressed { member });
+        let [qp, lz4, zst] = COMPRESSED;
+        if let Some(member) = self.find_ending(&part.dir, &[ENCRYPTED, qp, lz4, zst]).await? {
+            return Err(match member.to_string_lossy().ends_with(ENCRYPTED) {
+                true => Error::Encrypted { member },
+                false => Error::StillCompressed { member },
+            });
         }
-        let Some((path, text)) = self.read_first(&part.dir, &Checkpoints::NAMES).await? else {
+        let Some((path, text)) = read_first(self.host(), &part.dir, &Checkpoints::NAMES).await? else {
             return Err(missing(&part.dir, Checkpoints::NAMES[0]));
         };
         let checkpoints = parse(&path, Checkpoints::parse(&text))?;
-        if let Some(server) = self.info(&part.dir).await?.server_version {
+        let Info { server_version, partial, .. } = self.info(&part.dir).await?;
+        if let Some(server) = server_version {
             self.tool.can_prepare(&server)?;
+        }
+        if partial && !self.options.allow_partial {
+            return Err(Error::Partial { dir: part.dir });
         }
         if matches!(checkpoints.backup_type, BackupType::LogApplied | BackupType::FullPrepared) {
             return Err(Error::AlreadyPrepared { dir: part.dir });
         }
-        Ok(Link { part, checkpoints, mark })
+        Ok(Link { part, checkpoints, partial, mark })
     }
 
     async fn info(&self, dir: &Path) -> Result<Info, Error> {
-        match self.read_first(dir, &Info::NAMES).await? {
+        match read_first(self.host(), dir, &Info::NAMES).await? {
             Some((_, text)) => Ok(Info::parse(&text)),
             None => Err(missing(dir, Info::NAMES[0])),
         }
@@ -176,11 +189,13 @@ impl Driver {
         }
         // Applying an incremental backup puts its own description into the base.
         let info = self.info(&base).await?;
-        let binlog = match self.read_first(&base, &BinlogInfo::NAMES).await? {
+        let partial = links.iter().filter(|link| link.partial).map(|link| link.part.label.clone()).collect();
+        let binlog = match read_first(self.host(), &base, &BinlogInfo::NAMES).await? {
             Some((path, text)) => Some(parse(&path, BinlogInfo::parse(&text))?),
             None => None,
         };
-        Ok(Prepared { dir: base, to_lsn: links[of - 1].checkpoints.to_lsn, binlog, info, my_cnf, steps })
+        let to_lsn = links[of - 1].checkpoints.to_lsn;
+        Ok(Prepared { dir: base, to_lsn, binlog, info, partial, my_cnf, steps })
     }
 
     /// `--defaults-file` comes first: with the machine's own option files, or with none, the page size would be wrong.
@@ -208,7 +223,7 @@ impl Driver {
         for (ending, mark) in [("done", Mark::Done), ("begun", Mark::Begun)] {
             let path = self.record(Stage::Prepare, label, ending);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            if let Some((path, text)) = self.read_first(&self.options.log_dir, &[&name]).await? {
+            if let Some((path, text)) = read_first(self.host(), &self.options.log_dir, &[&name]).await? {
                 return Ok((mark, Some(parse(&path, Checkpoints::parse(&text))?)));
             }
         }

@@ -77,9 +77,14 @@ impl Server {
 
     /// Writes a stream `NAME.xbs` and gives the LSN at which it ends, as the tool says it.
     fn backup(&self, name: &str, from: Option<u64>) -> u64 {
+        self.backup_with(name, &["--no-defaults"], from)
+    }
+
+    /// The same with these options in front.
+    fn backup_with(&self, name: &str, options: &[&str], from: Option<u64>) -> u64 {
         let stream = self.dir.join(format!("{name}.xbs"));
         let mut command = Command::new("mariabackup");
-        command.args(["--no-defaults", "--backup", "--user=root", "--stream=xbstream"]);
+        command.args(options).args(["--backup", "--user=root", "--stream=xbstream"]);
         command.arg(format!("--socket={}", self.dir.join("s").display()));
         command.arg(format!("--target-dir={}", self.dir.join("tmp").display()));
         command.args(from.map(|lsn| format!("--incremental-lsn={lsn}")));
@@ -165,9 +170,26 @@ async fn a_chain_is_prepared_to_what_the_server_held() {
     assert!(prepared.info.server_version.unwrap().contains("MariaDB"));
     assert!(prepared.binlog.unwrap().gtid.is_some());
 
-    let server = Server::start(dir, &prepared.dir, &prepared.my_cnf.server_args());
+    let server = Server::start(dir, &prepared.dir, &[PAGE_SIZE.to_owned()]);
     assert_eq!(server.checksum(), truth);
     server.stop();
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd and mariabackup; run: ./test"]
+async fn a_database_that_an_option_file_left_out_is_not_missed_silently() {
+    let dir = TempDir::new().unwrap();
+    let dir = dir.path();
+    let server = Server::create(dir);
+    server.sql("create database d; create table d.t (i int primary key)");
+    fs::write(dir.join("my.cnf"), "[mariabackup]\ndatabases-exclude=d\n").unwrap();
+    server.backup_with("full", &[&format!("--defaults-file={}", dir.join("my.cnf").display())], None);
+    server.stop();
+    let driver = driver(dir).await;
+    let part = extract(&driver, dir, "full").await.unwrap();
+    assert!(!part.dir.join("d").exists());
+    let refused = driver.open(part, Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Partial { .. }), "{refused}");
 }
 
 #[tokio::test]

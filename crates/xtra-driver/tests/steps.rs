@@ -256,6 +256,33 @@ async fn a_chain_that_does_not_fit_is_refused_before_anything_is_run() {
 }
 
 #[tokio::test]
+async fn a_backup_of_some_tables_is_refused_unless_that_is_allowed() {
+    let lab = Lab::new();
+    let mut driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
+    let server = "10.11.4-MariaDB";
+    let partial = |part: &Part| {
+        write(&part.dir, "xtrabackup_info", &format!("server_version = {server}\npartial = Y\n"));
+    };
+    for at in [0, 1] {
+        let (full, incs) = (lab.part("full", 0, 100, server), vec![lab.part("inc1", 100, 130, server)]);
+        let which = if at == 0 { full.clone() } else { incs[0].clone() };
+        partial(&which);
+        match driver.open(full, incs).await {
+            Err(Error::Partial { dir }) => assert_eq!(dir, which.dir),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(lab.calls().len(), 0);
+    let mut options = Options::new(lab.path("log"));
+    options.allow_partial = true;
+    driver = Driver::new(driver.tool().clone(), options);
+    let (full, incs) = (lab.part("full", 0, 100, server), vec![lab.part("inc1", 100, 130, server)]);
+    partial(&incs[0]);
+    let (prepared, _) = prepare(&driver, (full, incs)).await.unwrap();
+    assert_eq!(prepared.partial, ["inc1"]);
+}
+
+#[tokio::test]
 async fn a_backup_that_something_else_prepared_is_refused() {
     let lab = Lab::new();
     let driver = lab.driver(&lab.tool(MARIABACKUP, OK)).await;
@@ -276,6 +303,23 @@ async fn every_member_that_a_whole_backup_holds_is_missed_when_it_is_not_there()
             other => panic!("{member}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_backup_that_the_tool_encrypted_is_not_called_a_broken_one() {
+    let lab = Lab::new();
+    let driver = lab.driver(&lab.tool(XTRABACKUP, OK)).await;
+    let full = lab.part("full", 0, 100, "8.0.26");
+    for entry in fs::read_dir(&full.dir).unwrap() {
+        let path = entry.unwrap().path();
+        fs::rename(&path, format!("{}.zst.xbcrypt", path.display())).unwrap();
+    }
+    let refused = driver.open(full, Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, Error::Encrypted { .. }), "{refused:?}");
+    let (full, inc) = (lab.part("plain", 0, 100, "8.0.26"), lab.part("inc", 100, 130, "8.0.26"));
+    write(&inc.dir, "t.ibd.delta.xbcrypt", "");
+    let refused = driver.open(full, vec![inc]).await.unwrap_err();
+    assert!(matches!(refused, Error::Encrypted { .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -306,10 +350,8 @@ async fn decompression_runs_only_where_it_is_needed_and_must_leave_nothing_compr
     let left = driver.decompress(&dir, "full").await.unwrap_err();
     assert!(matches!(left, Error::StillCompressed { member } if member.ends_with("db/t.ibd.zst")));
     assert_eq!(lab.calls(), ["--decompress --remove-original --parallel=3 --target-dir=DIR/d"]);
-    assert!(matches!(
-        driver.open(Part::new("full", &dir), Vec::new()).await,
-        Err(Error::MissingMember { .. })
-    ));
+    let opened = driver.open(Part::new("full", &dir), Vec::new()).await;
+    assert!(matches!(opened, Err(Error::StillCompressed { .. })));
     let body = format!("find '{}' -name '*.zst' -delete; {OK}", dir.display());
     let driver = lab.driver(&lab.tool(XTRABACKUP, &body)).await;
     assert!(driver.decompress(&dir, "full").await.unwrap().is_some());

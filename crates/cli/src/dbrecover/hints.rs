@@ -34,6 +34,16 @@ fn hint(error: &Error) -> Option<String> {
         Error::Catalog(backup_catalog::Error::LostGroup { group, .. }) => {
             format!("--without-group {group} says that it is meant to be left out; an earlier backup may hold it")
         }
+        Error::Prepare(xtra_driver::Error::Partial { .. }) => {
+            "look for databases-exclude, databases, tables and the like in [mariabackup] or [xtrabackup] of the server's option \
+             files; --allow-partial says that what they left out is not wanted"
+                .to_owned()
+        }
+        Error::LetterCase { .. } => {
+            "say lower-case-table-names = 0 or 1 in [misc], as the server had it (SHOW VARIABLES, or the files that its my.conf \
+             names); with the wrong one a replay makes tables in the wrong letter case"
+                .to_owned()
+        }
         Error::Unlike { .. } => {
             "the backup is not what it says; recover to one before it, whose binlogs may reach as far".to_owned()
         }

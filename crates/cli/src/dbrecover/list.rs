@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use ::backup_catalog::{Backup, Catalog, DirStore, Listed, Role, State, Window};
 use anyhow::Context;
 use chrono::NaiveDateTime;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, Printable};
+use recovery::Zone;
 use serde::Serialize;
 
 use crate::hints;
@@ -61,33 +62,60 @@ fn list(args: Args) -> Outcome {
     let catalog = Catalog::read(&DirStore::new(&store))
         .with_context(|| format!("the store {}", store.display()))
         .map_err(|e| Failure::new(Exit::Unusable, e))?;
-    print(&catalog, &store.display().to_string(), args.format)
+    let clock = Clock { zone: None, catalog: &catalog };
+    print(&catalog, &clock, &store.display().to_string(), args.format)
+}
+
+/// The clock on which moments are compared and shown.
+struct Clock<'a> {
+    /// The backup machine's zone; `None`: nobody says it, and its local times are all there is.
+    zone: Option<Zone>,
+    /// The store with its consistent points in UTC, or as it has them. Local times go backwards when clocks are set back.
+    catalog: &'a Catalog,
+}
+
+impl Clock<'_> {
+    /// A moment as the backup machine showed it, with the offset where it showed the same time twice.
+    fn shown(&self, at: NaiveDateTime) -> String {
+        self.zone.map_or_else(|| at.to_string(), |zone| zone.shown(at.and_utc()))
+    }
+
+    fn instant(&self, at: NaiveDateTime) -> Option<String> {
+        self.zone.map(|_| at.and_utc().to_rfc3339())
+    }
 }
 
 /// The store that a configuration file names.
 fn configured(file: &Path, format: Format) -> Outcome {
     let config = recovery::Config::read(file).map_err(hints::failure)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let (catalog, host) = runtime.block_on(async {
+    let (catalogs, host) = runtime.block_on(async {
         let host = recovery::Hosts::connect_store(&config).await.map_err(hints::failure)?;
-        let catalog = recovery::read_catalog(&host, &config.store_dir).await.map_err(hints::failure);
+        let catalogs = async {
+            let catalog = recovery::read_catalog(&host, &config.store_dir).await?;
+            let in_utc = recovery::in_utc(&host, &config, &catalog).await?;
+            Ok::<_, recovery::Error>((catalog, in_utc))
+        };
+        let catalogs = catalogs.await.map_err(hints::failure);
         let name = host.name().to_owned();
         host.close().await;
-        Ok::<_, Failure>((catalog?, name))
+        Ok::<_, Failure>((catalogs?, name))
     })?;
-    print(&catalog, &format!("{host} {}", config.store_dir.display()), format)
+    let (catalog, in_utc) = catalogs;
+    let clock = Clock { zone: Some(config.misc.zone), catalog: &in_utc };
+    print(&catalog, &clock, &format!("{host} {}", config.store_dir.display()), format)
 }
 
 /// Prints a catalog to standard output; `store` is how people call the store.
-pub(crate) fn print(catalog: &Catalog, store: &str, format: Format) -> Outcome {
+fn print(catalog: &Catalog, clock: &Clock<'_>, store: &str, format: Format) -> Outcome {
     let stdout = io::stdout();
     let width = match (format.timeline, stdout.is_terminal()) {
         (false, false) => None,
         _ => Some(terminal_width()),
     };
-    let text = if format.json { json(catalog, store)? } else { table(catalog, store, width) };
+    let text = if format.json { json(catalog, clock, store)? } else { table(catalog, clock, store, width) };
     let printed = stdout.lock().write_all(text.as_bytes());
-    if catalog.windows().is_empty() {
+    if clock.catalog.windows().is_empty() {
         let error = anyhow::anyhow!("nothing can be recovered from {store}");
         return Err(Failure::new(Exit::Nothing, error));
     }
@@ -125,7 +153,7 @@ fn rows<'a>(catalog: &'a Catalog) -> Vec<Row<'a>> {
 }
 
 /// Everything as text for people; with a width, the timeline too.
-fn table(catalog: &Catalog, store: &str, width: Option<usize>) -> String {
+fn table(catalog: &Catalog, clock: &Clock<'_>, store: &str, width: Option<usize>) -> String {
     let rows = rows(catalog);
     let bytes: u64 = rows.iter().filter_map(|row| Some(row.backup?.bytes)).sum();
     let mut out = format!(
@@ -151,24 +179,25 @@ fn table(catalog: &Catalog, store: &str, width: Option<usize>) -> String {
     }
     for row in &rows {
         if let Some(error) = &row.error {
-            out += &format!("{}: {error}\n", row.name);
+            out += &format!("{}: {}\n", row.name, Printable(error));
         }
     }
     for name in catalog.foreign() {
-        out += &format!("{name}: no backup, left alone\n");
+        out += &format!("{}: no backup, left alone\n", Printable(name));
     }
     if !catalog.foreign().is_empty() || rows.iter().any(|row| row.error.is_some()) {
         out.push('\n');
     }
-    let windows = catalog.windows();
+    let windows = clock.catalog.windows();
     out += match windows.len() {
         0 => "No moment can be reached.\n",
         _ => "Moments that can be reached, in local time of the machine that took the backups:\n",
     };
     for window in &windows {
-        out += &format!("  {window}\n");
+        let (from, to) = (clock.shown(window.from), clock.shown(window.to));
+        out += &if window.from == window.to { format!("  {from}\n") } else { format!("  {from} to {to}\n") };
     }
-    if let Some(drawn) = width.and_then(|width| timeline(catalog, &windows, width)) {
+    if let Some(drawn) = width.and_then(|width| timeline(clock, &windows, width)) {
         out.push('\n');
         out += &drawn;
     }
@@ -177,7 +206,7 @@ fn table(catalog: &Catalog, store: &str, width: Option<usize>) -> String {
 
 /// Draws the chains and what can be reached over a common axis of `width` columns at most; `None` when there is nothing
 /// to draw or no room for it.
-fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<String> {
+fn timeline(clock: &Clock<'_>, windows: &[Window], width: usize) -> Option<String> {
     const LABEL: usize = 11;
     const STAMP: usize = 19;
     let axis = width.checked_sub(LABEL).filter(|axis| *axis >= 2 * STAMP + 4)?;
@@ -187,8 +216,9 @@ fn timeline(catalog: &Catalog, windows: &[Window], width: usize) -> Option<Strin
         let at = (time - from).num_seconds().clamp(0, span);
         usize::try_from(at * (axis as i64 - 1) / span).unwrap_or(0)
     };
-    let mut out = format!("{:LABEL$}{from}{:>rest$}\n", "", to.to_string(), rest = axis - STAMP);
-    let chains = catalog.chains();
+    let (first, last) = (clock.shown(from), clock.shown(to));
+    let mut out = format!("{:LABEL$}{first}{last:>rest$}\n", "", rest = axis - first.len());
+    let chains = clock.catalog.chains();
     let hidden = chains.len().saturating_sub(MAX_LANES);
     if hidden > 0 {
         out += &format!("{:LABEL$}({hidden} older chains)\n", "");
@@ -281,12 +311,17 @@ struct JsonServer<'a> {
 struct JsonWindow<'a> {
     from: String,
     to: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from_instant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_instant: Option<String>,
     backups: Vec<&'a str>,
 }
 
-fn json(catalog: &Catalog, store: &str) -> Result<String, Failure> {
+fn json(catalog: &Catalog, clock: &Clock<'_>, store: &str) -> Result<String, Failure> {
     let rows = rows(catalog);
-    let windows = catalog.windows();
+    let windows = clock.catalog.windows();
+    let local = |at: NaiveDateTime| clock.zone.map_or(at, |zone| zone.local(at.and_utc())).to_string();
     let document = Document {
         schema_version: SCHEMA_VERSION,
         store,
@@ -299,8 +334,10 @@ fn json(catalog: &Catalog, store: &str) -> Result<String, Failure> {
         windows: windows
             .iter()
             .map(|w| JsonWindow {
-                from: w.from.to_string(),
-                to: w.to.to_string(),
+                from: local(w.from),
+                to: local(w.to),
+                from_instant: clock.instant(w.from),
+                to_instant: clock.instant(w.to),
                 backups: w.backups.iter().map(|name| name.as_str()).collect(),
             })
             .collect(),

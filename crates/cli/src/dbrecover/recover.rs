@@ -53,6 +53,10 @@ pub(crate) struct RecoverArgs {
     #[arg(long, value_name = "GROUP")]
     without_group: Vec<String>,
 
+    /// Use backups that databases or tables were left out of; what is in none of them is not recovered
+    #[arg(long)]
+    allow_partial: bool,
+
     /// Go on with a recovery that was cut off, where its journal ends
     #[arg(long)]
     resume: bool,
@@ -159,6 +163,7 @@ impl RecoverArgs {
         if !self.without_group.is_empty() {
             config.without_groups = self.without_group;
         }
+        config.allow_partial |= self.allow_partial;
         config.misc.rate_limit = self.rate_limit.or(config.misc.rate_limit);
         let progress = Arc::new(Progress::new(self.log_format, config.misc.debug));
         let told = progress.clone();
@@ -386,6 +391,14 @@ fn print_report(out: &mut impl Write, report: &Report) -> io::Result<()> {
         ]);
     }
     writeln!(out, "recovered to {}", goal(&report.plan.goal))?;
+    for server in report.servers.iter().filter(|server| !server.partial.is_empty()) {
+        writeln!(
+            out,
+            "{} may lack databases or tables: they were left out of {}",
+            server.folder,
+            server.partial.join(", ")
+        )?;
+    }
     writeln!(out, "{servers}")?;
     writeln!(
         out,

@@ -347,6 +347,7 @@ fn print(report: &Report, json: bool) -> Outcome {
 fn failure(error: Error) -> Failure {
     let hint = match &error {
         Error::NoPassword => Some("use --password-file or DBRECOVER_PASSWORD"),
+        Error::ToolEncrypted { .. } => Some("--decrypt and --encrypt-key-file undo it; a recovery cannot"),
         Error::Exists { .. } => Some("nothing is overwritten; choose another place, or empty this one"),
         Error::NoStream { .. } => Some("--server takes the name of the server's folder in the backup"),
         Error::Busy { .. } => Some("wait until it has ended, or end it"),

@@ -1,6 +1,5 @@
 //! `dbrecover xbstream`: creates, extracts and lists xbstream archives, in place of `xbstream` and `mbstream`.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ::xbstream::member::{Algorithm, DecodeError, Decoding, Key};
 use ::xbstream::{Dialect, Entry, Error, ExtractOptions, ReadAt, Reader, Writer, extract, extract_at, list};
 use anyhow::Context;
-use dbrecover_cli::{Exit, Failure, Outcome, standard};
+use dbrecover_cli::{Exit, Failure, Outcome, Printable, standard};
 use serde::Serialize;
 
 use crate::interrupt::{Guarded, Interrupt};
@@ -94,13 +93,13 @@ fn create(args: &Args, interrupt: &Interrupt) -> Outcome {
     let base = args.directory.clone().unwrap_or_default();
     for path in &args.files {
         if args.verbose {
-            standard::tell(Printable(path));
+            standard::tell(Printable(path.display()));
         }
         let from = base.join(path);
         let file = File::open(&from).with_context(|| format!("cannot open {}", from.display()))?;
         let found = file.metadata()?;
         if found.is_file() && (found.dev(), found.ino()) == (archive.dev(), archive.ino()) {
-            return Err(Failure::usage(format!("{} is the archive itself", Printable(&from))));
+            return Err(Failure::usage(format!("{} is the archive itself", Printable(from.display()))));
         }
         writer.append(path, interrupt.guard(file)).map_err(|error| output_failure("creating", error))?;
     }
@@ -128,7 +127,7 @@ fn extract_all(args: &Args, interrupt: &Interrupt) -> Outcome {
         options = options.threads(threads.into());
     }
     if args.verbose {
-        options = options.on_file(|path, _| standard::tell(Printable(path)));
+        options = options.on_file(|path, _| standard::tell(Printable(path.display())));
     }
     let target = args.directory.as_deref().unwrap_or(Path::new("."));
     let done = match Rest::of(standard::input()?, interrupt)? {
@@ -298,18 +297,6 @@ impl Name {
     }
 }
 
-/// A name on a terminal: control characters are escaped, so that a name cannot act on it or look like two lines.
-struct Printable<'a>(&'a Path);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.display().to_string().chars() {
-            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
-        }
-        Ok(())
-    }
-}
-
 impl<W: Write> Listing<'_, W> {
     fn begin(&mut self) -> io::Result<()> {
         if self.json { write!(self.out, "{{\"schema_version\":1,\"entries\":[") } else { Ok(()) }
@@ -322,11 +309,13 @@ impl<W: Write> Listing<'_, W> {
     fn text_entry(&mut self, entry: &Entry) -> io::Result<()> {
         match entry {
             Entry::File { path, size, stored, .. } if self.verbose => {
-                writeln!(self.out, "{size:>14} {stored:>14} {}", Printable(path))
+                writeln!(self.out, "{size:>14} {stored:>14} {}", Printable(path.display()))
             }
-            Entry::File { path, .. } => writeln!(self.out, "{}", Printable(path)),
-            Entry::Rename { from, to } => writeln!(self.out, "{} -> {}", Printable(from), Printable(to)),
-            Entry::Remove { path } => writeln!(self.out, "{} removed", Printable(path)),
+            Entry::File { path, .. } => writeln!(self.out, "{}", Printable(path.display())),
+            Entry::Rename { from, to } => {
+                writeln!(self.out, "{} -> {}", Printable(from.display()), Printable(to.display()))
+            }
+            Entry::Remove { path } => writeln!(self.out, "{} removed", Printable(path.display())),
             _ => Ok(()),
         }
     }

@@ -25,6 +25,8 @@ pub struct Config {
     pub skip_gtid: Option<String>,
     /// `without-group`: replication groups to leave out.
     pub without_groups: Vec<String>,
+    /// `allow-partial`: use backups that databases or tables were left out of.
+    pub allow_partial: bool,
     /// The machine with the backups.
     pub store: Machine,
     /// Base directory of the backups.
@@ -158,6 +160,8 @@ pub struct Misc {
     pub mysqld_user: Option<String>,
     /// Zone of the backup machine.
     pub zone: Zone,
+    /// `lower_case_table_names` of servers whose `my.conf` does not say it.
+    pub lower_case_table_names: Option<u8>,
     /// Servers side by side; `None`: cores of the job server.
     pub parallel: Option<usize>,
     /// How to replay.
@@ -221,6 +225,7 @@ impl Config {
             recover_to: read.recover_to()?,
             skip_gtid: read.get("recover-to", "skip-gtid").map(str::to_owned),
             without_groups: read.list("recover-to", "without-group"),
+            allow_partial: read.flag("recover-to", "allow-partial")?,
             store: read.machine("backup-store", local)?,
             store_dir: read.absolute("backup-store", "dir")?,
             job: read.machine("recovery-job-server", local)?,

@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         self.get(section, key).map(|_| self.parsed(section, key, what)).transpose()
     }
 
-    fn flag(&self, section: &'static str, key: &'static str) -> Result<bool, Error> {
+    pub(super) fn flag(&self, section: &'static str, key: &'static str) -> Result<bool, Error> {
         match self.or_default(section, key).to_ascii_lowercase().as_str() {
             "" | "0" | "false" | "no" | "off" => Ok(false),
             "1" | "true" | "yes" | "on" => Ok(true),
@@ -192,6 +192,10 @@ impl<'a> Reader<'a> {
             mysqld_user: self.get(misc, "mysqld-user").map(str::to_owned),
             zone: Zone::parse(self.or_default(misc, "time-zone"))
                 .map_err(|e| self.error(misc, "time-zone", e.to_string()))?,
+            lower_case_table_names: match self.optional(misc, "lower-case-table-names", "a number")? {
+                Some(3..) => return Err(self.error(misc, "lower-case-table-names", "is 0, 1 or 2")),
+                other => other,
+            },
             parallel: match self.optional(misc, "parallel", "a number of servers")? {
                 Some(0) => return Err(self.error(misc, "parallel", "must be at least 1")),
                 other => other,

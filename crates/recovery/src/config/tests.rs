@@ -170,6 +170,22 @@ fn line_ends_and_a_byte_order_mark_of_another_system_change_nothing() {
 }
 
 #[test]
+fn partial_backups_are_used_only_when_that_is_said() {
+    assert!(!parse(MINIMAL).unwrap().allow_partial);
+    assert!(parse(&MINIMAL.replace("-inc\n", "-inc\nallow-partial = 1\n")).unwrap().allow_partial);
+}
+
+#[test]
+fn the_letter_case_of_names_is_one_that_servers_know() {
+    let with = |value: &str| parse(&format!("{MINIMAL}lower-case-table-names = {value}\n"));
+    assert_eq!(with("1").unwrap().misc.lower_case_table_names, Some(1));
+    assert_eq!(parse(MINIMAL).unwrap().misc.lower_case_table_names, None);
+    for bad in ["3", "-1", "yes"] {
+        with(bad).unwrap_err();
+    }
+}
+
+#[test]
 fn groups_to_leave_out_are_separated_by_commas() {
     let config = parse(&MINIMAL.replace("-inc\n", "-inc\nwithout-group = normal_0 , normal_1,\n")).unwrap();
     assert_eq!(config.without_groups, ["normal_0", "normal_1"]);

@@ -190,7 +190,7 @@ impl<'a> Look<'a> {
             }
             return Ok(binlogs);
         }
-        opens(&self.hosts.store, &self.config.store_dir, &backup.name, self.password).await?;
+        opens(&self.hosts.store, &self.config.store_dir, backup, self.password).await?;
         self.fetch(reader, backup, Given::File(self.config.store_dir.join(backup.name.archive()))).await?;
         let dir = self.scratch().await?.join(backup.name.as_str());
         let mut binlogs = ByGroup::new();

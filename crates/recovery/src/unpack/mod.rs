@@ -8,8 +8,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Instant;
 
-use backup_catalog::layout::{CLEAR_FILES, SAMPLE_TEXT, STREAM};
-use backup_catalog::{Backup, BackupName, Catalog};
+use aescrypt::Decryptor;
+use backup_catalog::layout::{CLEAR_FILES, STREAM};
+use backup_catalog::{Backup, Catalog};
 use remote_exec::Host;
 use secrecy::SecretString;
 use xtra_driver::Tool;
@@ -27,6 +28,8 @@ use crate::workdir::pass_through;
 
 /// Largest sample that is read, in bytes: 7 bytes are about 300 as an AES Crypt stream.
 const MAX_SAMPLE: u64 = 64 * 1024;
+/// Bytes at the head of an encrypted tar that hold its key block, and the short texts before it.
+const KEY_BLOCK: u64 = 64 * 1024;
 /// Largest file beside an encrypted tar that is read, in bytes.
 const MAX_CLEAR_FILE: u64 = 16 << 20;
 
@@ -48,10 +51,11 @@ pub(crate) struct Unpack<'a> {
     pub(crate) watch: &'a Watch,
 }
 
-/// Tries the password on the sample of every encrypted backup of the plan, before anything is moved.
+/// Tries the password on every encrypted backup of the plan, before anything is moved.
 pub(crate) async fn check_password(unpack: Unpack<'_>) -> Result<(), Error> {
     for planned in unpack.plan.backups.iter().filter(|backup| backup.encrypted) {
-        opens(&unpack.hosts.store, &unpack.plan.store_dir, &planned.name, unpack.password).await?;
+        let backup = unpack.catalog.get(&planned.name)?;
+        opens(&unpack.hosts.store, &unpack.plan.store_dir, backup, unpack.password).await?;
     }
     let decrypted = !unpack.plan.looked_into.is_empty();
     if unpack.password.is_some() && !decrypted && !unpack.plan.backups.iter().any(|backup| backup.encrypted) {
@@ -60,22 +64,29 @@ pub(crate) async fn check_password(unpack: Unpack<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tries the password on the sample of an encrypted backup.
+/// Tries the password on the sample of an encrypted backup, or on the key block of its tar where it has none. What the
+/// sample holds is nobody's matter: its HMAC proves the password.
 pub(crate) async fn opens(
     store: &Host,
     store_dir: &Path,
-    backup: &BackupName,
+    backup: &Backup,
     password: Option<&SecretString>,
 ) -> Result<(), Error> {
-    let name = || backup.to_string();
+    let name = || backup.name.to_string();
     let Some(password) = password else { return Err(Error::NeedPassword { backup: name() }) };
-    let path = store_dir.join(backup.sample());
-    let sample = store.files().read(&path, MAX_SAMPLE).await?;
-    let mut plain = Vec::new();
-    let opened = aescrypt::Decryptor::new(sample.as_slice(), password)
-        .and_then(|mut d| Ok(std::io::copy(&mut d, &mut plain)?))
-        .is_ok();
-    if opened && plain == SAMPLE_TEXT { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
+    let sample = store_dir.join(backup.name.sample());
+    let opened = match store.files().read(&sample, MAX_SAMPLE).await {
+        Ok(sample) => Decryptor::new(sample.as_slice(), password)
+            .and_then(|mut sample| Ok(std::io::copy(&mut sample, &mut std::io::sink())?))
+            .is_ok(),
+        Err(error) if error.is_missing_file() => {
+            let head = store.command("head").args(["-c", &KEY_BLOCK.to_string(), "--"]);
+            let head = head.arg(store_dir.join(backup.name.archive())).run().await?;
+            Decryptor::new(head.stdout.as_slice(), password).is_ok()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if opened { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
 }
 
 /// What is moved, checked and, where it did not arrive, sent again as a whole.
@@ -249,11 +260,11 @@ impl<'a> Unpack<'a> {
     }
 
     /// The arguments of `tar` for a part of the backup that lies below `root`. The servers' streams are units of their own,
-    /// or lie on the job server already.
+    /// or lie on the job server already. A backup's folder may be a link to where it is.
     fn tar_of(root: &Path, backup: &Backup, unit: Unit<'_>) -> Vec<OsString> {
         let mut tar: Vec<OsString> = vec!["-C".into(), root.into()];
         let stream = |folder: &str| format!("{}/{folder}/{STREAM}", backup.name);
-        let mut what = OsString::from(backup.name.as_str());
+        let mut what = OsString::from(format!("{}/.", backup.name));
         match unit {
             Unit::Stream(folder) => what = stream(folder).into(),
             Unit::Files | Unit::All => tar.push(format!("--exclude={}", stream("*")).into()),
@@ -285,5 +296,79 @@ impl<'a> Unpack<'a> {
             unit: "bytes",
             note: (!server.is_empty()).then(|| server.to_owned()),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use backup_catalog::DirStore;
+
+    use super::*;
+
+    const NAME: &str = "UTC20210205092650.735-full";
+    const FOLDER: &str = "g-s-10.0.0.1-3306";
+
+    fn encrypted(text: &[u8], password: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut writer = aescrypt::Encryptor::new(&mut out, &password.into()).unwrap();
+        std::io::Write::write_all(&mut writer, text).unwrap();
+        writer.finish().unwrap();
+        out
+    }
+
+    fn store(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Catalog) {
+        let dir = tempfile::tempdir().unwrap();
+        let described: [(&str, &[u8]); 3] = [
+            ("ok", b"ok\n"),
+            ("consistent_point_datetime", b"2021-02-05 17:27:01\n"),
+            ("cluster_consistence_info", b""),
+        ];
+        for (path, content) in described.iter().chain(files) {
+            let path = dir.path().join(NAME).join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let catalog = Catalog::read(&DirStore::new(dir.path())).unwrap();
+        (dir, catalog)
+    }
+
+    #[tokio::test]
+    async fn a_password_is_tried_on_the_sample_or_on_the_tar_itself() {
+        let tar = encrypted(&vec![7; 1 << 20], "right");
+        let tar_path = format!("../encrypted/{NAME}.tar.encrypted");
+        let sample = encrypted(b"whatever it holds", "right");
+        for files in [&[(&*tar_path, &*tar)][..], &[(&*tar_path, &*tar), ("encrypted_sample", &*sample)]] {
+            let (dir, catalog) = store(files);
+            let backup = catalog.get(&NAME.parse().unwrap()).unwrap();
+            assert!(backup.encrypted);
+            for (password, opened) in [("right", true), ("wrong", false)] {
+                let tried = opens(&Host::local(), dir.path(), backup, Some(&password.into())).await;
+                match tried {
+                    Ok(()) => assert!(opened),
+                    Err(Error::WrongPassword { .. }) => assert!(!opened),
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backup_whose_folder_is_a_link_is_sent_and_not_the_link() {
+        let stream = format!("{FOLDER}/{STREAM}");
+        let (dir, catalog) = store(&[(&*stream, b"stream")]);
+        fs::rename(dir.path().join(NAME), dir.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", dir.path().join(NAME)).unwrap();
+        let backup = catalog.get(&NAME.parse().unwrap()).unwrap();
+        let sent = |unit| {
+            let made = Host::local().command("tar").args(Unpack::tar_of(dir.path(), backup, unit));
+            let listed = Host::local().command("tar").args(["-t"]);
+            let pipeline = Host::local().pipeline(vec![made, listed]);
+            async move { pipeline.run().await.unwrap().text() }
+        };
+        let files = sent(Unit::Files).await;
+        assert!(files.contains("/ok") && !files.contains(STREAM), "{files}");
+        assert_eq!(sent(Unit::Stream(FOLDER)).await, format!("{NAME}/{stream}"));
     }
 }
