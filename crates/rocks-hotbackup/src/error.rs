@@ -153,6 +153,16 @@ pub enum Error {
         /// One of its entries.
         entry: String,
     },
+    /// The server that was backed up had a part of RocksDB outside of its data directory, and where that goes was not said.
+    #[error(
+        "the server that was backed up had {what} in {path:?}, outside of its data directory: where they go now was not said"
+    )]
+    Elsewhere {
+        /// RocksDB's data, or its write-ahead logs.
+        what: &'static str,
+        /// Where they were.
+        path: PathBuf,
+    },
     /// A move-back of this backup to other directories was begun and not ended.
     #[error("a move-back of {backup:?} to other directories was begun: its data go to {data:?}")]
     OtherMoveBack {

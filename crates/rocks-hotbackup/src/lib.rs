@@ -124,7 +124,7 @@ pub use server::{LeftOut, Server};
 pub use server_files::{ENDINGS, EXCLUDED, MADE_ANEW};
 pub use sink::Sink;
 pub use stop::Stop;
-pub use targets::Targets;
+pub use targets::{Targets, Wanted};
 pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Problem, Verified, verify};
 

@@ -1,13 +1,13 @@
 //! The manifest: what a backup holds, where it comes from, and what it builds on.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sum;
 use crate::names::{self, Kind, text};
-use crate::server::{LeftOut, Lock, Position};
+use crate::server::{Facts, LeftOut, Lock, Position};
 use crate::{Checksum, Error};
 
 /// The manifest's name in every backup. It is the last member: a backup without one was cut off, or was made by
@@ -66,6 +66,38 @@ pub struct Origin {
     /// The identity of the RocksDB database, from its `IDENTITY` file. File numbers mean the same file only within
     /// one identity.
     pub rocksdb_identity: Option<String>,
+    /// Where it kept RocksDB's files; not in the manifests of versions that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Places>,
+}
+
+/// Where a server kept RocksDB's files: relative to its data directory, or absolute if they were outside of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// `@@rocksdb_datadir`.
+    #[serde(with = "text")]
+    pub rocksdb_datadir: PathBuf,
+    /// `@@rocksdb_wal_dir`; where the data are if it is not set.
+    #[serde(with = "text")]
+    pub rocksdb_wal_dir: PathBuf,
+}
+
+impl Places {
+    /// The places of a server.
+    pub(crate) fn of(facts: &Facts) -> Self {
+        let seen = |path: &Path| below(&facts.datadir, path).unwrap_or_else(|| path.to_owned());
+        Self { rocksdb_datadir: seen(&facts.rocksdb_datadir), rocksdb_wal_dir: seen(&facts.rocksdb_wal_dir) }
+    }
+}
+
+/// The way from `dir` down to `path`, by their names, or else by what links in them lead to.
+fn below(dir: &Path, path: &Path) -> Option<PathBuf> {
+    let down = |dir: &Path, path: &Path| {
+        let rest = path.strip_prefix(dir).ok()?;
+        let stays = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        stays.then(|| if rest.as_os_str().is_empty() { ".".into() } else { rest.to_owned() })
+    };
+    down(dir, path).or_else(|| down(&dir.canonicalize().ok()?, &path.canonicalize().ok()?))
 }
 
 /// A lock that was held for a backup.
@@ -125,6 +157,11 @@ impl Manifest {
         }
         for path in manifest.files.iter().map(|f| &f.path).chain(&manifest.directories) {
             names::safe(path)?;
+        }
+        if let Some(Places { rocksdb_datadir, rocksdb_wal_dir }) = &manifest.server.places {
+            for path in [rocksdb_datadir, rocksdb_wal_dir].into_iter().filter(|path| path.is_relative()) {
+                names::safe(path)?;
+            }
         }
         match manifest.twice() {
             Some(path) => Err(bad(format!("{path:?} is in it twice"))),
@@ -217,5 +254,48 @@ mod tests {
         parse(&[file("a"), file("b")]).unwrap();
         let error = parse(&[file("a"), file("b"), file("a")]).unwrap_err();
         assert!(error.to_string().contains("twice"), "{error}");
+    }
+
+    #[test]
+    fn a_place_is_told_from_the_data_directory_down_if_it_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["data/#rocksdb", "outside"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("data/linked")).unwrap();
+        for (datadir, place, expected) in [
+            ("data", "data/#rocksdb", Some("#rocksdb")),
+            ("data", "data", Some(".")),
+            ("link", "data/#rocksdb", Some("#rocksdb")),
+            // The server looks for it by this name, wherever that leads.
+            ("data", "data/linked", Some("linked")),
+            ("data", "data/../outside", None),
+            ("data", "outside", None),
+            ("data", "data2", None),
+        ] {
+            assert_eq!(below(&at(datadir), &at(place)), expected.map(PathBuf::from), "{datadir} {place}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_leaves_the_data_directory_is_refused() {
+        let parse = |place: &str| {
+            let json = serde_json::json!({
+                "schema_version": SCHEMA, "program": "", "id": "a".repeat(32), "base": null, "started": "",
+                "finished": "", "server": { "version": "", "uid": null, "rocksdb_identity": null,
+                "places": { "rocksdb_datadir": place, "rocksdb_wal_dir": "#rocksdb" } }, "consistent": false,
+                "lock": null, "binlog": null, "sequence": null, "left_out": [], "checksum": "none",
+                "directories": [], "files": [],
+            });
+            Manifest::parse(json.to_string().as_bytes(), Path::new(NAME))
+        };
+        for place in ["#rocksdb", ".", "/elsewhere"] {
+            assert!(parse(place).is_ok(), "{place}");
+        }
+        for place in ["../x", "a/../../x", ""] {
+            assert!(parse(place).is_err(), "{place:?}");
+        }
     }
 }

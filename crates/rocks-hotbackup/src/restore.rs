@@ -15,7 +15,7 @@ use crate::move_back::{self, Moved};
 use crate::owner::Owner;
 use crate::sink::UNFINISHED;
 use crate::sink::partial::suffixed;
-use crate::targets::Targets;
+use crate::targets::{Targets, Wanted};
 use crate::verify::{self, Verified};
 use crate::{Error, LeftOut, Stop, archive, encoded, private, unpack};
 
@@ -27,7 +27,7 @@ pub struct Restore {
     /// The password of those that are encrypted.
     pub password: Option<SecretString>,
     /// The server's directories; empty or absent.
-    pub targets: Targets,
+    pub to: Wanted,
     /// Who owns the files afterwards.
     pub owner: Option<Owner>,
     /// Restore a backup without a manifest, as the program before this one made them. Whether it is whole nobody knows.
@@ -50,6 +50,11 @@ pub struct Restored {
     pub verified: Option<Verified>,
     /// What was moved.
     pub moved: Moved,
+    /// Where to.
+    pub targets: Targets,
+    /// A directory of RocksDB was not given, and the backup does not say where the server had it: an older version made
+    /// it, or another program. A server that looks elsewhere for write-ahead logs starts without their transactions.
+    pub guessed: bool,
     /// Where the binlog was.
     pub binlog: Option<BinlogAt>,
     /// User tables that the backup does not hold.
@@ -66,21 +71,21 @@ const MARK: &str = ".myrocks-hotbackup-staging";
 ///
 /// # Errors
 ///
-/// [`Error::NotEmpty`] for the targets, [`Error::BaseMissing`] if the backups are no chain, [`Error::NoManifest`],
+/// [`Error::NotEmpty`] for the targets, [`Error::Elsewhere`] if one was not given that must be, [`Error::BaseMissing`] if the backups are no chain, [`Error::NoManifest`],
 /// [`Error::CutOff`], [`Error::Damaged`], [`Error::OtherRestore`] if another one was cut off there, [`Error::Busy`], and
 /// the errors of unpacking and moving.
 pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     // Before anything is made beside a data directory that is in use.
     let path = Staging::path(request)?;
     if !path.join(MARK).exists() {
-        request.targets.check_empty()?;
+        request.to.check_unused()?;
     }
     let staging = Staging::take(&path)?;
     if let Some(whole) = staging.moving() {
         return resume(request, staging, &whole, stop);
     }
     staging.0.clear().map_err(Error::io("remove", &path))?;
-    request.targets.check_empty()?;
+    request.to.check_unused()?;
     let mut parts = Vec::new();
     for (number, from) in request.from.iter().enumerate() {
         parts.push(Part::open(from, &path.join(number.to_string()), request, stop)?);
@@ -88,6 +93,8 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     check_chain(&parts)?;
     let Some(last) = parts.last() else { return Err(Error::Usage("there is no backup to restore".into())) };
     let manifest = last.manifest.clone();
+    let targets = request.to.targets(manifest.as_ref())?;
+    targets.check_empty()?;
     let whole = match &manifest {
         Some(manifest) => {
             let whole = path.join("whole");
@@ -105,26 +112,29 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
         }
     };
     let ids = parts.iter().map(|part| part.manifest.as_ref().map(|manifest| manifest.id.clone()));
-    Begun::of(request, ids.collect())?.write(&staging.0)?;
-    let moved = move_back::move_back(&whole, &request.targets, request.owner, stop);
+    Begun::of(request, &targets, ids.collect())?.write(&staging.0)?;
+    let moved = move_back::move_back(&whole, &targets, request.owner, stop);
     if moved.is_err() && whole.join(move_back::NOTE).exists() {
         // Half of the files are moved: the other half must stay for the next run.
         staging.keep();
     }
-    Ok(restored(manifest.as_ref(), parts.len(), verified, moved?))
+    Ok(restored(request, manifest.as_ref(), verified, targets, moved?))
 }
 
 fn restored(
+    request: &Restore,
     manifest: Option<&Manifest>,
-    backups: usize,
     verified: Option<Verified>,
+    targets: Targets,
     moved: Moved,
 ) -> Restored {
     Restored {
         id: manifest.map(|m| m.id.clone()),
-        backups,
+        backups: request.from.len(),
         verified,
         moved,
+        targets,
+        guessed: request.to.is_guess(manifest),
         binlog: manifest.and_then(|m| m.binlog.clone()),
         left_out: manifest.map(|m| m.left_out.clone()).unwrap_or_default(),
     }
@@ -132,13 +142,17 @@ fn restored(
 
 /// Goes on with a restore that was cut off while it moved.
 fn resume(request: &Restore, staging: Staging, whole: &Path, stop: &Stop) -> Result<Restored, Error> {
-    let moved = Begun::check(&staging.0, request, stop).and_then(|()| {
-        let manifest = [whole, &request.targets.datadir].map(|dir| Manifest::read(dir).ok());
-        let moved = move_back::move_back(whole, &request.targets, request.owner, stop)?;
-        Ok((manifest.into_iter().flatten().next(), moved))
-    });
-    match moved {
-        Ok((manifest, moved)) => Ok(restored(manifest.as_ref(), request.from.len(), None, moved)),
+    let go_on = || {
+        // It may have been moved already.
+        let manifest = [whole, &request.to.datadir].map(|dir| Manifest::read(dir).ok());
+        let manifest = manifest.into_iter().flatten().next();
+        let targets = request.to.targets(manifest.as_ref())?;
+        Begun::check(&staging.0, request, &targets, stop)?;
+        let moved = move_back::move_back(whole, &targets, request.owner, stop)?;
+        Ok(restored(request, manifest.as_ref(), None, targets, moved))
+    };
+    match go_on() {
+        Ok(restored) => Ok(restored),
         Err(error) => {
             staging.keep();
             Err(error)
@@ -154,8 +168,8 @@ impl Staging {
         match &request.staging {
             Some(path) => Ok(path.clone()),
             None => {
-                let datadir = std::path::absolute(&request.targets.datadir)
-                    .map_err(Error::io("find", &request.targets.datadir))?;
+                let datadir = std::path::absolute(&request.to.datadir)
+                    .map_err(Error::io("find", &request.to.datadir))?;
                 Ok(suffixed(&datadir, ".restore-unfinished"))
             }
         }
@@ -392,7 +406,7 @@ mod tests {
             base: None,
             started: String::new(),
             finished: String::new(),
-            server: Origin { version: String::new(), uid: None, rocksdb_identity: None },
+            server: Origin { version: String::new(), uid: None, rocksdb_identity: None, places: None },
             consistent: false,
             lock: None,
             binlog: None,
@@ -406,12 +420,10 @@ mod tests {
     }
 
     fn request(root: &Path, from: &str) -> Restore {
-        let datadir = root.join("data");
-        let rocksdb_datadir = datadir.join("#rocksdb");
         Restore {
             from: vec![root.join(from)],
             password: None,
-            targets: Targets { rocksdb_waldir: rocksdb_datadir.clone(), rocksdb_datadir, datadir },
+            to: Wanted { datadir: root.join("data"), rocksdb_datadir: None, rocksdb_waldir: None },
             owner: None,
             without_manifest: false,
             skip_verify: true,
@@ -424,8 +436,10 @@ mod tests {
         let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
         let whole = staging.0.path().join("whole");
         copy_all(&request.from[0], &whole, &Stop::new()).unwrap();
-        Begun::of(request, vec![Some(id.to_string().repeat(32))]).unwrap().write(&staging.0).unwrap();
-        let note = serde_json::to_vec(&request.targets.absolute().unwrap()).unwrap();
+        let targets = request.to.targets(None).unwrap();
+        let ids = vec![Some(id.to_string().repeat(32))];
+        Begun::of(request, &targets, ids).unwrap().write(&staging.0).unwrap();
+        let note = serde_json::to_vec(&targets.absolute().unwrap()).unwrap();
         std::fs::write(whole.join(move_back::NOTE), note).unwrap();
         staging.keep();
     }
@@ -448,8 +462,8 @@ mod tests {
             assert!(!root.join("data").exists(), "{name}: nothing has come");
         };
         refused(&request(root, "b"), "--from");
-        let targets = Targets { datadir: root.join("other"), ..same.targets.clone() };
-        refused(&Restore { targets, ..same.clone() }, "the target");
+        let to = Wanted { datadir: root.join("other"), ..same.to.clone() };
+        refused(&Restore { to, ..same.clone() }, "the target");
         refused(&Restore { owner: Some(Owner { uid: 1, gid: 2 }), ..same.clone() }, "the owner");
         // Another backup under the name of the one that was begun.
         backup(&root.join("a"), Some('c'));
@@ -471,7 +485,9 @@ mod tests {
         let staging = Staging::take(&root.join("staging")).unwrap();
         std::fs::write(root.join("a.tar"), "an archive").unwrap();
         let same = request(root, "a.tar");
-        Begun::of(&same, vec![Some("a".repeat(32))]).unwrap().write(&staging.0).unwrap();
+        let targets = same.to.targets(None).unwrap();
+        let ids = vec![Some("a".repeat(32))];
+        Begun::of(&same, &targets, ids).unwrap().write(&staging.0).unwrap();
         staging.keep();
         std::fs::write(root.join("a.tar"), "another archive").unwrap();
         let error = restore(&same, &Stop::new()).unwrap_err();

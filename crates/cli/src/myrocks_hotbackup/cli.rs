@@ -268,10 +268,10 @@ pub(crate) struct Restore {
     /// Where the server's data directory is to be; must be empty
     #[arg(short, long, value_name = "DIR")]
     pub(crate) datadir: PathBuf,
-    /// Where RocksDB's data are to be; must be empty [default: #rocksdb in --datadir]
+    /// Where RocksDB's data are to be; must be empty [default: where the server had it, in --datadir]
     #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
     pub(crate) rocksdb_datadir: Option<PathBuf>,
-    /// Where RocksDB's write-ahead logs are to be; must be empty [default: with its data]
+    /// Where RocksDB's write-ahead logs are to be; must be empty [default: where the server had them, in --datadir]
     #[arg(short = 'w', long, alias = "rocksdb_waldir", value_name = "DIR")]
     pub(crate) rocksdb_waldir: Option<PathBuf>,
     /// USER or USER:GROUP who owns the files afterwards

@@ -34,6 +34,13 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
         Error::NotEmpty { .. } => {
             (Exit::Usage, Some("the directory must be empty or absent; nothing was moved"))
         }
+        Error::Elsewhere { .. } => (
+            Exit::Usage,
+            Some(
+                "--rocksdb-datadir and --rocksdb-waldir, as the my.cnf of the restored server names them (rocksdb_datadir, \
+                 rocksdb_wal_dir): it looks nowhere else",
+            ),
+        ),
         Error::OtherMoveBack { .. } => {
             (Exit::Usage, Some("give the same directories as before, and the move-back goes on where it was"))
         }

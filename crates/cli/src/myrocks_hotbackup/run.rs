@@ -7,7 +7,7 @@ use dbrecover_cli::standard::{self, say, tell};
 use dbrecover_cli::{Exit, Failure, Outcome};
 use rocks_hotbackup::{
     Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
-    Stop, SystemClock, Targets,
+    Stop, SystemClock, Targets, Wanted,
 };
 use serde::Serialize;
 
@@ -209,15 +209,6 @@ fn print_json(kind: &str, value: &impl Serialize, to_stderr: bool) -> Outcome {
     Ok(())
 }
 
-fn targets(datadir: &Path, rocksdb: Option<&PathBuf>, wal: Option<&PathBuf>) -> Targets {
-    let rocksdb = rocksdb.cloned().unwrap_or_else(|| datadir.join("#rocksdb"));
-    Targets {
-        datadir: datadir.to_owned(),
-        rocksdb_waldir: wal.cloned().unwrap_or_else(|| rocksdb.clone()),
-        rocksdb_datadir: rocksdb,
-    }
-}
-
 fn owner(text: Option<&str>) -> Result<Option<Owner>, Failure> {
     text.map(Owner::parse).transpose().map_err(failure)
 }
@@ -230,7 +221,8 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
             "--move-back needs --datadir, --rocksdb-datadir, --rocksdb-waldir and --backup-dir",
         ));
     };
-    let targets = targets(datadir, Some(rocksdb), Some(wal));
+    let targets =
+        Targets { datadir: datadir.clone(), rocksdb_datadir: rocksdb.clone(), rocksdb_waldir: wal.clone() };
     let moved =
         rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
     if !moved.complete {
@@ -266,7 +258,11 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     check_input(&args.from)?;
     let request = Restore {
         password: output::key(args.key_file)?,
-        targets: targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref()),
+        to: Wanted {
+            datadir: args.datadir,
+            rocksdb_datadir: args.rocksdb_datadir,
+            rocksdb_waldir: args.rocksdb_waldir,
+        },
         owner: owner(args.owner.as_deref())?,
         without_manifest: args.without_manifest,
         skip_verify: args.skip_verify,
@@ -274,6 +270,15 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
         from: args.from,
     };
     let restored = rocks_hotbackup::restore(&request, stop).map_err(failure)?;
+    let Targets { datadir, rocksdb_datadir, rocksdb_waldir } = &restored.targets;
+    if restored.guessed {
+        tell(format_args!(
+            "myrocks-hotbackup: warning: the backup does not say where the server had RocksDB's files; a server whose \
+             rocksdb_datadir is not {} or whose rocksdb_wal_dir is not {} would start without data: look into its my.cnf",
+            rocksdb_datadir.display(),
+            rocksdb_waldir.display()
+        ));
+    }
     if args.json {
         return print_json("restore", &restored, false);
     }
@@ -289,7 +294,9 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     if restored.verified.is_none() && !restored.moved.complete {
         say(format_args!("  not checked: if all files are there, and what is in them"));
     }
-    say(format_args!("restored {} backups to {}", restored.backups, request.targets.datadir.display()));
+    say(format_args!("restored {} backups to {}", restored.backups, datadir.display()));
+    say(format_args!("RocksDB's data (rocksdb_datadir) are in {}", rocksdb_datadir.display()));
+    say(format_args!("its write-ahead logs (rocksdb_wal_dir) are in {}", rocksdb_waldir.display()));
     if let Some(binlog) = &restored.binlog {
         let at = &binlog.before;
         let word = if binlog.exact { "" } else { "about " };
