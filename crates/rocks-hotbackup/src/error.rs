@@ -96,7 +96,9 @@ pub enum Error {
         change: &'static str,
     },
     /// A data file is not the one of this name that was sent before.
-    #[error("{file} was sent with {sent} bytes and has {now} now; a RocksDB file never changes")]
+    #[error(
+        "{file} is not the file of {sent} bytes that was sent, but another of {now} bytes; a RocksDB file never changes"
+    )]
     FileReplaced {
         /// The file's name.
         file: String,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -132,12 +133,24 @@ pub struct Entry {
     pub sum: Sum,
     /// What it is.
     pub kind: Kind,
+    /// When a data file was changed last, to the nanosecond: it never changes, so another time is another file of its name.
+    /// Not known of a checkpoint that is a copy, and in manifests of versions that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time")]
+    pub modified: Option<SystemTime>,
     /// The backup that holds its bytes, if that is not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// A data file that was sent in an early round and that the final checkpoint no longer needs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub obsolete: bool,
+}
+
+impl Entry {
+    /// If a data file of this name, size and time is this one. Where a time is not known, the size decides.
+    pub(crate) fn is(&self, size: u64, modified: Option<SystemTime>) -> bool {
+        let other_time = self.modified.zip(modified).is_some_and(|(was, is)| was != is);
+        self.size == size && !other_time
+    }
 }
 
 impl Manifest {
@@ -214,6 +227,30 @@ pub(crate) fn check_length(size: u64, path: &Path) -> Result<(), Error> {
 
 fn is_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// A time as RFC 3339 in UTC, to the nanosecond.
+mod time {
+    use std::time::SystemTime;
+
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = time.map(|t| DateTime::<Utc>::from(t).to_rfc3339_opts(SecondsFormat::Nanos, true));
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let time = text.map(|text| DateTime::parse_from_rfc3339(&text)).transpose();
+        time.map(|time| time.map(SystemTime::from)).map_err(serde::de::Error::custom)
+    }
 }
 
 mod paths {

@@ -396,7 +396,15 @@ mod tests {
             std::fs::write(dir.join(name), name).unwrap();
             let (path, size) = (PathBuf::from(name), name.len() as u64);
             let kind = names::kind(&path);
-            files.push(Entry { path, size, sum: Sum::none(), kind, from: None, obsolete: false });
+            files.push(Entry {
+                path,
+                size,
+                sum: Sum::none(),
+                kind,
+                modified: None,
+                from: None,
+                obsolete: false,
+            });
         }
         let Some(id) = id else { return };
         let manifest = Manifest {

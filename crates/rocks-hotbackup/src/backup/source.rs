@@ -1,7 +1,7 @@
 //! Where a backup comes from: the server, its checkpoints, and its files put aside under a lock.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -38,8 +38,10 @@ pub(crate) struct Source<'a> {
     pub(crate) datadir: PathBuf,
     /// The identity of the RocksDB database.
     pub(crate) identity: Option<String>,
-    /// The data files of the base by name.
+    /// The data files of the base by name, but for those that turned out to be others here.
     pub(crate) base: BTreeMap<String, &'a Entry>,
+    /// The device of RocksDB's data.
+    pub(crate) device: u64,
     pub(crate) left_out: Vec<LeftOut>,
     pub(crate) started: SystemTime,
     pub(crate) begun: Duration,
@@ -74,7 +76,7 @@ impl<'a> Source<'a> {
         let (begun, started) = (clock.elapsed(), clock.now());
         let facts = server.facts()?;
         let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
-        check_filesystem(options, &facts)?;
+        let device = check_filesystem(options, &facts)?;
         let identity = identity(&facts);
         let base = base_files(options, &facts, identity.as_deref())?;
         let left_out = left_out(server, options, &facts)?;
@@ -102,6 +104,7 @@ impl<'a> Source<'a> {
             datadir,
             identity,
             base,
+            device,
             left_out,
             started,
             begun,
@@ -165,19 +168,26 @@ impl<'a> Source<'a> {
         sent.contains_key(name) || self.base.contains_key(name)
     }
 
-    /// Lists a checkpoint, and checks that names mean the same files as in the rounds before and in the base.
-    fn list(&self, checkpoint: &mut Checkpoint, sent: &BTreeMap<String, Entry>) -> Result<(), Error> {
+    /// Lists a checkpoint. A name must mean the same file as in the rounds before; one that means another than in the base is
+    /// sent again: the server went back to an older state of its data and gave the number anew.
+    fn list(&mut self, checkpoint: &mut Checkpoint, sent: &BTreeMap<String, Entry>) -> Result<(), Error> {
         let dir = checkpoint.place.path();
         for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
             let entry = entry.map_err(Error::io("list", dir))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             match names::kind(Path::new(&name)) {
                 Kind::Data => {
-                    let now = entry.metadata().map_err(Error::io("read", entry.path()))?.len();
-                    if let Some(known) = sent.get(&name).or_else(|| self.base.get(&name).copied())
-                        && known.size != now
-                    {
-                        return Err(Error::FileReplaced { file: name, sent: known.size, now });
+                    let meta = entry.metadata().map_err(Error::io("read", entry.path()))?;
+                    let (now, time) = (meta.len(), modified(&meta, self.device));
+                    match sent.get(&name) {
+                        Some(known) if known.is(now, time) => {}
+                        Some(known) => {
+                            return Err(Error::FileReplaced { file: name, sent: known.size, now });
+                        }
+                        None if self.base.get(&name).is_some_and(|known| !known.is(now, time)) => {
+                            self.base.remove(&name);
+                        }
+                        None => {}
                     }
                     checkpoint.data.insert(name, now);
                 }
@@ -295,6 +305,11 @@ impl Drop for Source<'_> {
     }
 }
 
+/// When a data file in a checkpoint was changed last. A copy of it, on another device than `device`, has a time of its own.
+pub(crate) fn modified(meta: &Metadata, device: u64) -> Option<SystemTime> {
+    meta.modified().ok().filter(|_| meta.dev() == device)
+}
+
 fn at(before: Option<Position>, after: Option<Position>, locked: bool) -> Option<BinlogAt> {
     let (before, after) = (before?, after?);
     // Without the lock not even a position that stands still is exact: a transaction is in the binlog before it is
@@ -350,6 +365,15 @@ pub(super) fn warnings(
     if !server.sees_all_tables()? {
         warnings.push(UNSEEN.into());
     }
+    if let Some(base) = &options.base
+        && base.files.iter().any(|file| file.kind == Kind::Data && file.modified.is_none())
+    {
+        warnings.push(format!(
+            "the base {} does not say when its data files were changed: they are known by name and size alone. If the data \
+             directory was set back to an older state since, take a full backup",
+            base.id
+        ));
+    }
     Ok(warnings)
 }
 
@@ -360,8 +384,8 @@ fn is_undecided(options: &Options, facts: &Facts, datadir: &Path) -> bool {
     facts.log_bin_basename.is_some() && !(options.binlogs && scope(facts, datadir, options).has_binlogs())
 }
 
-/// Refuses a checkpoint that RocksDB could only make by copying everything.
-pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), Error> {
+/// Refuses a checkpoint that RocksDB could only make by copying everything; gives the device of the data.
+pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<u64, Error> {
     let data = &facts.rocksdb_datadir;
     let device = data.metadata().map_err(Error::io("read", data))?.dev();
     // The directory may not be there yet; its nearest ancestor that is decides.
@@ -370,7 +394,7 @@ pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), E
         let checkpoint = options.checkpoint_dir.clone();
         return Err(Error::OtherFilesystem { checkpoint, data: data.clone() });
     }
-    Ok(())
+    Ok(device)
 }
 
 /// What is not in the backup. That is too much if nothing starts without it.

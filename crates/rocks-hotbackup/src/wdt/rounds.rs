@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::Request;
 use super::receiver::Receiver;
 use super::session::{self, Meaning};
-use crate::backup::source::{Checkpoint, Source};
+use crate::backup::source::{Checkpoint, Source, modified};
 use crate::backup::{Rounds, ServerPart};
 use crate::checkpoint::Place;
 use crate::content::Reading;
@@ -109,7 +109,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
         let todo: Vec<&str> = checkpoint.data.keys().map(String::as_str).collect();
         let todo: Vec<_> =
             todo.into_iter().filter(|name| !self.source.is_known(name, &self.summed)).collect();
-        let (dir, over) = (checkpoint.place.path(), AtomicBool::new(false));
+        let (dir, device, over) = (checkpoint.place.path(), self.source.device, AtomicBool::new(false));
         let (sent, summed) = std::thread::scope(|scope| {
             let summed = scope.spawn(|| {
                 let mut summed = Vec::new();
@@ -117,8 +117,10 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     if over.load(Ordering::Relaxed) {
                         break;
                     }
-                    let entry = entry(Path::new(name), &dir.join(name), checksum, clock, stop)?;
-                    summed.push((name.to_owned(), entry));
+                    let path = dir.join(name);
+                    let meta = path.metadata().map_err(Error::io("read", &path))?;
+                    let entry = entry(Path::new(name), &path, checksum, clock, stop)?;
+                    summed.push((name.to_owned(), Entry { modified: modified(&meta, device), ..entry }));
                 }
                 Ok::<_, Error>(summed)
             });
@@ -271,7 +273,7 @@ fn entry(
     let mut content = reading.file(path, file, if checksum == Checksum::None { 0 } else { size });
     while content.next_bytes()?.is_some() {}
     let (path, sum, kind) = (name.to_owned(), content.sum()?, names::kind(name));
-    Ok(Entry { path, size, sum, kind, from: None, obsolete: false })
+    Ok(Entry { path, size, sum, kind, modified: None, from: None, obsolete: false })
 }
 
 #[cfg(test)]
