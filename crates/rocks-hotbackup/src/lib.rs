@@ -115,7 +115,7 @@ pub use content::Content;
 pub use error::{Cause, Error};
 pub use event::Event;
 pub use manifest::Manifest;
-pub use move_back::{Moved, NOTE, move_back};
+pub use move_back::{MovePlan, Moved, NOTE, move_back, plan_move_back};
 pub use mysql_server::{Account, MySqlServer};
 pub use names::{Kind, kind};
 pub use owner::Owner;

@@ -95,6 +95,38 @@ pub fn move_back(
     Ok(moved)
 }
 
+/// What a move-back would move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MovePlan {
+    /// Entries of the backup's directory: files, and directories as a whole.
+    pub entries: u64,
+    /// If it would go on with one that was begun.
+    pub resumed: bool,
+    /// If the backup has a manifest, and so all of its files are known and are there.
+    pub complete: bool,
+}
+
+/// Looks at everything a move-back looks at first, and touches nothing.
+///
+/// # Errors
+///
+/// The refusals of [`move_back`].
+pub fn plan_move_back(backup: &Path, targets: &Targets) -> Result<MovePlan, Error> {
+    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
+    let targets = targets.absolute()?;
+    let manifest = manifest(&backup, &targets)?;
+    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    for dir in [&*backup].into_iter().chain(targets.all()).filter(|dir| dir.exists()) {
+        marked::lock(&File::open(dir).map_err(Error::io("open", dir))?, dir)?;
+    }
+    let mut entries = 0;
+    for name in list(&backup)? {
+        entries += u64::from(target(&backup.join(&name), &name, &targets)?.is_some());
+    }
+    Ok(MovePlan { entries, resumed, complete: manifest.is_some() })
+}
+
 /// The manifest of the backup, which a move-back that was cut off may have moved.
 fn manifest(backup: &Path, targets: &Targets) -> Result<Option<Manifest>, Error> {
     let places = [backup, &targets.datadir].map(|dir| dir.join(manifest::NAME));
@@ -397,6 +429,10 @@ mod tests {
     fn every_file_goes_to_its_directory() {
         let dir = tempfile::tempdir().unwrap();
         backup(&dir.path().join("b"));
+        let before = tree(dir.path());
+        let plan = plan_move_back(&dir.path().join("b"), &targets(dir.path())).unwrap();
+        assert_eq!(plan, MovePlan { entries: 7, resumed: false, complete: false });
+        assert_eq!(tree(dir.path()), before, "a plan touches nothing");
         let moved = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new()).unwrap();
         assert_eq!((moved.entries, moved.copied_bytes, moved.resumed), (7, 0, false));
         check(dir.path());
@@ -411,6 +447,8 @@ mod tests {
         for full in ["data", "data/#rocksdb", "wal"] {
             std::fs::create_dir_all(dir.path().join(full)).unwrap();
             std::fs::write(dir.path().join(full).join("x"), "").unwrap();
+            let plan = plan_move_back(&dir.path().join("b"), &targets(dir.path()));
+            assert!(matches!(plan, Err(Error::NotEmpty { .. })), "{full}: {plan:?}");
             let result = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new());
             assert!(matches!(result, Err(Error::NotEmpty { .. })), "{full}: {result:?}");
             assert_eq!(tree(&dir.path().join("b")), before);

@@ -108,6 +108,25 @@ pub(crate) enum Direct {
     Off,
 }
 
+/// What came since the program before this one and says something about a backup only: a move-back does not heed it.
+const OF_BACKUPS: [&str; 15] = [
+    "to",
+    "incremental_base",
+    "consistent",
+    "no_lock",
+    "no_binlogs",
+    "compress",
+    "encrypt",
+    "rate_limit",
+    "parallel",
+    "checksum",
+    "direct_io",
+    "allow_copied_checkpoint",
+    "allow_no_dictionary",
+    "allow_other_server",
+    "ssh_config",
+];
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Backup {
     /// Seconds until a checkpoint is renewed
@@ -157,7 +176,7 @@ pub(crate) struct Backup {
     #[command(flatten)]
     pub(crate) account: Account,
     /// Move the files of a backup to --datadir, --rocksdb-datadir and --rocksdb-waldir
-    #[arg(short, long, alias = "move_back")]
+    #[arg(short, long, alias = "move_back", conflicts_with_all = OF_BACKUPS)]
     pub(crate) move_back: bool,
     /// Move-back: where RocksDB's data are to be; must be empty
     #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
@@ -217,7 +236,7 @@ pub(crate) struct Backup {
     /// Accept a base of another server, if it is the same data directory whose machine or port changed
     #[arg(long, alias = "allow_other_server")]
     pub(crate) allow_other_server: bool,
-    /// Show what a backup would send, and touch nothing
+    /// Show what a backup would send, or a move-back move, and touch nothing
     #[arg(long, alias = "dry_run")]
     pub(crate) dry_run: bool,
     /// Move-back: USER or USER:GROUP who owns the files afterwards

@@ -223,27 +223,37 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
     };
     let targets =
         Targets { datadir: datadir.clone(), rocksdb_datadir: rocksdb.clone(), rocksdb_waldir: wal.clone() };
-    let moved =
-        rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
-    if !moved.complete {
+    let owner = owner(args.owner.as_deref())?;
+    if args.dry_run {
+        let plan = rocks_hotbackup::plan_move_back(backup, &targets).map_err(failure)?;
+        warn_of_unknown(backup, plan.complete);
+        return moved(args, "move-back-plan", &plan, &format!("would move {} entries", plan.entries));
+    }
+    let done = rocks_hotbackup::move_back(backup, &targets, owner, stop).map_err(failure)?;
+    warn_of_unknown(backup, done.complete);
+    moved(args, "move-back", &done, &format!("moved {} entries", done.entries))
+}
+
+fn warn_of_unknown(backup: &Path, is_known: bool) {
+    if !is_known {
         tell(format_args!(
             "myrocks-hotbackup: warning: {} has no manifest: another program made it, or it was cut off; if all files were \
              there nobody knows",
             backup.display()
         ));
     }
-    match args.json {
-        true => print_json("move-back", &moved, false),
-        false => {
-            say(format_args!(
-                "moved {} entries of {} to {}",
-                moved.entries,
-                backup.display(),
-                datadir.display()
-            ));
-            Ok(())
-        }
+}
+
+/// Prints what became of a move-back, or would.
+fn moved(args: &Backup, kind: &str, result: &impl Serialize, words: &str) -> Outcome {
+    if args.json {
+        return print_json(kind, result, false);
     }
+    let shown = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
+    if !args.quiet || args.dry_run {
+        say(format_args!("{words} of {} to {}", shown(&args.backup_dir), shown(&args.datadir)));
+    }
+    Ok(())
 }
 
 /// The library takes standard input as it finds it.

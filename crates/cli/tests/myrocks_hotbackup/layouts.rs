@@ -232,6 +232,30 @@ fn a_backup_without_a_manifest_is_refused_or_warned_about() {
 }
 
 #[test]
+fn a_dry_run_of_a_move_back_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (b, datadir) = (dir.path().join("b"), dir.path().join("data"));
+    std::fs::create_dir(&b).unwrap();
+    std::fs::write(b.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+    let rocksdb = datadir.join("#rocksdb");
+    let move_back = || {
+        let mut command = program();
+        command.arg("--move_back").arg("--backup_dir").arg(&b).arg("--datadir").arg(&datadir);
+        command.arg("--rocksdb_datadir").arg(&rocksdb).arg("--rocksdb_waldir").arg(&rocksdb);
+        command
+    };
+    let said = String::from_utf8(run(move_back().arg("--dry-run")).stdout).unwrap();
+    assert!(said.contains("would move 1 entries"), "{said}");
+    let plan = run(move_back().args(["--dry-run", "--json"])).stdout;
+    let plan: serde_json::Value = serde_json::from_slice(&plan).unwrap();
+    assert_eq!((&plan["kind"], &plan["entries"]), (&"move-back-plan".into(), &1.into()));
+    assert!(b.join("CURRENT").exists() && !datadir.exists());
+    run(&mut move_back());
+    assert!(rocksdb.join("CURRENT").exists());
+    fail(move_back().arg("--dry-run"), 3);
+}
+
+#[test]
 fn a_backup_that_is_none_is_said_to_be_none() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("b")).unwrap();

@@ -110,6 +110,8 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         &["--compress", "gzip"],
         &["--rate-limit", "fast"],
         &["--consistent", "--no-lock"],
+        &["--move-back", "--to", "x"],
+        &["--move-back", "--encrypt", "x"],
         &["--encrypt"],
         &["restore", "--from", "x"],
         &["verify"],
