@@ -14,7 +14,7 @@ use crate::marked::Marked;
 use crate::move_back::{self, Moved};
 use crate::owner::Owner;
 use crate::sink::UNFINISHED;
-use crate::sink::partial::suffixed;
+use crate::sink::partial::{Name, suffixed};
 use crate::targets::{Targets, Wanted};
 use crate::verify::{self, Verified};
 use crate::{Error, LeftOut, Stop, archive, encoded, private, unpack};
@@ -77,6 +77,7 @@ const MARK: &str = ".myrocks-hotbackup-staging";
 pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     // Before anything is made beside a data directory that is in use.
     let path = Staging::path(request)?;
+    Staging::check_outside(&path, request.to.given())?;
     if !path.join(MARK).exists() {
         request.to.check_unused()?;
     }
@@ -95,6 +96,7 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     let manifest = last.manifest.clone();
     let targets = request.to.targets(manifest.as_ref())?;
     targets.check_empty()?;
+    Staging::check_outside(&path, targets.all())?;
     let whole = match &manifest {
         Some(manifest) => {
             let whole = path.join("whole");
@@ -165,14 +167,24 @@ struct Staging(Marked);
 
 impl Staging {
     fn path(request: &Restore) -> Result<PathBuf, Error> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
         match &request.staging {
-            Some(path) => Ok(path.clone()),
-            None => {
-                let datadir = std::path::absolute(&request.to.datadir)
-                    .map_err(Error::io("find", &request.to.datadir))?;
-                Ok(suffixed(&datadir, ".restore-unfinished"))
+            Some(path) => Ok(absolute(path)?.components().collect()),
+            None => Ok(Name::new(&absolute(&request.to.datadir)?)?.suffixed(".restore-unfinished")),
+        }
+    }
+
+    /// What is unpacked in a directory that must be empty would be an obstacle to itself.
+    fn check_outside<'a>(path: &Path, targets: impl IntoIterator<Item = &'a Path>) -> Result<(), Error> {
+        for target in targets {
+            if path.starts_with(std::path::absolute(target).map_err(Error::io("find", target))?) {
+                return Err(Error::Usage(format!(
+                    "the backup would be unpacked in {path:?}, which is in the target {target:?}: the targets must be empty \
+                     (--staging says where it is unpacked)"
+                )));
             }
         }
+        Ok(())
     }
 
     /// Leaves everything as it is, and unlocks it.
@@ -544,6 +556,38 @@ mod tests {
         for from in ["a", "a.tar"] {
             assert!(!restore(&accepted(from), &Stop::new()).unwrap().moved.complete);
             std::fs::remove_dir_all(root.join("data")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_slash_behind_a_target_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let slash = |name: &str| root.join(name).join("");
+        let to = Wanted {
+            datadir: slash("data"),
+            rocksdb_datadir: Some(slash("rocks")),
+            rocksdb_waldir: Some(root.join("rocks")),
+        };
+        let restored = restore(&Restore { to, staging: None, ..request(root, "a") }, &Stop::new()).unwrap();
+        assert!(root.join("rocks/CURRENT").exists() && root.join("data/db").exists());
+        assert_eq!(restored.targets.rocksdb_datadir, restored.targets.rocksdb_waldir);
+        let to = Wanted { datadir: "/".into(), ..request(root, "a").to };
+        let result = restore(&Restore { to, staging: None, ..request(root, "a") }, &Stop::new());
+        assert!(matches!(result, Err(Error::Usage(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_place_to_unpack_in_a_target_is_refused_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        for staging in ["data/staging", "data"] {
+            let request = Restore { staging: Some(root.join(staging)), ..request(root, "a") };
+            let result = restore(&request, &Stop::new());
+            assert!(matches!(&result, Err(Error::Usage(text)) if text.contains("--staging")), "{result:?}");
+            assert!(!root.join("data").exists());
         }
     }
 

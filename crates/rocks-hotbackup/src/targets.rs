@@ -35,10 +35,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// The directories that were given.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &Path> {
+        let rocksdb = [&self.rocksdb_datadir, &self.rocksdb_waldir];
+        std::iter::once(&*self.datadir).chain(rocksdb.into_iter().flatten().map(PathBuf::as_path))
+    }
+
     /// Refuses directories that are in use, before it is known where everything goes: none may hold a file.
     pub(crate) fn check_unused(&self) -> Result<(), Error> {
-        for dir in [Some(&self.datadir), self.rocksdb_datadir.as_ref(), self.rocksdb_waldir.as_ref()] {
-            let Some(dir) = dir else { continue };
+        for dir in self.given() {
             for (name, path) in entries(dir)? {
                 if holds_a_file(&path).map_err(Error::io("list", path))? {
                     return Err(not_empty(dir, &name));

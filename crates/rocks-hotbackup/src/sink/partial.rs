@@ -31,6 +31,11 @@ impl Name {
         Ok(Self { partial: suffixed(&whole, ".partial"), whole })
     }
 
+    /// The name with something behind it.
+    pub(crate) fn suffixed(&self, suffix: &str) -> PathBuf {
+        suffixed(&self.whole, suffix)
+    }
+
     /// The same on this machine, where it can be seen if anything could get the name.
     ///
     /// # Errors
