@@ -34,6 +34,9 @@ pub enum Error {
         /// The server's words.
         source: Cause,
     },
+    /// The server has no lock under which a backup could be taken.
+    #[error("the server knows no lock for a backup")]
+    NoLock,
     /// The server has no MyRocks engine.
     #[error("the server has no MyRocks: it does not know rocksdb_create_checkpoint")]
     NoMyRocks,

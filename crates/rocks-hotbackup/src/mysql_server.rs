@@ -264,7 +264,7 @@ impl Server for MySqlServer {
                     Some(e) => return Err(refused("take the backup lock", e)),
                 }
             }
-            Err(Error::Usage("the server knows no lock for a backup".into()))
+            Err(Error::NoLock)
         };
         let lock = self.runtime.block_on(async {
             tokio::select! {

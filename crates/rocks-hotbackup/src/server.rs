@@ -37,7 +37,8 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Privilege`] if the account may not lock, and the errors of a connection.
+    /// [`Error::Privilege`] if the account may not lock, [`Error::NoLock`] if the server knows none: a backup that need not be
+    /// locked goes on then. [`Error::Statement`] and [`Error::Connect`] are tried again before they end it.
     fn lock(&mut self) -> Result<Lock, Error>;
 
     /// Gives the lock back; nothing happens if there is none.

@@ -81,6 +81,7 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
             Exit::Unusable,
             Some("a backup needs SUPER (to set rocksdb_create_checkpoint) and RELOAD (to lock)"),
         ),
+        Error::NoLock => (Exit::Unusable, Some("--no-lock takes a backup without one")),
         Error::NoMyRocks => (Exit::Unusable, Some("INSTALL SONAME 'ha_rocksdb' on MariaDB loads it")),
         Error::OtherFilesystem { .. } => {
             (Exit::Unusable, Some("choose a --checkpoint-dir on the file system of the data"))

@@ -162,4 +162,42 @@ mod tests {
         assert!(data(&other, "000040.sst").from.is_some());
         assert!(warnings.iter().any(|text| text.contains("name and size alone")), "{warnings:?}");
     }
+
+    /// A wait for the lock that was too long.
+    fn too_long() -> Error {
+        Error::Statement {
+            action: "take the backup lock".into(),
+            source: "Lock wait timeout exceeded".into(),
+        }
+    }
+
+    #[test]
+    fn a_lock_that_was_waited_for_too_long_is_tried_again_and_never_done_without() {
+        for consistent in [false, true] {
+            let mut server = Fake::new();
+            let options = Options { consistent, ..server.options() };
+            server.failures = [too_long(), too_long()].into();
+            let (manifest, _) = server.backup("busy", &options).unwrap();
+            assert!(manifest.lock.is_some() && server.locks == 3, "{:?}", manifest.lock);
+            server.failures = [too_long(), too_long(), too_long()].into();
+            let result = server.backup("stuck", &options);
+            assert!(matches!(result, Err(Error::Statement { .. })), "{result:?}");
+            assert!(!server.at("stuck").exists());
+        }
+    }
+
+    #[test]
+    fn who_may_not_lock_or_has_no_lock_gets_a_warning_unless_the_backup_is_to_be_consistent() {
+        let refusals: [fn() -> Error; 2] =
+            [|| Error::Privilege { action: "lock".into(), source: "denied".into() }, || Error::NoLock];
+        for refusal in refusals {
+            let mut server = Fake::new();
+            server.failures = [refusal()].into();
+            let (manifest, warnings) = server.backup("b", &server.options()).unwrap();
+            assert!(manifest.lock.is_none() && warnings.len() == 1, "{warnings:?}");
+            server.failures = [refusal()].into();
+            let options = Options { consistent: true, ..server.options() };
+            server.backup("c", &options).unwrap_err();
+        }
+    }
 }

@@ -26,6 +26,12 @@ const UNDECIDED: &str = "without binlogs the backup may hold transactions that a
 const UNSEEN: &str = "the account does not see all tables: if there are some in InnoDB or other engines, whose data are not in \
                       the backup, cannot be known; grant it SELECT on *.*";
 
+/// How often the lock is tried. The server itself waits for it for up to a minute each time.
+const LOCK_TRIES: u32 = 3;
+
+/// How long others get between two tries.
+const LOCK_PAUSE: Duration = Duration::from_secs(5);
+
 /// A server whose backup is being taken.
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a mut dyn Server,
@@ -219,8 +225,21 @@ impl<'a> Source<'a> {
         Ok(live.last_sequence)
     }
 
+    /// Locks. What may go by, such as a wait that was too long or a lost connection, is tried again.
     pub(crate) fn lock(&mut self) -> Result<Duration, Error> {
-        let lock = self.server.lock()?;
+        let mut tries = 1;
+        let lock = loop {
+            match self.server.lock() {
+                Err(e @ (Error::Statement { .. } | Error::Connect { .. })) if tries < LOCK_TRIES => {
+                    let text = format!("{}; the lock is tried again", with_causes(&e));
+                    (self.tell)(&Event::Warning { text });
+                    tries += 1;
+                    self.clock.sleep(LOCK_PAUSE);
+                    self.stop.check()?;
+                }
+                locked => break locked?,
+            }
+        };
         let since = self.clock.elapsed();
         self.lock = Some(LockHeld { kind: lock, milliseconds: 0 });
         (self.tell)(&Event::Locked { lock });
@@ -237,13 +256,13 @@ impl<'a> Source<'a> {
         result
     }
 
-    /// Locks; an account that may not do that gets a warning that says what follows from it.
+    /// Locks; an account that may not do that, and a server that has no lock, get a warning that says what follows from it.
+    /// Everything else is an error: a backup that was to be locked is not left unlocked because the server was busy.
     fn lock_if_allowed(&mut self, otherwise: &str) -> Result<Option<Duration>, Error> {
         match self.lock() {
             Ok(since) => Ok(Some(since)),
-            Err(e @ (Error::Privilege { .. } | Error::Statement { .. } | Error::Usage(_))) => {
-                let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
-                (self.tell)(&Event::Warning { text: format!("{e}{cause}; {otherwise}") });
+            Err(e @ (Error::Privilege { .. } | Error::NoLock)) => {
+                (self.tell)(&Event::Warning { text: format!("{}; {otherwise}", with_causes(&e)) });
                 Ok(None)
             }
             Err(e) => Err(e),
@@ -303,6 +322,12 @@ impl Drop for Source<'_> {
     fn drop(&mut self) {
         let _ = self.server.unlock();
     }
+}
+
+/// An error and what it comes from.
+fn with_causes(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
 }
 
 /// When a data file in a checkpoint was changed last. A copy of it, on another device than `device`, has a time of its own.
