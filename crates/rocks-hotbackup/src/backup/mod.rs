@@ -200,4 +200,17 @@ mod tests {
             server.backup("c", &options).unwrap_err();
         }
     }
+
+    #[test]
+    fn a_disk_without_room_for_what_is_copied_under_the_lock_is_seen_before_it() {
+        let mut server = Fake::new();
+        let table = server.facts.datadir.join("d/t.MYD");
+        std::fs::create_dir(table.parent().unwrap()).unwrap();
+        // Without a byte on the disk it is larger than any.
+        File::create(&table).unwrap().set_len(1 << 42).unwrap();
+        let error = server.backup("b", &server.options()).unwrap_err();
+        let is_full = |e: &std::io::Error| e.kind() == std::io::ErrorKind::StorageFull;
+        assert!(matches!(&error, Error::Io { source, .. } if is_full(source)), "{error:?}");
+        assert_eq!(server.locks, 0);
+    }
 }

@@ -227,6 +227,7 @@ impl<'a> Source<'a> {
 
     /// Locks. What may go by, such as a wait that was too long or a lost connection, is tried again.
     pub(crate) fn lock(&mut self) -> Result<Duration, Error> {
+        self.check_room()?;
         let mut tries = 1;
         let lock = loop {
             match self.server.lock() {
@@ -244,6 +245,26 @@ impl<'a> Source<'a> {
         self.lock = Some(LockHeld { kind: lock, milliseconds: 0 });
         (self.tell)(&Event::Locked { lock });
         Ok(since)
+    }
+
+    /// What will be copied under the lock must have room: nobody is to be kept waiting for a disk that fills up.
+    fn check_room(&self) -> Result<(), Error> {
+        let dir = self.workspace.dir();
+        let listing = self.scope().list()?;
+        let copied = listing.files.iter().filter(|found| !found.grows);
+        let bytes: u64 = copied.filter_map(|found| found.source.metadata().ok()).map(|meta| meta.len()).sum();
+        let room = rustix::fs::statvfs(dir).map_err(|e| Error::io("look for room in", dir)(e.into()))?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if bytes > free {
+            let text = format!("the server's files have {bytes} bytes, and {free} are free");
+            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, text);
+            return Err(Error::Io {
+                action: "put the server's files aside in",
+                path: dir.to_owned(),
+                source,
+            });
+        }
+        Ok(())
     }
 
     pub(crate) fn unlock(&mut self, since: Duration) -> Result<(), Error> {

@@ -210,8 +210,12 @@ impl<'s, 'r> Transfer<'s, 'r> {
                             })
                             .and_then(|_| std::fs::remove_file(aside)),
                         // A link to a binlog has more bytes by now.
-                        At::Link { path: aside, at, head } => {
-                            window.bytes(*at, *head).and_then(|head| copy_headed(head, aside, size, &target))
+                        At::Link { path: aside, at, head } => window
+                            .bytes(*at, *head)
+                            .and_then(|head| copy_headed(head, &File::open(aside)?, size, &target))
+                            .and_then(|()| std::fs::remove_file(aside)),
+                        At::Open { file, at, head } => {
+                            window.bytes(*at, *head).and_then(|head| copy_headed(head, file, size, &target))
                         }
                         At::Spool(at) => window
                             .bytes(*at, size)
@@ -249,13 +253,12 @@ impl<'s, 'r> Transfer<'s, 'r> {
     }
 }
 
-/// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`; `from` goes.
-fn copy_headed(head: &[u8], from: &Path, size: u64, to: &Path) -> io::Result<()> {
-    let (mut file, mut copy) = (File::open(from)?, private::create_file(to)?);
+/// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`.
+fn copy_headed(head: &[u8], mut from: &File, size: u64, to: &Path) -> io::Result<()> {
+    let mut copy = private::create_file(to)?;
     copy.write_all(head)?;
-    file.seek(SeekFrom::Start(head.len() as u64))?;
-    io::copy(&mut file.take(size.saturating_sub(head.len() as u64)), &mut copy)?;
-    std::fs::remove_file(from)
+    from.seek(SeekFrom::Start(head.len() as u64))?;
+    io::copy(&mut from.take(size.saturating_sub(head.len() as u64)), &mut copy).map(drop)
 }
 
 /// The entry of a file in the manifest, with the checksum of its bytes.
@@ -285,8 +288,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("link"), dir.path().join("laid"));
         std::fs::write(&from, "HEAD, then what was there, and more").unwrap();
-        copy_headed(b"head", &from, 25, &to).unwrap();
+        copy_headed(b"head", &File::open(&from).unwrap(), 25, &to).unwrap();
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "head, then what was there");
-        assert!(!from.exists());
     }
 }
