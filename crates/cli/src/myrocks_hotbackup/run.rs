@@ -382,9 +382,9 @@ fn wdt(args: &Backup, stop: &Stop) -> Outcome {
     }
     let request = rocks_hotbackup::wdt::Request {
         options: options(args)?,
-        host: output::host(destination, args)?,
+        host: output::destination(destination, args)?,
         directory: directory.clone(),
-        megabytes_per_second: args.avg_mbytes_per_sec,
+        megabytes_per_second: args.avg_mbytes_per_sec.0,
         sender_options: words(&args.extra_wdt_sender_options)?,
         receiver_options: words(&args.extra_wdt_receiver_options)?,
         program: "wdt".into(),

@@ -96,10 +96,8 @@ impl<'s, 'r> Transfer<'s, 'r> {
     /// Rounds until a checkpoint is kept as long as it takes: twice as many as its bytes need at the rate that was asked
     /// for, and five.
     fn patience(&self, checkpoint: &Checkpoint) -> u32 {
-        let bytes: u64 = checkpoint.data.values().sum();
-        let round =
-            self.request.megabytes_per_second as f64 * 1e6 * self.request.options.interval.as_secs_f64();
-        (2.0 * bytes as f64 / round.max(1.0)) as u32 + 5
+        let bytes = checkpoint.data.values().sum();
+        rounds(bytes, self.request.megabytes_per_second, self.request.options.interval)
     }
 
     /// Sends the data files of a checkpoint, and computes their checksums meanwhile. `false` if the interval was over
@@ -253,6 +251,12 @@ impl<'s, 'r> Transfer<'s, 'r> {
     }
 }
 
+/// Twice as many rounds of `interval` as `bytes` need at a rate in MB/s, and five.
+fn rounds(bytes: u64, rate: Option<u64>, interval: Duration) -> u32 {
+    let round = rate.map_or(f64::INFINITY, |rate| (rate as f64 * 1e6 * interval.as_secs_f64()).max(1.0));
+    ((2.0 * bytes as f64 / round) as u32).saturating_add(5)
+}
+
 /// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`.
 fn copy_headed(head: &[u8], mut from: &File, size: u64, to: &Path) -> io::Result<()> {
     let mut copy = private::create_file(to)?;
@@ -282,6 +286,15 @@ fn entry(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounds_are_counted_whatever_rate_and_interval_are() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rounds(100_000_000, Some(10), second), 25);
+        assert_eq!(rounds(u64::MAX, Some(0), second), u32::MAX);
+        assert_eq!(rounds(u64::MAX, Some(500), Duration::ZERO), u32::MAX);
+        assert_eq!(rounds(u64::MAX, None, Duration::ZERO), 5);
+    }
 
     #[test]
     fn a_linked_binlog_is_laid_with_the_header_and_the_length_that_it_had() {
