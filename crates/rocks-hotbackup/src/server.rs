@@ -29,7 +29,7 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// As for [`facts`](Server::facts).
+    /// As for [`facts`](Server::facts), and [`Error::Privilege`], with which only a consistent backup ends.
     fn position(&mut self) -> Result<Option<Position>, Error>;
 
     /// Takes the lock under which engines, schema and binlog agree. It is held by this value until

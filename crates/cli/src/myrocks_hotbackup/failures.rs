@@ -79,7 +79,10 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
         ),
         Error::Privilege { .. } => (
             Exit::Unusable,
-            Some("a backup needs SUPER (to set rocksdb_create_checkpoint) and RELOAD (to lock)"),
+            Some(
+                "a backup needs SUPER (to set rocksdb_create_checkpoint), RELOAD (to lock) and on MariaDB from 11.0 on BINLOG \
+                 MONITOR (for the position)",
+            ),
         ),
         Error::NoLock => (Exit::Unusable, Some("--no-lock takes a backup without one")),
         Error::NoMyRocks => (Exit::Unusable, Some("INSTALL SONAME 'ha_rocksdb' on MariaDB loads it")),

@@ -213,4 +213,16 @@ mod tests {
         assert!(matches!(&error, Error::Io { source, .. } if is_full(source)), "{error:?}");
         assert_eq!(server.locks, 0);
     }
+
+    #[test]
+    fn who_may_not_ask_for_the_position_gets_a_backup_without_one_unless_it_is_to_be_consistent() {
+        let mut server = Fake::new();
+        server.position =
+            || Err(Error::Privilege { action: "tell its position".into(), source: "denied".into() });
+        let (manifest, warnings) = server.backup("b", &server.options()).unwrap();
+        assert!(manifest.binlog.is_none() && warnings.len() == 1, "{warnings:?}");
+        assert!(warnings[0].contains("position"), "{warnings:?}");
+        let options = Options { consistent: true, ..server.options() };
+        assert!(matches!(server.backup("c", &options), Err(Error::Privilege { .. })));
+    }
 }

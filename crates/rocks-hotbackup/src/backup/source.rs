@@ -52,6 +52,8 @@ pub(crate) struct Source<'a> {
     pub(crate) started: SystemTime,
     pub(crate) begun: Duration,
     pub(crate) lock: Option<LockHeld>,
+    /// The account was not refused the position in the binlog yet.
+    pub(crate) may_ask: bool,
     /// The last checkpoint, the server's files and the binlog position are of one moment, under the lock.
     pub(crate) one_moment: bool,
 }
@@ -115,6 +117,7 @@ impl<'a> Source<'a> {
             started,
             begun,
             lock: None,
+            may_ask: true,
             one_moment,
         })
     }
@@ -146,9 +149,9 @@ impl<'a> Source<'a> {
             true => None,
             false => Some(Definitions { start: self.started, stamps: self.scope().definitions()? }),
         };
-        let before = self.server.position()?;
+        let before = self.position()?;
         self.server.create_checkpoint(place.path())?;
-        let after = self.server.position()?;
+        let after = self.position()?;
         let mut kept = None;
         if let Some(since) = locked {
             kept = Some(self.keep()?);
@@ -168,6 +171,22 @@ impl<'a> Source<'a> {
             known: checkpoint.data.len() - files,
         });
         Ok(checkpoint)
+    }
+
+    /// Where the binlog is. Only a consistent backup is one with its position; an account that may not ask for it does without.
+    fn position(&mut self) -> Result<Option<Position>, Error> {
+        if !self.may_ask {
+            return Ok(None);
+        }
+        match self.server.position() {
+            Err(e @ Error::Privilege { .. }) if !self.options.consistent => {
+                self.may_ask = false;
+                let text = format!("{}; the backup does not say where the binlog was", with_causes(&e));
+                (self.tell)(&Event::Warning { text });
+                Ok(None)
+            }
+            position => position,
+        }
     }
 
     pub(crate) fn is_known(&self, name: &str, sent: &BTreeMap<String, Entry>) -> bool {
