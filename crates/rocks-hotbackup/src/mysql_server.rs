@@ -182,6 +182,7 @@ impl Server for MySqlServer {
                 log_bin_index: path(conn, "log_bin_index", &datadir).await?,
                 relay_log_basename: path(conn, "relay_log_basename", &datadir).await?,
                 relay_log_index: path(conn, "relay_log_index", &datadir).await?,
+                relay_log_info: path(conn, "relay_log_info_file", &datadir).await?,
                 no_data,
                 direct_reads: matches!(direct.as_deref(), Some("ON" | "1")),
                 server_uid: uid,

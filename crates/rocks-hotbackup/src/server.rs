@@ -86,6 +86,8 @@ pub struct Facts {
     pub relay_log_basename: Option<PathBuf>,
     /// `@@relay_log_index`: the file that lists them.
     pub relay_log_index: Option<PathBuf>,
+    /// `@@relay_log_info_file`: where a replica notes how far it is.
+    pub relay_log_info: Option<PathBuf>,
     /// Files and directories that are no data: the socket, the pid file, the temporary directory.
     pub no_data: Vec<PathBuf>,
     /// `@@rocksdb_use_direct_reads`: read around the page cache.
