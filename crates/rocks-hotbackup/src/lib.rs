@@ -103,6 +103,7 @@ mod server_files;
 pub mod sink;
 mod stop;
 mod targets;
+mod unfinished;
 mod unpack;
 mod verify;
 pub mod wdt;
@@ -125,6 +126,7 @@ pub use server_files::{ENDINGS, EXCLUDED, MADE_ANEW};
 pub use sink::Sink;
 pub use stop::Stop;
 pub use targets::{Targets, Wanted};
+pub use unfinished::{is_removing, unfinished};
 pub use unpack::{Unpacked, unpack};
 pub use verify::{Depth, Problem, Verified, verify};
 

@@ -16,7 +16,7 @@ use crate::owner::Owner;
 use crate::sink::UNFINISHED;
 use crate::sink::partial::{suffixed, sync_filesystem, sync_parent};
 use crate::targets::Targets;
-use crate::{Error, Stop, marked};
+use crate::{Error, Stop, marked, private};
 
 /// The note in a backup whose move-back was begun. It goes when the move-back is done.
 pub const NOTE: &str = ".myrocks-hotbackup-move-back";
@@ -314,9 +314,11 @@ fn move_entry(source: &Path, target: &Path, owner: Option<Owner>, stop: &Stop) -
         return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
     }
     let partial = suffixed(target, ".partial");
-    let copy = || -> std::io::Result<u64> {
-        let bytes = std::fs::copy(source, &partial)?;
-        let file = File::open(&partial)?;
+    let mut original = File::open(source).map_err(Error::io("open", source))?;
+    let file = private::options().create(true).truncate(true).open(&partial);
+    let file = file.map_err(Error::io("create", &partial))?;
+    let bytes = stop.copy(&mut original, &file, source)?;
+    let end = || -> std::io::Result<()> {
         file.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
         keep_owner(&partial, &meta, owner)?;
         let times = rustix::fs::Timestamps {
@@ -327,10 +329,10 @@ fn move_entry(source: &Path, target: &Path, owner: Option<Owner>, stop: &Stop) -
         file.sync_all()?;
         std::fs::rename(&partial, target)?;
         sync_parent(target)?;
-        std::fs::remove_file(source)?;
-        Ok(bytes)
+        std::fs::remove_file(source)
     };
-    copy().map_err(Error::io("copy", source))
+    end().map_err(Error::io("copy", source))?;
+    Ok(bytes)
 }
 
 fn timespec(seconds: i64, nanoseconds: i64) -> rustix::fs::Timespec {

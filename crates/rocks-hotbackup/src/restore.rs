@@ -162,8 +162,8 @@ fn resume(request: &Restore, staging: Staging, whole: &Path, stop: &Stop) -> Res
     }
 }
 
-/// A directory for work that goes when its owner goes.
-struct Staging(Marked);
+/// A directory for work that goes when its owner goes, unless it is to stay.
+struct Staging(Marked, bool);
 
 impl Staging {
     fn path(request: &Restore) -> Result<PathBuf, Error> {
@@ -188,9 +188,8 @@ impl Staging {
     }
 
     /// Leaves everything as it is, and unlocks it.
-    fn keep(self) {
-        let _ = rustix::fs::flock(&self.0.mark, rustix::fs::FlockOperation::Unlock);
-        std::mem::forget(self);
+    fn keep(mut self) {
+        self.1 = true;
     }
 
     /// Takes the directory, with what an earlier restore left.
@@ -198,7 +197,7 @@ impl Staging {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        Marked::take(path, MARK).map(Self)
+        Marked::take(path, MARK).map(|work| Self(work, false))
     }
 
     /// The backup of a restore that was cut off while it moved.
@@ -210,7 +209,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = self.0.remove();
+        if !self.1 {
+            let _ = self.0.remove();
+        }
     }
 }
 
@@ -320,41 +321,52 @@ fn lay(
         }
         match part.borrowed {
             false => std::fs::rename(&source, &target).map_err(Error::io("find", &source))?,
-            true => copy_encoded(&source, &target, password)?,
+            true => copy_encoded(&source, &target, password, stop)?,
         }
     }
     // The restored server carries the note of what it was restored from.
     if let Some(part) = own {
         let (source, target) = (part.dir.join(manifest::NAME), whole.join(manifest::NAME));
-        copy_file(&source, &target, &mut File::open(&source).map_err(Error::io("open", &source))?)?;
+        let mut file = File::open(&source).map_err(Error::io("open", &source))?;
+        copy_file(&source, &target, &mut file, stop)?;
     }
     Ok(())
 }
 
 /// Copies a file of a directory backup, whatever it is encoded by.
-fn copy_encoded(source: &Path, target: &Path, password: Option<&SecretString>) -> Result<(), Error> {
+fn copy_encoded(
+    source: &Path,
+    target: &Path,
+    password: Option<&SecretString>,
+    stop: &Stop,
+) -> Result<(), Error> {
     for suffix in ["", ".zst", ".aes", ".zst.aes"] {
         let path = suffixed(source, suffix);
         if suffix.is_empty() {
             match File::open(&path) {
-                Ok(mut file) => return copy_file(&path, target, &mut file),
+                Ok(mut file) => return copy_file(&path, target, &mut file, stop),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(Error::Io { action: "open", path, source: e }),
             }
         }
         if path.is_file() {
             let (mut reader, _) = encoded::decoded(&path, &path, password)?;
-            return copy_file(&path, target, &mut reader);
+            return copy_file(&path, target, &mut reader, stop);
         }
     }
     Err(Error::Io { action: "open", path: source.to_owned(), source: std::io::ErrorKind::NotFound.into() })
 }
 
 /// Copies bytes with the metadata of `source`. From file to file the kernel copies, or shares the blocks.
-fn copy_file(source: &Path, target: &Path, reader: &mut (impl std::io::Read + ?Sized)) -> Result<(), Error> {
+fn copy_file(
+    source: &Path,
+    target: &Path,
+    reader: &mut (impl std::io::Read + ?Sized),
+    stop: &Stop,
+) -> Result<(), Error> {
     let meta = source.metadata().map_err(Error::io("read", source))?;
-    let mut file = private::create_file(target).map_err(Error::io("create", target))?;
-    std::io::copy(reader, &mut file).map_err(Error::io("copy", source))?;
+    let file = private::create_file(target).map_err(Error::io("create", target))?;
+    stop.copy(reader, &file, source)?;
     like(&file, &meta).map_err(Error::io("finish", target))
 }
 
@@ -379,7 +391,8 @@ fn copy_all(from: &Path, to: &Path, stop: &Stop) -> Result<(), Error> {
         if kind.is_dir() {
             copy_all(&source, &target, stop)?;
         } else if kind.is_file() {
-            copy_file(&source, &target, &mut File::open(&source).map_err(Error::io("open", &source))?)?;
+            let mut file = File::open(&source).map_err(Error::io("open", &source))?;
+            copy_file(&source, &target, &mut file, stop)?;
         } else {
             let reason = "it is neither a file nor a directory";
             return Err(Error::UnsafeMember { name: source.display().to_string(), reason });

@@ -20,9 +20,6 @@ const HEAD: u64 = 4096;
 /// Bytes of small files that are written, and read again, at once.
 const BUFFER: usize = 256 * 1024;
 
-/// Bytes of a large file that are copied at once: a stop is noticed behind them.
-const AT_ONCE: u64 = 16 * 1024 * 1024;
-
 /// Most files that are kept open, whatever the system allows.
 const OPEN: u64 = 4096;
 
@@ -210,18 +207,8 @@ impl Share<'_> {
             let (at, head) = self.read(&file, member.size.min(HEAD), found)?;
             At::Open { file, at, head }
         } else if member.size > SMALL {
-            let mut copy = private::create_file(&path).map_err(Error::io("create", &path))?;
-            let (mut file, mut left) = (file, member.size);
-            while left > 0 {
-                self.work.stop.check()?;
-                // The kernel copies, or shares the blocks on some file systems.
-                let copied = io::copy(&mut file.by_ref().take(left.min(AT_ONCE)), &mut copy);
-                match copied.map_err(Error::io("copy", &found.source))? {
-                    0 => break,
-                    n => left -= n,
-                }
-            }
-            member.size -= left;
+            let copy = private::create_file(&path).map_err(Error::io("create", &path))?;
+            member.size = self.work.stop.copy(&mut file.take(member.size), &copy, &found.source)?;
             At::File(path)
         } else {
             let (at, size) = self.read(&file, member.size, found)?;

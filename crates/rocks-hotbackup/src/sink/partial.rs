@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::output::Target;
+use crate::unfinished::Unfinished;
 use crate::{Error, marked, private};
 
 /// The name that something gets when it is whole, and the one that it has until then.
@@ -85,6 +86,7 @@ pub struct Partial {
     file: File,
     name: Name,
     done: bool,
+    _unfinished: Unfinished,
 }
 
 impl Partial {
@@ -108,7 +110,8 @@ impl Partial {
                 file.set_permissions(Permissions::from_mode(0o600))
                     .and_then(|()| file.set_len(0))
                     .map_err(Error::io("create", partial))?;
-                return Ok(Self { file, name, done: false });
+                let _unfinished = Unfinished::new(partial);
+                return Ok(Self { file, name, done: false, _unfinished });
             }
         }
     }
