@@ -26,6 +26,16 @@ pub enum Error {
         /// The server's words.
         source: Cause,
     },
+    /// The server that answers runs on another machine: its checkpoints would be made there, and stay there.
+    #[error(
+        "the server that answers runs on {theirs:?}, and this is {ours:?}: a backup is taken on the server's machine"
+    )]
+    OtherHost {
+        /// What the server calls its host.
+        theirs: String,
+        /// What this one is called.
+        ours: String,
+    },
     /// The account may not do what a backup needs.
     #[error("the account may not {action}")]
     Privilege {

@@ -156,7 +156,16 @@ fn normal(path: &Path) -> PathBuf {
 
 impl Server for MySqlServer {
     fn facts(&mut self) -> Result<Facts, Error> {
+        // A socket's server is here; behind an address of this machine may be a tunnel.
+        let by_network = self.account.socket.is_none();
         self.with(async |conn| {
+            if let Some(theirs) = text(conn, "hostname").await?.filter(|_| by_network) {
+                let path = Path::new("/proc/sys/kernel/hostname");
+                let ours = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                if theirs != ours.trim_end() {
+                    return Err(Error::OtherHost { theirs, ours: ours.trim_end().to_owned() });
+                }
+            }
             let Some(rocksdb) = variable(conn, "rocksdb_datadir").await? else {
                 return Err(Error::NoMyRocks);
             };

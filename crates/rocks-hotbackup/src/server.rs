@@ -14,7 +14,7 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`], [`Error::Account`], [`Error::NoMyRocks`] or [`Error::Statement`].
+    /// [`Error::Connect`], [`Error::Account`], [`Error::OtherHost`], [`Error::NoMyRocks`] or [`Error::Statement`].
     fn facts(&mut self) -> Result<Facts, Error>;
 
     /// Makes a RocksDB checkpoint: a directory of hard links to all data files. The parent of `dir` exists, `dir`

@@ -1,5 +1,6 @@
 //! The account of the server: command line, option file, environment, prompt.
 
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -53,18 +54,30 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
         };
         sources.get().map_err(|e| Failure::new(Exit::Usage, e))?
     };
+    let host = file.host.unwrap_or_else(|| "127.0.0.1".into());
+    // An empty one is none, as in older scripts.
+    let socket = args
+        .socket
+        .clone()
+        .or_else(|| file.socket.filter(|_| args.port.is_none()))
+        .filter(|socket| !socket.as_os_str().is_empty());
+    if socket.is_none() && !is_here(&host) {
+        let text = format!("the option file names the host {host:?}, which is not this machine");
+        return Err(Failure::usage(text).hint("run it on the server's machine: checkpoints are made there"));
+    }
     Ok(rocks::Account {
         user,
         password: password.unwrap_or_else(|| String::new().into()),
-        // An empty one is none, as in older scripts.
-        socket: args
-            .socket
-            .clone()
-            .or_else(|| file.socket.filter(|_| args.port.is_none()))
-            .filter(|socket| !socket.as_os_str().is_empty()),
-        host: file.host.unwrap_or_else(|| "127.0.0.1".into()),
+        socket,
+        host,
         port: args.port.or(file.port).unwrap_or(3306),
     })
+}
+
+/// If a host is this machine: it has an address that can be listened at here. One that is not known is not looked for here.
+fn is_here(host: &str) -> bool {
+    let addresses = (host, 0).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+    addresses.into_iter().any(|address| UdpSocket::bind(address).is_ok())
 }
 
 fn read(path: &Path) -> anyhow::Result<OptionFile> {
@@ -96,7 +109,7 @@ fn parse(text: &str) -> anyhow::Result<OptionFile> {
             "user" => file.user = Some(value),
             "password" => file.password = Some(value.into()),
             "socket" => file.socket = Some(value.into()),
-            // The server is on this machine in any case; `localhost` means its socket in these files.
+            // `localhost` means the server's socket in these files.
             "host" => file.host = Some(value).filter(|h| h != "localhost"),
             "port" => {
                 let port =
@@ -126,6 +139,15 @@ fn unquoted(value: &str) -> String {
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+
+    #[test]
+    fn another_host_is_not_this_machine() {
+        for here in ["127.0.0.1", "::1", "localhost", "127.1.2.3"] {
+            assert!(is_here(here), "{here}");
+        }
+        // Of the documentation's network, which nobody has.
+        assert!(!is_here("192.0.2.1"));
+    }
 
     #[test]
     fn only_the_sections_of_clients_count() {

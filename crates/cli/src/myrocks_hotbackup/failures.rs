@@ -73,6 +73,10 @@ fn class(error: &Error) -> (Exit, Option<&'static str>) {
         Error::Connect { .. } => {
             (Exit::Unusable, Some("the server runs on this machine? --socket or --port say where it listens"))
         }
+        Error::OtherHost { .. } => (
+            Exit::Unusable,
+            Some("run it there; a server of this machine with a host name of its own is reached by --socket"),
+        ),
         Error::Account { .. } => (
             Exit::Unusable,
             Some("--user, and --password-file, MYSQL_PWD or --defaults-file for the password"),

@@ -199,6 +199,17 @@ fn the_guide_has_every_option_and_no_other() {
 }
 
 #[test]
+fn an_option_file_that_names_another_host_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let defaults = dir.path().join("my.cnf");
+    std::fs::write(&defaults, "[client]\nhost=192.0.2.1\nport=1\n").unwrap();
+    let mut command = program();
+    command.args(["--checkpoint-dir", "/nowhere", "--dry-run"]).arg("--defaults-file").arg(&defaults);
+    let stderr = fail(&mut command, 2);
+    assert!(stderr.contains("192.0.2.1") && stderr.contains("not this machine"), "{stderr}");
+}
+
+#[test]
 fn empty_values_mean_what_they_meant() {
     let connects = |args: &[&str], address: &str| {
         let mut command = program();
