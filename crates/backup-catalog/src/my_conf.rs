@@ -37,7 +37,7 @@ impl MyConf {
                 of_server = group.split(']').next().is_some_and(|group| is_server_group(group.trim()));
             } else if of_server {
                 let (name, value) = match line.split_once('=') {
-                    Some((name, value)) => (name, Some(unquote(value.trim()))),
+                    Some((name, value)) => (name, Some(Self::value(value))),
                     None => (line.split('#').next().unwrap_or(line), None),
                 };
                 let name = normal(name.trim());
@@ -45,6 +45,17 @@ impl MyConf {
             }
         }
         Self { options: lines.into_values().collect() }
+    }
+
+    /// The value of an option from what stands behind its `=`: without quotes, or the comment behind it, escapes resolved.
+    ///
+    /// ```
+    /// use backup_catalog::MyConf;
+    ///
+    /// assert_eq!(MyConf::value(r" a\sb#c # d"), "a b#c");
+    /// ```
+    pub fn value(text: &str) -> String {
+        unquote(text.trim())
     }
 
     /// Whether the option is there, with or without a value.

@@ -4,6 +4,7 @@ use std::net::{ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use backup_catalog::MyConf;
 use dbrecover_cli::{Exit, Failure, password};
 use rocks_hotbackup as rocks;
 use secrecy::SecretString;
@@ -36,6 +37,9 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
     // An empty password is one: scripts give it for an account that has none.
     let given = args.password.clone().filter(|p| p != cli::ASK);
     let no_password = given.as_deref() == Some("");
+    if no_password && args.password_file.is_some() {
+        return Err(Failure::usage("--password is empty, and --password-file is to give one: it is either"));
+    }
     let user = args.user.clone().or(file.user).unwrap_or_else(|| "root".into());
     let prompt = format!("Password of {user}: ");
     let explicit = given.is_some() || args.password_file.is_some();
@@ -104,7 +108,7 @@ fn parse(text: &str) -> anyhow::Result<OptionFile> {
             continue;
         }
         let Some((key, value)) = line.split_once('=').filter(|_| counts) else { continue };
-        let value = unquoted(value.trim());
+        let value = MyConf::value(value);
         match key.trim() {
             "user" => file.user = Some(value),
             "password" => file.password = Some(value.into()),
@@ -122,23 +126,23 @@ fn parse(text: &str) -> anyhow::Result<OptionFile> {
     Ok(file)
 }
 
-/// A value as the server's own programs read it: quotes go, a `#` behind a blank begins a comment outside of them.
-fn unquoted(value: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote)
-            && let Some(end) = inner.find(quote)
-        {
-            return inner[..end].to_owned();
-        }
-    }
-    let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
-    value[..end].trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+
+    #[test]
+    fn values_are_read_as_the_programs_of_the_server_read_them() {
+        for (line, password) in [
+            (r"password=pa\\ss\sx#y", r"pa\ss x#y"),
+            (r#"password = "a\tb" # c"#, "a\tb"),
+            ("password='it''s'", "it''s"),
+            (r"password=x\q", r"x\q"),
+        ] {
+            let file = parse(&format!("[client]\n{line}\n")).unwrap();
+            assert_eq!(file.password.unwrap().expose_secret(), password, "{line}");
+        }
+    }
 
     #[test]
     fn another_host_is_not_this_machine() {

@@ -113,6 +113,7 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         &["--move-back", "--to", "x"],
         &["--move-back", "--encrypt", "x"],
         &["--encrypt"],
+        &["--password=", "--password-file", "/dev/null"],
         &["restore", "--from", "x"],
         &["verify"],
     ] {
