@@ -94,6 +94,12 @@ pub(crate) fn lock(file: &File, dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// If two opened files are the same one.
+pub(crate) fn is_one(one: &File, other: &File) -> bool {
+    let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) else { return false };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
 /// If `path` still is the name of the opened file.
 pub(crate) fn same_file(file: &File, path: &Path) -> bool {
     let (Ok(ours), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };

@@ -59,12 +59,15 @@ pub fn move_back(
     let manifest = manifest(&backup, &targets)?;
     let resumed = begin(&backup, &targets, manifest.as_ref())?;
     let mut moved = Moved { resumed, complete: manifest.is_some(), ..Moved::default() };
-    let mut locked = Vec::new();
+    let mut locked: Vec<File> = Vec::new();
     for dir in targets.all() {
         make(dir, owner)?;
         let file = File::open(dir).map_err(Error::io("open", dir))?;
-        marked::lock(&file, dir)?;
-        locked.push(file);
+        // One directory may have two names.
+        if !locked.iter().any(|locked| marked::is_one(locked, &file)) {
+            marked::lock(&file, dir)?;
+            locked.push(file);
+        }
     }
     if !resumed {
         // Another may have moved there before the lock.
@@ -117,6 +120,7 @@ pub fn plan_move_back(backup: &Path, targets: &Targets) -> Result<MovePlan, Erro
     let targets = targets.absolute()?;
     let manifest = manifest(&backup, &targets)?;
     let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    // One after the other: two names of one directory do not lock each other out.
     for dir in [&*backup].into_iter().chain(targets.all()).filter(|dir| dir.exists()) {
         marked::lock(&File::open(dir).map_err(Error::io("open", dir))?, dir)?;
     }
@@ -247,7 +251,8 @@ fn give(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
 /// Where an entry of the backup goes; `None` for what is left behind.
 fn target<'a>(source: &Path, name: &OsStr, targets: &'a Targets) -> Result<Option<&'a Path>, Error> {
     let meta = source.symlink_metadata().map_err(Error::io("read", source))?;
-    if name == NOTE || name.as_encoded_bytes().starts_with(NOTE.as_bytes()) {
+    // The note itself, or half of one.
+    if name.as_encoded_bytes().starts_with(NOTE.as_bytes()) {
         return Ok(None);
     }
     if meta.is_dir() {
@@ -529,6 +534,19 @@ mod tests {
         std::fs::write(source.join("old.rocksdb/t.frm"), "").unwrap();
         with_manifest(&source, |_| {});
         assert!(move_back(&source, &targets(dir.path()), None, &Stop::new()).unwrap().complete);
+    }
+
+    #[test]
+    fn one_directory_by_two_names_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        std::fs::create_dir(dir.path().join("rocks")).unwrap();
+        std::os::unix::fs::symlink("rocks", dir.path().join("wal")).unwrap();
+        let wanted = Targets { rocksdb_datadir: dir.path().join("rocks"), ..targets(dir.path()) };
+        plan_move_back(&source, &wanted).unwrap();
+        move_back(&source, &wanted, None, &Stop::new()).unwrap();
+        assert!(dir.path().join("rocks/CURRENT").exists() && dir.path().join("rocks/000012.log").exists());
     }
 
     #[test]
