@@ -85,7 +85,12 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     if let Some(whole) = staging.moving() {
         return resume(request, staging, &whole, stop);
     }
+    if let Some(restored) = done(request, &staging, stop) {
+        return Ok(restored);
+    }
     staging.0.clear().map_err(Error::io("remove", &path))?;
+    // What an earlier restore was about has no meaning for the files of this one.
+    staging.0.mark.set_len(0).map_err(Error::io("write the mark of", &path))?;
     request.to.check_unused()?;
     let mut parts = Vec::new();
     for (number, from) in request.from.iter().enumerate() {
@@ -140,6 +145,19 @@ fn restored(
         binlog: manifest.and_then(|m| m.binlog.clone()),
         left_out: manifest.map(|m| m.left_out.clone()).unwrap_or_default(),
     }
+}
+
+/// A restore that was cut off when everything was moved: only what it unpacked into is still to go.
+fn done(request: &Restore, staging: &Staging, stop: &Stop) -> Option<Restored> {
+    let manifest = Manifest::read(&request.to.datadir).ok();
+    let targets = request.to.targets(manifest.as_ref()).ok()?;
+    let is_here = |dir: &Path| dir.join("CURRENT").is_file();
+    if !is_here(&targets.rocksdb_datadir) || staging.wholes().iter().any(|dir| is_here(dir)) {
+        return None;
+    }
+    Begun::check(&staging.0, request, &targets, stop).ok()?;
+    let moved = Moved { resumed: true, complete: manifest.is_some(), ..Moved::default() };
+    Some(restored(request, manifest.as_ref(), None, targets, moved))
 }
 
 /// Goes on with a restore that was cut off while it moved.
@@ -202,8 +220,12 @@ impl Staging {
 
     /// The backup of a restore that was cut off while it moved.
     fn moving(&self) -> Option<PathBuf> {
-        let places = ["whole", "0"].map(|name| self.0.path().join(name));
-        places.into_iter().find(|whole| whole.join(move_back::NOTE).exists())
+        self.wholes().into_iter().find(|whole| whole.join(move_back::NOTE).exists())
+    }
+
+    /// Where a whole backup may be.
+    fn wholes(&self) -> [PathBuf; 2] {
+        ["whole", "0"].map(|name| self.0.path().join(name))
     }
 }
 
@@ -570,6 +592,39 @@ mod tests {
             assert!(!restore(&accepted(from), &Stop::new()).unwrap().moved.complete);
             std::fs::remove_dir_all(root.join("data")).unwrap();
         }
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_off_behind_its_last_move_is_done_and_only_cleans_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let same = request(root, "a");
+        cut(&same, 'a');
+        let targets = same.to.targets(None).unwrap();
+        move_back::move_back(&root.join("staging/whole"), &targets, None, &Stop::new()).unwrap();
+        assert!(root.join("staging").join(MARK).exists() && root.join("data/#rocksdb/CURRENT").exists());
+        // Another restore there is still refused.
+        backup(&root.join("b"), Some('b'));
+        let other = restore(&request(root, "b"), &Stop::new());
+        assert!(matches!(other, Err(Error::NotEmpty { .. })), "{other:?}");
+        cut_behind(&same, 'a');
+        let restored = restore(&same, &Stop::new()).unwrap();
+        assert!(restored.moved.resumed && restored.moved.complete);
+        assert!(!root.join("staging").exists() && root.join("data/#rocksdb/CURRENT").exists());
+        let again = restore(&same, &Stop::new());
+        assert!(matches!(again, Err(Error::NotEmpty { .. })), "{again:?}");
+    }
+
+    /// What is left of the staging then.
+    fn cut_behind(request: &Restore, id: char) {
+        let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
+        let targets = request.to.targets(None).unwrap();
+        Begun::of(request, &targets, vec![Some(id.to_string().repeat(32))])
+            .unwrap()
+            .write(&staging.0)
+            .unwrap();
+        staging.keep();
     }
 
     #[test]
