@@ -322,26 +322,42 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
     check_input(&args.backups)?;
     let key = output::key(args.key_file)?;
     let depth = Depth { quick: args.quick, blocks: args.blocks };
-    let mut bad = 0;
+    let (mut bad, mut failed) = (0, None);
     let mut documents = Vec::new();
     for backup in &args.backups {
-        let verified = rocks_hotbackup::verify(backup, key.as_ref(), depth, stop).map_err(failure)?;
+        let shown = backup.display();
+        let verified = match rocks_hotbackup::verify(backup, key.as_ref(), depth, stop) {
+            Ok(verified) => verified,
+            Err(error) => {
+                let is_stop = matches!(error, Error::Stopped { .. });
+                let failure = failure(error);
+                match args.json {
+                    true => documents
+                        .push(serde_json::json!({ "backup": shown.to_string(), "error": failure.json() })),
+                    false if args.backups.len() > 1 => {
+                        say(format_args!("{shown}: not verified: {:#}", failure.error))
+                    }
+                    false => {}
+                }
+                // The others have something to say, too; the first failure is the exit code.
+                failed.get_or_insert(failure);
+                match is_stop {
+                    true => break,
+                    false => continue,
+                }
+            }
+        };
         bad += usize::from(!verified.is_sound());
         if args.json {
             let mut document = serde_json::to_value(&verified)?;
-            document["backup"] = backup.display().to_string().into();
+            document["backup"] = shown.to_string().into();
             documents.push(document);
             continue;
         }
         let word = if verified.is_sound() { "sound" } else { "DAMAGED" };
         say(format_args!(
-            "{}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
-            backup.display(),
-            verified.files,
-            verified.bytes,
-            verified.live_files,
-            verified.in_base,
-            verified.blocks
+            "{shown}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
+            verified.files, verified.bytes, verified.live_files, verified.in_base, verified.blocks
         ));
         for text in &verified.unchecked {
             say(format_args!("  not checked: {text}"));
@@ -356,9 +372,10 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
             serde_json::json!({ "schema_version": SCHEMA, "kind": "verify", "backups": documents })
         ));
     }
-    match bad {
-        0 => Ok(()),
-        n => Err(Failure::new(
+    match (failed, bad) {
+        (Some(failure), _) => Err(failure),
+        (None, 0) => Ok(()),
+        (None, n) => Err(Failure::new(
             Exit::Damaged,
             anyhow::Error::msg(format!("{n} of {} backups are damaged", args.backups.len())),
         )),

@@ -256,6 +256,28 @@ fn a_dry_run_of_a_move_back_touches_nothing() {
 }
 
 #[test]
+fn one_of_several_backups_that_cannot_be_read_leaves_the_others_their_results() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "c"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let verify = |more: &[&str]| {
+        let mut command = program();
+        command.arg("verify").args(more).args(["a", "nowhere", "c"]).current_dir(dir.path());
+        command.output().unwrap()
+    };
+    let output = verify(&["--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let backups = document["backups"].as_array().unwrap();
+    let names: Vec<_> = backups.iter().map(|backup| backup["backup"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "nowhere", "c"]);
+    assert!(backups[1]["error"]["message"].as_str().unwrap().contains("nowhere"), "{document}");
+    assert_eq!(output.status.code(), Some(1), "that of the error");
+    let said = String::from_utf8(verify(&[]).stdout).unwrap();
+    assert!(said.contains("a: DAMAGED") && said.contains("c: DAMAGED"), "{said}");
+}
+
+#[test]
 fn a_backup_that_is_none_is_said_to_be_none() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("b")).unwrap();
