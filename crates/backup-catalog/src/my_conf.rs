@@ -118,6 +118,18 @@ impl MyConf {
         &self.unread
     }
 
+    /// The value of an option from what stands behind its `=`: without quotes, or the comment behind it, escapes resolved.
+    ///
+    /// ```
+    /// use backup_catalog::MyConf;
+    ///
+    /// assert_eq!(MyConf::value(r" a\sb # c"), "a b");
+    /// assert_eq!(MyConf::value("'a#b'"), "a#b");
+    /// ```
+    pub fn value(text: &str) -> String {
+        unescaped(unquoted(without_comment(text).trim()))
+    }
+
     /// Whether the option is there, with or without a value.
     pub fn has(&self, name: &str) -> bool {
         self.options.contains_key(&normal(name))
@@ -219,7 +231,7 @@ fn normal(name: &str) -> String {
 fn option(line: &str) -> (String, Option<String>) {
     let line = without_comment(line);
     let (name, value) = match line.split_once('=') {
-        Some((name, value)) => (name, Some(unescaped(unquoted(value.trim())))),
+        Some((name, value)) => (name, Some(MyConf::value(value))),
         None => (line, None),
     };
     (normal(name.trim()), value)

@@ -60,13 +60,13 @@ impl Source {
 }
 
 impl Begun {
-    /// What `request` restores; `ids` are those of its backups.
-    pub(crate) fn of(request: &Restore, ids: Vec<Option<String>>) -> Result<Self, Error> {
+    /// What `request` restores to `targets`; `ids` are those of its backups.
+    pub(crate) fn of(request: &Restore, targets: &Targets, ids: Vec<Option<String>>) -> Result<Self, Error> {
         let from = request.from.iter().zip(ids).map(|(path, id)| Source::of(path, id));
         Ok(Self {
             schema_version: SCHEMA,
             from: from.collect::<Result<_, _>>()?,
-            targets: request.targets.absolute()?,
+            targets: targets.absolute()?,
             owner: request.owner,
         })
     }
@@ -88,7 +88,12 @@ impl Begun {
     /// # Errors
     ///
     /// [`Error::OtherRestore`] tells the first difference.
-    pub(crate) fn check(staging: &Marked, request: &Restore, stop: &Stop) -> Result<(), Error> {
+    pub(crate) fn check(
+        staging: &Marked,
+        request: &Restore,
+        targets: &Targets,
+        stop: &Stop,
+    ) -> Result<(), Error> {
         let other = |what: &str, was: String, is: String| Error::OtherRestore {
             staging: staging.path().to_owned(),
             what: what.to_owned(),
@@ -104,7 +109,7 @@ impl Begun {
             .ok_or_else(|| {
                 other("the program's version", "another".into(), env!("CARGO_PKG_VERSION").to_owned())
             })?;
-        let is = Self::of(request, vec![None; request.from.len()])?;
+        let is = Self::of(request, targets, vec![None; request.from.len()])?;
         let paths = |begun: &Self| {
             let paths = begun.from.iter().map(|source| source.path.display().to_string());
             paths.collect::<Vec<_>>().join(", ")
@@ -113,7 +118,7 @@ impl Begun {
             return Err(other("--from", paths(&was), paths(&is)));
         }
         if was.targets != is.targets {
-            return Err(other("the target", targets(&was.targets), targets(&is.targets)));
+            return Err(other("the target", words(&was.targets), words(&is.targets)));
         }
         if was.owner != is.owner {
             return Err(other("the owner", owner(was.owner), owner(is.owner)));
@@ -191,7 +196,7 @@ impl Visit for Look {
     }
 }
 
-fn targets(targets: &Targets) -> String {
+fn words(targets: &Targets) -> String {
     targets.all().iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 

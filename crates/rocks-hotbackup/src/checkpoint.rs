@@ -83,6 +83,11 @@ impl Workspace {
         Ok((Self { stem, _lock: lock }, orphans))
     }
 
+    /// The checkpoint directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.stem.parent().unwrap_or(Path::new("/"))
+    }
+
     /// A directory of this backup; it is not made yet.
     pub(crate) fn place(&self, name: &str) -> Place {
         let mut path = self.stem.clone().into_os_string();

@@ -43,6 +43,16 @@ pub enum Error {
         /// The server's words.
         source: Cause,
     },
+    /// The server that answers runs on another machine: its checkpoints would be made there, and stay there.
+    #[error(
+        "the server that answers runs on {theirs:?}, and this is {ours:?}: a backup is taken on the server's machine"
+    )]
+    OtherHost {
+        /// What the server calls its host.
+        theirs: String,
+        /// What this one is called.
+        ours: String,
+    },
     /// The account may not do what a backup needs.
     #[error("the account may not {action}")]
     Privilege {
@@ -51,6 +61,9 @@ pub enum Error {
         /// The server's words.
         source: Cause,
     },
+    /// The server has no lock under which a backup could be taken.
+    #[error("the server knows no lock for a backup")]
+    NoLock,
     /// The server has no MyRocks engine.
     #[error("the server has no MyRocks: it does not know rocksdb_create_checkpoint")]
     NoMyRocks,
@@ -113,7 +126,9 @@ pub enum Error {
         change: &'static str,
     },
     /// A data file is not the one of this name that was sent before.
-    #[error("{file} was sent with {sent} bytes and has {now} now; a RocksDB file never changes")]
+    #[error(
+        "{file} is not the file of {sent} bytes that was sent, but another of {now} bytes; a RocksDB file never changes"
+    )]
     FileReplaced {
         /// The file's name.
         file: String,
@@ -169,6 +184,16 @@ pub enum Error {
         dir: PathBuf,
         /// One of its entries.
         entry: String,
+    },
+    /// The server that was backed up had a part of RocksDB outside of its data directory, and where that goes was not said.
+    #[error(
+        "the server that was backed up had {what} in {path:?}, outside of its data directory: where they go now was not said"
+    )]
+    Elsewhere {
+        /// RocksDB's data, or its write-ahead logs.
+        what: &'static str,
+        /// Where they were.
+        path: PathBuf,
     },
     /// A move-back of this backup to other directories was begun and not ended.
     #[error("a move-back of {backup:?} to other directories was begun: its data go to {data:?}")]
@@ -337,6 +362,7 @@ impl Error {
         match self {
             Self::Usage(_)
             | Self::NotEmpty { .. }
+            | Self::Elsewhere { .. }
             | Self::OtherMoveBack { .. }
             | Self::OtherRestore { .. }
             | Self::PasswordNeeded { .. } => Class::Usage,
@@ -347,6 +373,8 @@ impl Error {
             Self::Connect { .. }
             | Self::Account { .. }
             | Self::Privilege { .. }
+            | Self::OtherHost { .. }
+            | Self::NoLock
             | Self::NoMyRocks
             | Self::DataDictionary { .. }
             | Self::Statement { .. }

@@ -1,13 +1,14 @@
 //! The manifest: what a backup holds, where it comes from, and what it builds on.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Sum;
 use crate::names::{self, Kind, text};
-use crate::server::{LeftOut, Lock, Position};
+use crate::server::{Facts, LeftOut, Lock, Position};
 use crate::{Checksum, Error};
 
 /// The manifest's name in every backup. It is the last member: a backup without one was cut off, or was made by
@@ -66,6 +67,38 @@ pub struct Origin {
     /// The identity of the RocksDB database, from its `IDENTITY` file. File numbers mean the same file only within
     /// one identity.
     pub rocksdb_identity: Option<String>,
+    /// Where it kept RocksDB's files; not in the manifests of versions that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<Places>,
+}
+
+/// Where a server kept RocksDB's files: relative to its data directory, or absolute if they were outside of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places {
+    /// `@@rocksdb_datadir`.
+    #[serde(with = "text")]
+    pub rocksdb_datadir: PathBuf,
+    /// `@@rocksdb_wal_dir`; where the data are if it is not set.
+    #[serde(with = "text")]
+    pub rocksdb_wal_dir: PathBuf,
+}
+
+impl Places {
+    /// The places of a server.
+    pub(crate) fn of(facts: &Facts) -> Self {
+        let seen = |path: &Path| below(&facts.datadir, path).unwrap_or_else(|| path.to_owned());
+        Self { rocksdb_datadir: seen(&facts.rocksdb_datadir), rocksdb_wal_dir: seen(&facts.rocksdb_wal_dir) }
+    }
+}
+
+/// The way from `dir` down to `path`, by their names, or else by what links in them lead to.
+fn below(dir: &Path, path: &Path) -> Option<PathBuf> {
+    let down = |dir: &Path, path: &Path| {
+        let rest = path.strip_prefix(dir).ok()?;
+        let stays = rest.components().all(|part| matches!(part, Component::Normal(_)));
+        stays.then(|| if rest.as_os_str().is_empty() { ".".into() } else { rest.to_owned() })
+    };
+    down(dir, path).or_else(|| down(&dir.canonicalize().ok()?, &path.canonicalize().ok()?))
 }
 
 /// A lock that was held for a backup.
@@ -100,12 +133,24 @@ pub struct Entry {
     pub sum: Sum,
     /// What it is.
     pub kind: Kind,
+    /// When a data file was changed last, to the nanosecond: it never changes, so another time is another file of its name.
+    /// Not known of a checkpoint that is a copy, and in manifests of versions that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time")]
+    pub modified: Option<SystemTime>,
     /// The backup that holds its bytes, if that is not this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// A data file that was sent in an early round and that the final checkpoint no longer needs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub obsolete: bool,
+}
+
+impl Entry {
+    /// If a data file of this name, size and time is this one. Where a time is not known, the size decides.
+    pub(crate) fn is(&self, size: u64, modified: Option<SystemTime>) -> bool {
+        let other_time = self.modified.zip(modified).is_some_and(|(was, is)| was != is);
+        self.size == size && !other_time
+    }
 }
 
 impl Manifest {
@@ -125,6 +170,11 @@ impl Manifest {
         }
         for path in manifest.files.iter().map(|f| &f.path).chain(&manifest.directories) {
             names::safe(path)?;
+        }
+        if let Some(Places { rocksdb_datadir, rocksdb_wal_dir }) = &manifest.server.places {
+            for path in [rocksdb_datadir, rocksdb_wal_dir].into_iter().filter(|path| path.is_relative()) {
+                names::safe(path)?;
+            }
         }
         match manifest.twice() {
             Some(path) => Err(bad(format!("{path:?} is in it twice"))),
@@ -179,6 +229,30 @@ fn is_id(id: &str) -> bool {
     id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// A time as RFC 3339 in UTC, to the nanosecond.
+mod time {
+    use std::time::SystemTime;
+
+    use chrono::{DateTime, SecondsFormat, Utc};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<SystemTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = time.map(|t| DateTime::<Utc>::from(t).to_rfc3339_opts(SecondsFormat::Nanos, true));
+        text.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SystemTime>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let time = text.map(|text| DateTime::parse_from_rfc3339(&text)).transpose();
+        time.map(|time| time.map(SystemTime::from)).map_err(serde::de::Error::custom)
+    }
+}
+
 mod paths {
     use std::path::PathBuf;
 
@@ -217,5 +291,48 @@ mod tests {
         parse(&[file("a"), file("b")]).unwrap();
         let error = parse(&[file("a"), file("b"), file("a")]).unwrap_err();
         assert!(error.to_string().contains("twice"), "{error}");
+    }
+
+    #[test]
+    fn a_place_is_told_from_the_data_directory_down_if_it_lies_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["data/#rocksdb", "outside"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("data"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("outside"), at("data/linked")).unwrap();
+        for (datadir, place, expected) in [
+            ("data", "data/#rocksdb", Some("#rocksdb")),
+            ("data", "data", Some(".")),
+            ("link", "data/#rocksdb", Some("#rocksdb")),
+            // The server looks for it by this name, wherever that leads.
+            ("data", "data/linked", Some("linked")),
+            ("data", "data/../outside", None),
+            ("data", "outside", None),
+            ("data", "data2", None),
+        ] {
+            assert_eq!(below(&at(datadir), &at(place)), expected.map(PathBuf::from), "{datadir} {place}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_leaves_the_data_directory_is_refused() {
+        let parse = |place: &str| {
+            let json = serde_json::json!({
+                "schema_version": SCHEMA, "program": "", "id": "a".repeat(32), "base": null, "started": "",
+                "finished": "", "server": { "version": "", "uid": null, "rocksdb_identity": null,
+                "places": { "rocksdb_datadir": place, "rocksdb_wal_dir": "#rocksdb" } }, "consistent": false,
+                "lock": null, "binlog": null, "sequence": null, "left_out": [], "checksum": "none",
+                "directories": [], "files": [],
+            });
+            Manifest::parse(json.to_string().as_bytes(), Path::new(NAME))
+        };
+        for place in ["#rocksdb", ".", "/elsewhere"] {
+            assert!(parse(place).is_ok(), "{place}");
+        }
+        for place in ["../x", "a/../../x", ""] {
+            assert!(parse(place).is_err(), "{place:?}");
+        }
     }
 }

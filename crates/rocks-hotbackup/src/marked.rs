@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::unfinished::{Removing, Unfinished};
 use crate::{Error, private};
 
 /// A directory of this program, as long as nobody else works in it.
@@ -16,6 +17,7 @@ pub(crate) struct Marked {
     dir: PathBuf,
     name: &'static str,
     pub(crate) mark: File,
+    _unfinished: Unfinished,
 }
 
 impl Marked {
@@ -40,7 +42,7 @@ impl Marked {
             };
             lock(&mark, dir)?;
             if same_file(&mark, &path) {
-                return Ok(Self { dir: dir.to_owned(), name, mark });
+                return Ok(Self { dir: dir.to_owned(), name, mark, _unfinished: Unfinished::new(dir) });
             }
         }
     }
@@ -51,6 +53,7 @@ impl Marked {
 
     /// Removes everything but the mark.
     pub(crate) fn clear(&self) -> io::Result<()> {
+        let _removing = Removing::begin();
         for entry in std::fs::read_dir(&self.dir)? {
             let entry = entry?;
             if entry.file_name() == self.name {
@@ -89,6 +92,12 @@ pub(crate) fn lock(file: &File, dir: &Path) -> Result<(), Error> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Busy { dir: dir.to_owned() }),
         _ => Ok(()),
     }
+}
+
+/// If two opened files are the same one.
+pub(crate) fn is_one(one: &File, other: &File) -> bool {
+    let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) else { return false };
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// If `path` still is the name of the opened file.

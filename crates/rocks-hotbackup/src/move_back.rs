@@ -16,7 +16,7 @@ use crate::owner::Owner;
 use crate::sink::UNFINISHED;
 use crate::sink::partial::{suffixed, sync_filesystem, sync_parent};
 use crate::targets::Targets;
-use crate::{Error, Stop, marked};
+use crate::{Error, Stop, marked, private};
 
 /// The note in a backup whose move-back was begun. It goes when the move-back is done.
 pub const NOTE: &str = ".myrocks-hotbackup-move-back";
@@ -59,12 +59,15 @@ pub fn move_back(
     let manifest = manifest(&backup, &targets)?;
     let resumed = begin(&backup, &targets, manifest.as_ref())?;
     let mut moved = Moved { resumed, complete: manifest.is_some(), ..Moved::default() };
-    let mut locked = Vec::new();
+    let mut locked: Vec<File> = Vec::new();
     for dir in targets.all() {
         make(dir, owner)?;
         let file = File::open(dir).map_err(Error::io("open", dir))?;
-        marked::lock(&file, dir)?;
-        locked.push(file);
+        // One directory may have two names.
+        if !locked.iter().any(|locked| marked::is_one(locked, &file)) {
+            marked::lock(&file, dir)?;
+            locked.push(file);
+        }
     }
     if !resumed {
         // Another may have moved there before the lock.
@@ -93,6 +96,39 @@ pub fn move_back(
     std::fs::remove_file(&note).map_err(Error::io("remove", &note))?;
     sync_parent(&note).map_err(Error::io("bring to the disk", &backup))?;
     Ok(moved)
+}
+
+/// What a move-back would move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct MovePlan {
+    /// Entries of the backup's directory: files, and directories as a whole.
+    pub entries: u64,
+    /// If it would go on with one that was begun.
+    pub resumed: bool,
+    /// If the backup has a manifest, and so all of its files are known and are there.
+    pub complete: bool,
+}
+
+/// Looks at everything a move-back looks at first, and touches nothing.
+///
+/// # Errors
+///
+/// The refusals of [`move_back`].
+pub fn plan_move_back(backup: &Path, targets: &Targets) -> Result<MovePlan, Error> {
+    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
+    let targets = targets.absolute()?;
+    let manifest = manifest(&backup, &targets)?;
+    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    // One after the other: two names of one directory do not lock each other out.
+    for dir in [&*backup].into_iter().chain(targets.all()).filter(|dir| dir.exists()) {
+        marked::lock(&File::open(dir).map_err(Error::io("open", dir))?, dir)?;
+    }
+    let mut entries = 0;
+    for name in list(&backup)? {
+        entries += u64::from(target(&backup.join(&name), &name, &targets)?.is_some());
+    }
+    Ok(MovePlan { entries, resumed, complete: manifest.is_some() })
 }
 
 /// The manifest of the backup, which a move-back that was cut off may have moved.
@@ -215,7 +251,8 @@ fn give(path: &Path, owner: Option<Owner>) -> Result<(), Error> {
 /// Where an entry of the backup goes; `None` for what is left behind.
 fn target<'a>(source: &Path, name: &OsStr, targets: &'a Targets) -> Result<Option<&'a Path>, Error> {
     let meta = source.symlink_metadata().map_err(Error::io("read", source))?;
-    if name == NOTE || name.as_encoded_bytes().starts_with(NOTE.as_bytes()) {
+    // The note itself, or half of one.
+    if name.as_encoded_bytes().starts_with(NOTE.as_bytes()) {
         return Ok(None);
     }
     if meta.is_dir() {
@@ -282,9 +319,11 @@ fn move_entry(source: &Path, target: &Path, owner: Option<Owner>, stop: &Stop) -
         return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
     }
     let partial = suffixed(target, ".partial");
-    let copy = || -> std::io::Result<u64> {
-        let bytes = std::fs::copy(source, &partial)?;
-        let file = File::open(&partial)?;
+    let mut original = File::open(source).map_err(Error::io("open", source))?;
+    let file = private::options().create(true).truncate(true).open(&partial);
+    let file = file.map_err(Error::io("create", &partial))?;
+    let bytes = stop.copy(&mut original, &file, source)?;
+    let end = || -> std::io::Result<()> {
         file.set_permissions(Permissions::from_mode(meta.mode() & 0o777))?;
         keep_owner(&partial, &meta, owner)?;
         let times = rustix::fs::Timestamps {
@@ -295,10 +334,10 @@ fn move_entry(source: &Path, target: &Path, owner: Option<Owner>, stop: &Stop) -
         file.sync_all()?;
         std::fs::rename(&partial, target)?;
         sync_parent(target)?;
-        std::fs::remove_file(source)?;
-        Ok(bytes)
+        std::fs::remove_file(source)
     };
-    copy().map_err(Error::io("copy", source))
+    end().map_err(Error::io("copy", source))?;
+    Ok(bytes)
 }
 
 fn timespec(seconds: i64, nanoseconds: i64) -> rustix::fs::Timespec {
@@ -397,6 +436,10 @@ mod tests {
     fn every_file_goes_to_its_directory() {
         let dir = tempfile::tempdir().unwrap();
         backup(&dir.path().join("b"));
+        let before = tree(dir.path());
+        let plan = plan_move_back(&dir.path().join("b"), &targets(dir.path())).unwrap();
+        assert_eq!(plan, MovePlan { entries: 7, resumed: false, complete: false });
+        assert_eq!(tree(dir.path()), before, "a plan touches nothing");
         let moved = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new()).unwrap();
         assert_eq!((moved.entries, moved.copied_bytes, moved.resumed), (7, 0, false));
         check(dir.path());
@@ -411,6 +454,8 @@ mod tests {
         for full in ["data", "data/#rocksdb", "wal"] {
             std::fs::create_dir_all(dir.path().join(full)).unwrap();
             std::fs::write(dir.path().join(full).join("x"), "").unwrap();
+            let plan = plan_move_back(&dir.path().join("b"), &targets(dir.path()));
+            assert!(matches!(plan, Err(Error::NotEmpty { .. })), "{full}: {plan:?}");
             let result = move_back(&dir.path().join("b"), &targets(dir.path()), None, &Stop::new());
             assert!(matches!(result, Err(Error::NotEmpty { .. })), "{full}: {result:?}");
             assert_eq!(tree(&dir.path().join("b")), before);
@@ -489,6 +534,19 @@ mod tests {
         std::fs::write(source.join("old.rocksdb/t.frm"), "").unwrap();
         with_manifest(&source, |_| {});
         assert!(move_back(&source, &targets(dir.path()), None, &Stop::new()).unwrap().complete);
+    }
+
+    #[test]
+    fn one_directory_by_two_names_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = dir.path().join("b");
+        backup(&source);
+        std::fs::create_dir(dir.path().join("rocks")).unwrap();
+        std::os::unix::fs::symlink("rocks", dir.path().join("wal")).unwrap();
+        let wanted = Targets { rocksdb_datadir: dir.path().join("rocks"), ..targets(dir.path()) };
+        plan_move_back(&source, &wanted).unwrap();
+        move_back(&source, &wanted, None, &Stop::new()).unwrap();
+        assert!(dir.path().join("rocks/CURRENT").exists() && dir.path().join("rocks/000012.log").exists());
     }
 
     #[test]

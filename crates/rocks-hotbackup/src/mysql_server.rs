@@ -156,7 +156,16 @@ fn normal(path: &Path) -> PathBuf {
 
 impl Server for MySqlServer {
     fn facts(&mut self) -> Result<Facts, Error> {
+        // A socket's server is here; behind an address of this machine may be a tunnel.
+        let by_network = self.account.socket.is_none();
         self.with(async |conn| {
+            if let Some(theirs) = text(conn, "hostname").await?.filter(|_| by_network) {
+                let path = Path::new("/proc/sys/kernel/hostname");
+                let ours = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                if theirs != ours.trim_end() {
+                    return Err(Error::OtherHost { theirs, ours: ours.trim_end().to_owned() });
+                }
+            }
             let Some(rocksdb) = variable(conn, "rocksdb_datadir").await? else {
                 return Err(Error::NoMyRocks);
             };
@@ -182,6 +191,7 @@ impl Server for MySqlServer {
                 log_bin_index: path(conn, "log_bin_index", &datadir).await?,
                 relay_log_basename: path(conn, "relay_log_basename", &datadir).await?,
                 relay_log_index: path(conn, "relay_log_index", &datadir).await?,
+                relay_log_info: path(conn, "relay_log_info_file", &datadir).await?,
                 no_data,
                 direct_reads: matches!(direct.as_deref(), Some("ON" | "1")),
                 server_uid: uid,
@@ -264,7 +274,7 @@ impl Server for MySqlServer {
                     Some(e) => return Err(refused("take the backup lock", e)),
                 }
             }
-            Err(Error::Usage("the server knows no lock for a backup".into()))
+            Err(Error::NoLock)
         };
         let lock = self.runtime.block_on(async {
             tokio::select! {

@@ -14,8 +14,8 @@ use crate::marked::Marked;
 use crate::move_back::{self, Moved};
 use crate::owner::Owner;
 use crate::sink::UNFINISHED;
-use crate::sink::partial::suffixed;
-use crate::targets::Targets;
+use crate::sink::partial::{Name, suffixed};
+use crate::targets::{Targets, Wanted};
 use crate::verify::{self, Verified};
 use crate::{Error, LeftOut, Stop, archive, encoded, private, unpack};
 
@@ -28,7 +28,7 @@ pub struct Restore {
     /// The password of those that are encrypted.
     pub password: Option<SecretString>,
     /// The server's directories; empty or absent.
-    pub targets: Targets,
+    pub to: Wanted,
     /// Who owns the files afterwards.
     pub owner: Option<Owner>,
     /// Restore a backup without a manifest, as the program before this one made them. Whether it is whole nobody knows.
@@ -41,11 +41,11 @@ pub struct Restore {
 
 impl Restore {
     /// These backups to these directories, verified on the way.
-    pub fn new(from: Vec<PathBuf>, targets: Targets) -> Self {
+    pub fn new(from: Vec<PathBuf>, to: Wanted) -> Self {
         Self {
             from,
             password: None,
-            targets,
+            to,
             owner: None,
             without_manifest: false,
             skip_verify: false,
@@ -66,6 +66,11 @@ pub struct Restored {
     pub verified: Option<Verified>,
     /// What was moved.
     pub moved: Moved,
+    /// Where to.
+    pub targets: Targets,
+    /// A directory of RocksDB was not given, and the backup does not say where the server had it: an older version made
+    /// it, or another program. A server that looks elsewhere for write-ahead logs starts without their transactions.
+    pub guessed: bool,
     /// Where the binlog was.
     pub binlog: Option<BinlogAt>,
     /// User tables that the backup does not hold.
@@ -82,21 +87,27 @@ const MARK: &str = ".myrocks-hotbackup-staging";
 ///
 /// # Errors
 ///
-/// [`Error::NotEmpty`] for the targets, [`Error::BaseMissing`] if the backups are no chain, [`Error::NoManifest`],
+/// [`Error::NotEmpty`] for the targets, [`Error::Elsewhere`] if one was not given that must be, [`Error::BaseMissing`] if the backups are no chain, [`Error::NoManifest`],
 /// [`Error::CutOff`], [`Error::Damaged`], [`Error::OtherRestore`] if another one was cut off there, [`Error::Busy`], and
 /// the errors of unpacking and moving.
 pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     // Before anything is made beside a data directory that is in use.
     let path = Staging::path(request)?;
+    Staging::check_outside(&path, request.to.given())?;
     if !path.join(MARK).exists() {
-        request.targets.check_empty()?;
+        request.to.check_unused()?;
     }
     let staging = Staging::take(&path)?;
     if let Some(whole) = staging.moving() {
         return resume(request, staging, &whole, stop);
     }
+    if let Some(restored) = done(request, &staging, stop) {
+        return Ok(restored);
+    }
     staging.0.clear().map_err(Error::io("remove", &path))?;
-    request.targets.check_empty()?;
+    // What an earlier restore was about has no meaning for the files of this one.
+    staging.0.mark.set_len(0).map_err(Error::io("write the mark of", &path))?;
+    request.to.check_unused()?;
     let mut parts = Vec::new();
     for (number, from) in request.from.iter().enumerate() {
         parts.push(Part::open(from, &path.join(number.to_string()), request, stop)?);
@@ -104,6 +115,9 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
     check_chain(&parts)?;
     let Some(last) = parts.last() else { return Err(Error::Usage("there is no backup to restore".into())) };
     let manifest = last.manifest.clone();
+    let targets = request.to.targets(manifest.as_ref())?;
+    targets.check_empty()?;
+    Staging::check_outside(&path, targets.all())?;
     let whole = match &manifest {
         Some(manifest) => {
             let whole = path.join("whole");
@@ -121,40 +135,60 @@ pub fn restore(request: &Restore, stop: &Stop) -> Result<Restored, Error> {
         }
     };
     let ids = parts.iter().map(|part| part.manifest.as_ref().map(|manifest| manifest.id.clone()));
-    Begun::of(request, ids.collect())?.write(&staging.0)?;
-    let moved = move_back::move_back(&whole, &request.targets, request.owner, stop);
+    Begun::of(request, &targets, ids.collect())?.write(&staging.0)?;
+    let moved = move_back::move_back(&whole, &targets, request.owner, stop);
     if moved.is_err() && whole.join(move_back::NOTE).exists() {
         // Half of the files are moved: the other half must stay for the next run.
         staging.keep();
     }
-    Ok(restored(manifest.as_ref(), parts.len(), verified, moved?))
+    Ok(restored(request, manifest.as_ref(), verified, targets, moved?))
 }
 
 fn restored(
+    request: &Restore,
     manifest: Option<&Manifest>,
-    backups: usize,
     verified: Option<Verified>,
+    targets: Targets,
     moved: Moved,
 ) -> Restored {
     Restored {
         id: manifest.map(|m| m.id.clone()),
-        backups,
+        backups: request.from.len(),
         verified,
         moved,
+        targets,
+        guessed: request.to.is_guess(manifest),
         binlog: manifest.and_then(|m| m.binlog.clone()),
         left_out: manifest.map(|m| m.left_out.clone()).unwrap_or_default(),
     }
 }
 
+/// A restore that was cut off when everything was moved: only what it unpacked into is still to go.
+fn done(request: &Restore, staging: &Staging, stop: &Stop) -> Option<Restored> {
+    let manifest = Manifest::read(&request.to.datadir).ok();
+    let targets = request.to.targets(manifest.as_ref()).ok()?;
+    let is_here = |dir: &Path| dir.join("CURRENT").is_file();
+    if !is_here(&targets.rocksdb_datadir) || staging.wholes().iter().any(|dir| is_here(dir)) {
+        return None;
+    }
+    Begun::check(&staging.0, request, &targets, stop).ok()?;
+    let moved = Moved { resumed: true, complete: manifest.is_some(), ..Moved::default() };
+    Some(restored(request, manifest.as_ref(), None, targets, moved))
+}
+
 /// Goes on with a restore that was cut off while it moved.
 fn resume(request: &Restore, staging: Staging, whole: &Path, stop: &Stop) -> Result<Restored, Error> {
-    let moved = Begun::check(&staging.0, request, stop).and_then(|()| {
-        let manifest = [whole, &request.targets.datadir].map(|dir| Manifest::read(dir).ok());
-        let moved = move_back::move_back(whole, &request.targets, request.owner, stop)?;
-        Ok((manifest.into_iter().flatten().next(), moved))
-    });
-    match moved {
-        Ok((manifest, moved)) => Ok(restored(manifest.as_ref(), request.from.len(), None, moved)),
+    let go_on = || {
+        // It may have been moved already.
+        let manifest = [whole, &request.to.datadir].map(|dir| Manifest::read(dir).ok());
+        let manifest = manifest.into_iter().flatten().next();
+        let targets = request.to.targets(manifest.as_ref())?;
+        Begun::check(&staging.0, request, &targets, stop)?;
+        let moved = move_back::move_back(whole, &targets, request.owner, stop)?;
+        Ok(restored(request, manifest.as_ref(), None, targets, moved))
+    };
+    match go_on() {
+        Ok(restored) => Ok(restored),
         Err(error) => {
             staging.keep();
             Err(error)
@@ -162,25 +196,34 @@ fn resume(request: &Restore, staging: Staging, whole: &Path, stop: &Stop) -> Res
     }
 }
 
-/// A directory for work that goes when its owner goes.
-struct Staging(Marked);
+/// A directory for work that goes when its owner goes, unless it is to stay.
+struct Staging(Marked, bool);
 
 impl Staging {
     fn path(request: &Restore) -> Result<PathBuf, Error> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io("find", path));
         match &request.staging {
-            Some(path) => Ok(path.clone()),
-            None => {
-                let datadir = std::path::absolute(&request.targets.datadir)
-                    .map_err(Error::io("find", &request.targets.datadir))?;
-                Ok(suffixed(&datadir, ".restore-unfinished"))
-            }
+            Some(path) => Ok(absolute(path)?.components().collect()),
+            None => Ok(Name::new(&absolute(&request.to.datadir)?)?.suffixed(".restore-unfinished")),
         }
     }
 
+    /// What is unpacked in a directory that must be empty would be an obstacle to itself.
+    fn check_outside<'a>(path: &Path, targets: impl IntoIterator<Item = &'a Path>) -> Result<(), Error> {
+        for target in targets {
+            if path.starts_with(std::path::absolute(target).map_err(Error::io("find", target))?) {
+                return Err(Error::Usage(format!(
+                    "the backup would be unpacked in {path:?}, which is in the target {target:?}: the targets must be empty \
+                     (--staging says where it is unpacked)"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Leaves everything as it is, and unlocks it.
-    fn keep(self) {
-        let _ = rustix::fs::flock(&self.0.mark, rustix::fs::FlockOperation::Unlock);
-        std::mem::forget(self);
+    fn keep(mut self) {
+        self.1 = true;
     }
 
     /// Takes the directory, with what an earlier restore left.
@@ -188,19 +231,25 @@ impl Staging {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
         }
-        Marked::take(path, MARK).map(Self)
+        Marked::take(path, MARK).map(|work| Self(work, false))
     }
 
     /// The backup of a restore that was cut off while it moved.
     fn moving(&self) -> Option<PathBuf> {
-        let places = ["whole", "0"].map(|name| self.0.path().join(name));
-        places.into_iter().find(|whole| whole.join(move_back::NOTE).exists())
+        self.wholes().into_iter().find(|whole| whole.join(move_back::NOTE).exists())
+    }
+
+    /// Where a whole backup may be.
+    fn wholes(&self) -> [PathBuf; 2] {
+        ["whole", "0"].map(|name| self.0.path().join(name))
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = self.0.remove();
+        if !self.1 {
+            let _ = self.0.remove();
+        }
     }
 }
 
@@ -310,41 +359,52 @@ fn lay(
         }
         match part.borrowed {
             false => std::fs::rename(&source, &target).map_err(Error::io("find", &source))?,
-            true => copy_encoded(&source, &target, password)?,
+            true => copy_encoded(&source, &target, password, stop)?,
         }
     }
     // The restored server carries the note of what it was restored from.
     if let Some(part) = own {
         let (source, target) = (part.dir.join(manifest::NAME), whole.join(manifest::NAME));
-        copy_file(&source, &target, &mut File::open(&source).map_err(Error::io("open", &source))?)?;
+        let mut file = File::open(&source).map_err(Error::io("open", &source))?;
+        copy_file(&source, &target, &mut file, stop)?;
     }
     Ok(())
 }
 
 /// Copies a file of a directory backup, whatever it is encoded by.
-fn copy_encoded(source: &Path, target: &Path, password: Option<&SecretString>) -> Result<(), Error> {
+fn copy_encoded(
+    source: &Path,
+    target: &Path,
+    password: Option<&SecretString>,
+    stop: &Stop,
+) -> Result<(), Error> {
     for suffix in ["", ".zst", ".aes", ".zst.aes"] {
         let path = suffixed(source, suffix);
         if suffix.is_empty() {
             match File::open(&path) {
-                Ok(mut file) => return copy_file(&path, target, &mut file),
+                Ok(mut file) => return copy_file(&path, target, &mut file, stop),
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(Error::Io { action: "open", path, source: e }),
             }
         }
         if path.is_file() {
             let (mut reader, _) = encoded::decoded(&path, &path, password)?;
-            return copy_file(&path, target, &mut reader);
+            return copy_file(&path, target, &mut reader, stop);
         }
     }
     Err(Error::Io { action: "open", path: source.to_owned(), source: std::io::ErrorKind::NotFound.into() })
 }
 
 /// Copies bytes with the metadata of `source`. From file to file the kernel copies, or shares the blocks.
-fn copy_file(source: &Path, target: &Path, reader: &mut (impl std::io::Read + ?Sized)) -> Result<(), Error> {
+fn copy_file(
+    source: &Path,
+    target: &Path,
+    reader: &mut (impl std::io::Read + ?Sized),
+    stop: &Stop,
+) -> Result<(), Error> {
     let meta = source.metadata().map_err(Error::io("read", source))?;
-    let mut file = private::create_file(target).map_err(Error::io("create", target))?;
-    std::io::copy(reader, &mut file).map_err(Error::io("copy", source))?;
+    let file = private::create_file(target).map_err(Error::io("create", target))?;
+    stop.copy(reader, &file, source)?;
     like(&file, &meta).map_err(Error::io("finish", target))
 }
 
@@ -369,7 +429,8 @@ fn copy_all(from: &Path, to: &Path, stop: &Stop) -> Result<(), Error> {
         if kind.is_dir() {
             copy_all(&source, &target, stop)?;
         } else if kind.is_file() {
-            copy_file(&source, &target, &mut File::open(&source).map_err(Error::io("open", &source))?)?;
+            let mut file = File::open(&source).map_err(Error::io("open", &source))?;
+            copy_file(&source, &target, &mut file, stop)?;
         } else {
             let reason = "it is neither a file nor a directory";
             return Err(Error::UnsafeMember { name: source.display().to_string(), reason });
@@ -398,7 +459,15 @@ mod tests {
             std::fs::write(dir.join(name), name).unwrap();
             let (path, size) = (PathBuf::from(name), name.len() as u64);
             let kind = names::kind(&path);
-            files.push(Entry { path, size, sum: Sum::none(), kind, from: None, obsolete: false });
+            files.push(Entry {
+                path,
+                size,
+                sum: Sum::none(),
+                kind,
+                modified: None,
+                from: None,
+                obsolete: false,
+            });
         }
         let Some(id) = id else { return };
         let manifest = Manifest {
@@ -408,7 +477,7 @@ mod tests {
             base: None,
             started: String::new(),
             finished: String::new(),
-            server: Origin { version: String::new(), uid: None, rocksdb_identity: None },
+            server: Origin { version: String::new(), uid: None, rocksdb_identity: None, places: None },
             consistent: false,
             lock: None,
             binlog: None,
@@ -422,12 +491,10 @@ mod tests {
     }
 
     fn request(root: &Path, from: &str) -> Restore {
-        let datadir = root.join("data");
-        let rocksdb_datadir = datadir.join("#rocksdb");
         Restore {
             from: vec![root.join(from)],
             password: None,
-            targets: Targets { rocksdb_waldir: rocksdb_datadir.clone(), rocksdb_datadir, datadir },
+            to: Wanted { datadir: root.join("data"), rocksdb_datadir: None, rocksdb_waldir: None },
             owner: None,
             without_manifest: false,
             skip_verify: true,
@@ -440,8 +507,10 @@ mod tests {
         let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
         let whole = staging.0.path().join("whole");
         copy_all(&request.from[0], &whole, &Stop::new()).unwrap();
-        Begun::of(request, vec![Some(id.to_string().repeat(32))]).unwrap().write(&staging.0).unwrap();
-        let note = serde_json::to_vec(&request.targets.absolute().unwrap()).unwrap();
+        let targets = request.to.targets(None).unwrap();
+        let ids = vec![Some(id.to_string().repeat(32))];
+        Begun::of(request, &targets, ids).unwrap().write(&staging.0).unwrap();
+        let note = serde_json::to_vec(&targets.absolute().unwrap()).unwrap();
         std::fs::write(whole.join(move_back::NOTE), note).unwrap();
         staging.keep();
     }
@@ -464,8 +533,8 @@ mod tests {
             assert!(!root.join("data").exists(), "{name}: nothing has come");
         };
         refused(&request(root, "b"), "--from");
-        let targets = Targets { datadir: root.join("other"), ..same.targets.clone() };
-        refused(&Restore { targets, ..same.clone() }, "the target");
+        let to = Wanted { datadir: root.join("other"), ..same.to.clone() };
+        refused(&Restore { to, ..same.clone() }, "the target");
         refused(&Restore { owner: Some(Owner { uid: 1, gid: 2 }), ..same.clone() }, "the owner");
         // Another backup under the name of the one that was begun.
         backup(&root.join("a"), Some('c'));
@@ -487,7 +556,9 @@ mod tests {
         let staging = Staging::take(&root.join("staging")).unwrap();
         std::fs::write(root.join("a.tar"), "an archive").unwrap();
         let same = request(root, "a.tar");
-        Begun::of(&same, vec![Some("a".repeat(32))]).unwrap().write(&staging.0).unwrap();
+        let targets = same.to.targets(None).unwrap();
+        let ids = vec![Some("a".repeat(32))];
+        Begun::of(&same, &targets, ids).unwrap().write(&staging.0).unwrap();
         staging.keep();
         std::fs::write(root.join("a.tar"), "another archive").unwrap();
         let error = restore(&same, &Stop::new()).unwrap_err();
@@ -536,6 +607,71 @@ mod tests {
         for from in ["a", "a.tar"] {
             assert!(!restore(&accepted(from), &Stop::new()).unwrap().moved.complete);
             std::fs::remove_dir_all(root.join("data")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_restore_that_was_cut_off_behind_its_last_move_is_done_and_only_cleans_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let same = request(root, "a");
+        cut(&same, 'a');
+        let targets = same.to.targets(None).unwrap();
+        move_back::move_back(&root.join("staging/whole"), &targets, None, &Stop::new()).unwrap();
+        assert!(root.join("staging").join(MARK).exists() && root.join("data/#rocksdb/CURRENT").exists());
+        // Another restore there is still refused.
+        backup(&root.join("b"), Some('b'));
+        let other = restore(&request(root, "b"), &Stop::new());
+        assert!(matches!(other, Err(Error::NotEmpty { .. })), "{other:?}");
+        cut_behind(&same, 'a');
+        let restored = restore(&same, &Stop::new()).unwrap();
+        assert!(restored.moved.resumed && restored.moved.complete);
+        assert!(!root.join("staging").exists() && root.join("data/#rocksdb/CURRENT").exists());
+        let again = restore(&same, &Stop::new());
+        assert!(matches!(again, Err(Error::NotEmpty { .. })), "{again:?}");
+    }
+
+    /// What is left of the staging then.
+    fn cut_behind(request: &Restore, id: char) {
+        let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
+        let targets = request.to.targets(None).unwrap();
+        Begun::of(request, &targets, vec![Some(id.to_string().repeat(32))])
+            .unwrap()
+            .write(&staging.0)
+            .unwrap();
+        staging.keep();
+    }
+
+    #[test]
+    fn a_slash_behind_a_target_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        let slash = |name: &str| root.join(name).join("");
+        let to = Wanted {
+            datadir: slash("data"),
+            rocksdb_datadir: Some(slash("rocks")),
+            rocksdb_waldir: Some(root.join("rocks")),
+        };
+        let restored = restore(&Restore { to, staging: None, ..request(root, "a") }, &Stop::new()).unwrap();
+        assert!(root.join("rocks/CURRENT").exists() && root.join("data/db").exists());
+        assert_eq!(restored.targets.rocksdb_datadir, restored.targets.rocksdb_waldir);
+        let to = Wanted { datadir: "/".into(), ..request(root, "a").to };
+        let result = restore(&Restore { to, staging: None, ..request(root, "a") }, &Stop::new());
+        assert!(matches!(result, Err(Error::Usage(_))), "{result:?}");
+    }
+
+    #[test]
+    fn a_place_to_unpack_in_a_target_is_refused_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        backup(&root.join("a"), Some('a'));
+        for staging in ["data/staging", "data"] {
+            let request = Restore { staging: Some(root.join(staging)), ..request(root, "a") };
+            let result = restore(&request, &Stop::new());
+            assert!(matches!(&result, Err(Error::Usage(text)) if text.contains("--staging")), "{result:?}");
+            assert!(!root.join("data").exists());
         }
     }
 

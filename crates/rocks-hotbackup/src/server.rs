@@ -14,7 +14,7 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`], [`Error::Account`], [`Error::NoMyRocks`] or [`Error::Statement`].
+    /// [`Error::Connect`], [`Error::Account`], [`Error::OtherHost`], [`Error::NoMyRocks`] or [`Error::Statement`].
     fn facts(&mut self) -> Result<Facts, Error>;
 
     /// Makes a RocksDB checkpoint: a directory of hard links to all data files. The parent of `dir` exists, `dir`
@@ -29,7 +29,7 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// As for [`facts`](Server::facts).
+    /// As for [`facts`](Server::facts), and [`Error::Privilege`], with which only a consistent backup ends.
     fn position(&mut self) -> Result<Option<Position>, Error>;
 
     /// Takes the lock under which engines, schema and binlog agree. It is held by this value until
@@ -37,7 +37,8 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Privilege`] if the account may not lock, and the errors of a connection.
+    /// [`Error::Privilege`] if the account may not lock, [`Error::NoLock`] if the server knows none: a backup that need not be
+    /// locked goes on then. [`Error::Statement`] and [`Error::Connect`] are tried again before they end it.
     fn lock(&mut self) -> Result<Lock, Error>;
 
     /// Gives the lock back; nothing happens if there is none.
@@ -85,6 +86,8 @@ pub struct Facts {
     pub relay_log_basename: Option<PathBuf>,
     /// `@@relay_log_index`: the file that lists them.
     pub relay_log_index: Option<PathBuf>,
+    /// `@@relay_log_info_file`: where a replica notes how far it is.
+    pub relay_log_info: Option<PathBuf>,
     /// Files and directories that are no data: the socket, the pid file, the temporary directory.
     pub no_data: Vec<PathBuf>,
     /// `@@rocksdb_use_direct_reads`: read around the page cache.

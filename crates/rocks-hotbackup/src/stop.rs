@@ -1,9 +1,15 @@
 //! The wish to stop, from a signal or another thread.
 
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::Error;
+
+/// Bytes that are copied at once.
+const AT_ONCE: u64 = 16 * 1024 * 1024;
 
 /// A shared flag that ends a backup, restore or move-back at the next buffer.
 ///
@@ -32,5 +38,50 @@ impl Stop {
             0 => Ok(()),
             signal => Err(Error::Stopped { signal }),
         }
+    }
+
+    /// Copies what follows in `from`, which is the file `path`, and gives its bytes; a stop ends it between two pieces. From
+    /// file to file the kernel copies, or shares the blocks on some file systems.
+    pub(crate) fn copy(
+        &self,
+        from: &mut (impl Read + ?Sized),
+        mut to: &File,
+        path: &Path,
+    ) -> Result<u64, Error> {
+        let mut bytes = 0;
+        loop {
+            self.check()?;
+            match io::copy(&mut (&mut *from).take(AT_ONCE), &mut to).map_err(Error::io("copy", path))? {
+                0 => return Ok(bytes),
+                more => bytes += more,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has no end, and asks for a stop when it was read for a while.
+    struct Endless<'a>(&'a Stop, u64);
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 += buffer.len() as u64;
+            if self.1 > AT_ONCE {
+                self.0.request(2);
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_stop_ends_the_copy_of_a_large_file() {
+        let stop = Stop::new();
+        let to = tempfile::tempfile().unwrap();
+        let result = stop.copy(&mut Endless(&stop, 0), &to, Path::new("large"));
+        assert!(matches!(result, Err(Error::Stopped { signal: 2 })), "{result:?}");
+        assert_eq!(to.metadata().unwrap().len(), 2 * AT_ONCE);
     }
 }

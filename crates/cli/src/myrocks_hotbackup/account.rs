@@ -1,8 +1,10 @@
 //! The account of the server: command line, option file, environment, prompt.
 
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use backup_catalog::MyConf;
 use dbrecover_cli::{Exit, Failure, password};
 use rocks_hotbackup as rocks;
 use secrecy::SecretString;
@@ -35,6 +37,9 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
     // An empty password is one: scripts give it for an account that has none.
     let given = args.password.clone().filter(|p| p != cli::ASK);
     let no_password = given.as_deref() == Some("");
+    if no_password && args.password_file.is_some() {
+        return Err(Failure::usage("--password is empty, and --password-file is to give one: it is either"));
+    }
     let user = args.user.clone().or(file.user).unwrap_or_else(|| "root".into());
     let prompt = format!("Password of {user}: ");
     let explicit = given.is_some() || args.password_file.is_some();
@@ -53,18 +58,30 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
         };
         sources.get().map_err(|e| Failure::new(Exit::Usage, e))?
     };
+    let host = file.host.unwrap_or_else(|| "127.0.0.1".into());
+    // An empty one is none, as in older scripts.
+    let socket = args
+        .socket
+        .clone()
+        .or_else(|| file.socket.filter(|_| args.port.is_none()))
+        .filter(|socket| !socket.as_os_str().is_empty());
+    if socket.is_none() && !is_here(&host) {
+        let text = format!("the option file names the host {host:?}, which is not this machine");
+        return Err(Failure::usage(text).hint("run it on the server's machine: checkpoints are made there"));
+    }
     Ok(rocks::Account {
         user,
         password: password.unwrap_or_else(|| String::new().into()),
-        // An empty one is none, as in older scripts.
-        socket: args
-            .socket
-            .clone()
-            .or_else(|| file.socket.filter(|_| args.port.is_none()))
-            .filter(|socket| !socket.as_os_str().is_empty()),
-        host: file.host.unwrap_or_else(|| "127.0.0.1".into()),
+        socket,
+        host,
         port: args.port.or(file.port).unwrap_or(3306),
     })
+}
+
+/// If a host is this machine: it has an address that can be listened at here. One that is not known is not looked for here.
+fn is_here(host: &str) -> bool {
+    let addresses = (host, 0).to_socket_addrs().map(Vec::from_iter).unwrap_or_default();
+    addresses.into_iter().any(|address| UdpSocket::bind(address).is_ok())
 }
 
 fn read(path: &Path) -> anyhow::Result<OptionFile> {
@@ -91,12 +108,12 @@ fn parse(text: &str) -> anyhow::Result<OptionFile> {
             continue;
         }
         let Some((key, value)) = line.split_once('=').filter(|_| counts) else { continue };
-        let value = unquoted(value.trim());
+        let value = MyConf::value(value);
         match key.trim() {
             "user" => file.user = Some(value),
             "password" => file.password = Some(value.into()),
             "socket" => file.socket = Some(value.into()),
-            // The server is on this machine in any case; `localhost` means its socket in these files.
+            // `localhost` means the server's socket in these files.
             "host" => file.host = Some(value).filter(|h| h != "localhost"),
             "port" => {
                 let port =
@@ -109,23 +126,32 @@ fn parse(text: &str) -> anyhow::Result<OptionFile> {
     Ok(file)
 }
 
-/// A value as the server's own programs read it: quotes go, a `#` behind a blank begins a comment outside of them.
-fn unquoted(value: &str) -> String {
-    for quote in ['"', '\''] {
-        if let Some(inner) = value.strip_prefix(quote)
-            && let Some(end) = inner.find(quote)
-        {
-            return inner[..end].to_owned();
-        }
-    }
-    let end = value.find(" #").or_else(|| value.find("\t#")).unwrap_or(value.len());
-    value[..end].trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
+
+    #[test]
+    fn values_are_read_as_the_programs_of_the_server_read_them() {
+        for (line, password) in [
+            (r"password=pa\\ss\sx#y", r"pa\ss x#y"),
+            (r#"password = "a\tb" # c"#, "a\tb"),
+            ("password='it''s'", "it''s"),
+            (r"password=x\q", r"x\q"),
+        ] {
+            let file = parse(&format!("[client]\n{line}\n")).unwrap();
+            assert_eq!(file.password.unwrap().expose_secret(), password, "{line}");
+        }
+    }
+
+    #[test]
+    fn another_host_is_not_this_machine() {
+        for here in ["127.0.0.1", "::1", "localhost", "127.1.2.3"] {
+            assert!(is_here(here), "{here}");
+        }
+        // Of the documentation's network, which nobody has.
+        assert!(!is_here("192.0.2.1"));
+    }
 
     #[test]
     fn only_the_sections_of_clients_count() {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::abbreviations;
-use crate::values::{any_path, compression, size};
+use crate::values::{any_path, compression, rate, seconds, size};
 
 const ABOUT: &str = "Online backups of MyRocks servers, and their way back";
 
@@ -108,10 +108,29 @@ pub(crate) enum Direct {
     Off,
 }
 
+/// What came since the program before this one and says something about a backup only: a move-back does not heed it.
+const OF_BACKUPS: [&str; 15] = [
+    "to",
+    "incremental_base",
+    "consistent",
+    "no_lock",
+    "no_binlogs",
+    "compress",
+    "encrypt",
+    "rate_limit",
+    "parallel",
+    "checksum",
+    "direct_io",
+    "allow_copied_checkpoint",
+    "allow_no_dictionary",
+    "allow_other_server",
+    "ssh_config",
+];
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Backup {
     /// Seconds until a checkpoint is renewed
-    #[arg(short, long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
     pub(crate) interval: u64,
     /// Directory on this machine where checkpoints are made, on the file system of the data
     #[arg(
@@ -131,9 +150,9 @@ pub(crate) struct Backup {
     /// WDT: the host to send to, as ssh knows it
     #[arg(long, value_name = "HOST")]
     pub(crate) destination: Option<String>,
-    /// WDT: average rate in MB/s
-    #[arg(long, alias = "avg_mbytes_per_sec", value_name = "MB", default_value_t = 500)]
-    pub(crate) avg_mbytes_per_sec: u64,
+    /// WDT: average rate in MB/s; a negative one is no limit
+    #[arg(long, alias = "avg_mbytes_per_sec", value_name = "MB", default_value = "500", value_parser = rate)]
+    pub(crate) avg_mbytes_per_sec: Rate,
     /// WDT: more options for the sender
     #[arg(
         long,
@@ -157,7 +176,7 @@ pub(crate) struct Backup {
     #[command(flatten)]
     pub(crate) account: Account,
     /// Move the files of a backup to --datadir, --rocksdb-datadir and --rocksdb-waldir
-    #[arg(short, long, alias = "move_back")]
+    #[arg(short, long, alias = "move_back", conflicts_with_all = OF_BACKUPS)]
     pub(crate) move_back: bool,
     /// Move-back: where RocksDB's data are to be; must be empty
     #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
@@ -217,7 +236,7 @@ pub(crate) struct Backup {
     /// Accept a base of another server, if it is the same data directory whose machine or port changed
     #[arg(long, alias = "allow_other_server")]
     pub(crate) allow_other_server: bool,
-    /// Show what a backup would send, and touch nothing
+    /// Show what a backup would send, or a move-back move, and touch nothing
     #[arg(long, alias = "dry_run")]
     pub(crate) dry_run: bool,
     /// Move-back: USER or USER:GROUP who owns the files afterwards
@@ -236,6 +255,10 @@ pub(crate) struct Backup {
 
 /// The value of a password that is to be asked for: none that can be given, as no argument holds a NUL.
 pub(crate) const ASK: &str = "\0";
+
+/// Megabytes per second; `None` is no limit. Not an `Option` by itself, which would be an option without a default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rate(pub(crate) Option<u64>);
 
 /// The server and the account.
 #[derive(Debug, ClapArgs)]
@@ -268,10 +291,10 @@ pub(crate) struct Restore {
     /// Where the server's data directory is to be; must be empty
     #[arg(short, long, value_name = "DIR")]
     pub(crate) datadir: PathBuf,
-    /// Where RocksDB's data are to be; must be empty [default: #rocksdb in --datadir]
+    /// Where RocksDB's data are to be; must be empty [default: where the server had it, in --datadir]
     #[arg(short, long, alias = "rocksdb_datadir", value_name = "DIR")]
     pub(crate) rocksdb_datadir: Option<PathBuf>,
-    /// Where RocksDB's write-ahead logs are to be; must be empty [default: with its data]
+    /// Where RocksDB's write-ahead logs are to be; must be empty [default: where the server had them, in --datadir]
     #[arg(short = 'w', long, alias = "rocksdb_waldir", value_name = "DIR")]
     pub(crate) rocksdb_waldir: Option<PathBuf>,
     /// USER or USER:GROUP who owns the files afterwards
@@ -363,15 +386,24 @@ mod tests {
              --extra_wdt_receiver_options -num_ports=2",
         );
         assert_eq!((args.stream, args.destination.as_deref()), (Stream::Wdt, Some("host")));
-        assert_eq!(args.avg_mbytes_per_sec, 7);
+        assert_eq!(args.avg_mbytes_per_sec, Rate(Some(7)));
         assert_eq!(args.extra_wdt_sender_options, "-num_ports=2");
         assert_eq!(args.extra_wdt_receiver_options, "-num_ports=2");
     }
 
     #[test]
+    fn numbers_mean_what_they_meant() {
+        assert_eq!(backup("--avg_mbytes_per_sec=-1").avg_mbytes_per_sec, Rate(None));
+        assert_eq!(backup("--avg_mbytes_per_sec -1").avg_mbytes_per_sec, Rate(None));
+        assert_eq!(backup("-i 0").interval, 0);
+        assert_eq!(backup("-i -1").interval, 0);
+    }
+
+    #[test]
     fn the_defaults_are_those_of_the_original() {
         let args = backup("");
-        assert_eq!((args.interval, args.stream, args.avg_mbytes_per_sec), (300, Stream::Tar, 500));
+        assert_eq!((args.interval, args.stream), (300, Stream::Tar));
+        assert_eq!(args.avg_mbytes_per_sec, Rate(Some(500)));
         assert_eq!(args.checkpoint_dir, PathBuf::from("/data/mysql/backup/snapshot"));
         assert!(args.datadir.is_none() && args.account.user.is_none() && !args.move_back);
     }

@@ -17,6 +17,10 @@ pub(crate) fn failure(error: Error) -> Failure {
 fn hint(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::NotEmpty { .. } => "the directory must be empty or absent; nothing was moved",
+        Error::Elsewhere { .. } => {
+            "--rocksdb-datadir and --rocksdb-waldir, as the my.cnf of the restored server names them (rocksdb_datadir, \
+             rocksdb_wal_dir): it looks nowhere else"
+        }
         Error::OtherMoveBack { .. } => {
             "give the same directories as before, and the move-back goes on where it was"
         }
@@ -37,10 +41,15 @@ fn hint(error: &Error) -> Option<&'static str> {
             "take a full backup; or --allow-other-server, if only the server's machine or port changed"
         }
         Error::Connect { .. } => "the server runs on this machine? --socket or --port say where it listens",
+        Error::OtherHost { .. } => {
+            "run it there; a server of this machine with a host name of its own is reached by --socket"
+        }
         Error::Account { .. } => "--user, and --password-file, MYSQL_PWD or --defaults-file for the password",
         Error::Privilege { .. } => {
-            "a backup needs SUPER (to set rocksdb_create_checkpoint) and RELOAD (to lock)"
+            "a backup needs SUPER (to set rocksdb_create_checkpoint), RELOAD (to lock) and on MariaDB from 11.0 on BINLOG \
+             MONITOR (for the position)"
         }
+        Error::NoLock => "--no-lock takes a backup without one",
         Error::NoMyRocks => "INSTALL SONAME 'ha_rocksdb' on MariaDB loads it",
         Error::OtherFilesystem { .. } => "choose a --checkpoint-dir on the file system of the data",
         Error::Checkpoint { .. } => "the server's own user must be able to write in --checkpoint-dir",

@@ -96,6 +96,32 @@ fn place(url: &str, args: &Backup) -> Result<(remote_exec::ssh::Options, PathBuf
     Ok((host(authority, args)?, Path::new("/").join(dir)))
 }
 
+/// A host as [`host`] takes it, or with ssh's options `-p` and `-l` before it.
+pub(crate) fn destination(text: &str, args: &Backup) -> Result<remote_exec::ssh::Options, Failure> {
+    let bad = || {
+        Failure::usage(format!("--destination {text:?} is not [-p PORT] [-l USER] [USER@]HOST[:PORT]"))
+            .hint("write more about the host into a file for --ssh-config")
+    };
+    let (mut user, mut port, mut name) = (None, None, None);
+    let mut words = text.split_whitespace();
+    while let Some(word) = words.next() {
+        let mut value = |rest: &str| match rest {
+            "" => words.next().map(str::to_owned),
+            rest => Some(rest.to_owned()),
+        };
+        if let Some(rest) = word.strip_prefix("-p") {
+            port = Some(value(rest).and_then(|port| port.parse().ok()).ok_or_else(bad)?);
+        } else if let Some(rest) = word.strip_prefix("-l") {
+            user = Some(value(rest).ok_or_else(bad)?);
+        } else if word.starts_with('-') || name.replace(word).is_some() {
+            return Err(bad());
+        }
+    }
+    let mut options = host(name.ok_or_else(bad)?, args)?;
+    (options.user, options.port) = (user.or(options.user), port.or(options.port));
+    Ok(options)
+}
+
 /// A host as `[USER@]HOST[:PORT]`.
 pub(crate) fn host(text: &str, args: &Backup) -> Result<remote_exec::ssh::Options, Failure> {
     let (user, rest) = match text.rsplit_once('@') {
@@ -113,4 +139,34 @@ pub(crate) fn host(text: &str, args: &Backup) -> Result<remote_exec::ssh::Option
     let mut options = remote_exec::ssh::Options::new(name.trim_start_matches('[').trim_end_matches(']'));
     (options.user, options.port, options.config_file) = (user, port, args.ssh_config.clone());
     Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::cli::Args;
+
+    #[test]
+    fn a_destination_may_have_a_port_and_a_user_as_ssh_takes_them() {
+        let args = Args::from_line(["myrocks-hotbackup"].map(OsString::from)).unwrap().backup;
+        for (text, user, port) in [
+            ("host", None, None),
+            ("me@host:22", Some("me"), Some(22)),
+            ("-p 2222 host", None, Some(2222)),
+            ("-p2222 -l me host", Some("me"), Some(2222)),
+            ("host -p 2222", None, Some(2222)),
+        ] {
+            let options = destination(text, &args).unwrap();
+            assert_eq!(
+                (options.host.as_str(), options.user.as_deref(), options.port),
+                ("host", user, port),
+                "{text}"
+            );
+        }
+        for text in ["", "-p host", "-p x host", "-i key host", "one two", "-p 1"] {
+            assert!(destination(text, &args).is_err(), "{text}");
+        }
+    }
 }

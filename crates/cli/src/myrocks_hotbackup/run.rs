@@ -7,7 +7,7 @@ use dbrecover_cli::standard::{self, say, tell};
 use dbrecover_cli::{Exit, Failure, Outcome};
 use rocks_hotbackup::{
     Checksum, Depth, Error, Event, Locking, Manifest, MySqlServer, Options, Owner, Plan, Report, Restore,
-    Stop, SystemClock, Targets,
+    Stop, SystemClock, Targets, Wanted,
 };
 use serde::Serialize;
 
@@ -209,15 +209,6 @@ fn print_json(kind: &str, value: &impl Serialize, to_stderr: bool) -> Outcome {
     Ok(())
 }
 
-fn targets(datadir: &Path, rocksdb: Option<&PathBuf>, wal: Option<&PathBuf>) -> Targets {
-    let rocksdb = rocksdb.cloned().unwrap_or_else(|| datadir.join("#rocksdb"));
-    Targets {
-        datadir: datadir.to_owned(),
-        rocksdb_waldir: wal.cloned().unwrap_or_else(|| rocksdb.clone()),
-        rocksdb_datadir: rocksdb,
-    }
-}
-
 fn owner(text: Option<&str>) -> Result<Option<Owner>, Failure> {
     text.map(Owner::parse).transpose().map_err(failure)
 }
@@ -230,28 +221,39 @@ fn move_back(args: &Backup, stop: &Stop) -> Outcome {
             "--move-back needs --datadir, --rocksdb-datadir, --rocksdb-waldir and --backup-dir",
         ));
     };
-    let targets = targets(datadir, Some(rocksdb), Some(wal));
-    let moved =
-        rocks_hotbackup::move_back(backup, &targets, owner(args.owner.as_deref())?, stop).map_err(failure)?;
-    if !moved.complete {
+    let targets =
+        Targets { datadir: datadir.clone(), rocksdb_datadir: rocksdb.clone(), rocksdb_waldir: wal.clone() };
+    let owner = owner(args.owner.as_deref())?;
+    if args.dry_run {
+        let plan = rocks_hotbackup::plan_move_back(backup, &targets).map_err(failure)?;
+        warn_of_unknown(backup, plan.complete);
+        return moved(args, "move-back-plan", &plan, &format!("would move {} entries", plan.entries));
+    }
+    let done = rocks_hotbackup::move_back(backup, &targets, owner, stop).map_err(failure)?;
+    warn_of_unknown(backup, done.complete);
+    moved(args, "move-back", &done, &format!("moved {} entries", done.entries))
+}
+
+fn warn_of_unknown(backup: &Path, is_known: bool) {
+    if !is_known {
         tell(format_args!(
             "myrocks-hotbackup: warning: {} has no manifest: another program made it, or it was cut off; if all files were \
              there nobody knows",
             backup.display()
         ));
     }
-    match args.json {
-        true => print_json("move-back", &moved, false),
-        false => {
-            say(format_args!(
-                "moved {} entries of {} to {}",
-                moved.entries,
-                backup.display(),
-                datadir.display()
-            ));
-            Ok(())
-        }
+}
+
+/// Prints what became of a move-back, or would.
+fn moved(args: &Backup, kind: &str, result: &impl Serialize, words: &str) -> Outcome {
+    if args.json {
+        return print_json(kind, result, false);
     }
+    let shown = |path: &Option<PathBuf>| path.as_deref().unwrap_or(Path::new("")).display().to_string();
+    if !args.quiet || args.dry_run {
+        say(format_args!("{words} of {} to {}", shown(&args.backup_dir), shown(&args.datadir)));
+    }
+    Ok(())
 }
 
 /// The library takes standard input as it finds it.
@@ -264,14 +266,25 @@ fn check_input(backups: &[PathBuf]) -> Outcome {
 
 fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     check_input(&args.from)?;
-    let targets = targets(&args.datadir, args.rocksdb_datadir.as_ref(), args.rocksdb_waldir.as_ref());
-    let mut request = Restore::new(args.from, targets);
+    let mut to = Wanted::new(args.datadir);
+    to.rocksdb_datadir = args.rocksdb_datadir;
+    to.rocksdb_waldir = args.rocksdb_waldir;
+    let mut request = Restore::new(args.from, to);
     request.password = output::key(args.key_file)?;
     request.owner = owner(args.owner.as_deref())?;
     request.without_manifest = args.without_manifest;
     request.skip_verify = args.skip_verify;
     request.staging = args.staging;
     let restored = rocks_hotbackup::restore(&request, stop).map_err(failure)?;
+    let Targets { datadir, rocksdb_datadir, rocksdb_waldir } = &restored.targets;
+    if restored.guessed {
+        tell(format_args!(
+            "myrocks-hotbackup: warning: the backup does not say where the server had RocksDB's files; a server whose \
+             rocksdb_datadir is not {} or whose rocksdb_wal_dir is not {} would start without data: look into its my.cnf",
+            rocksdb_datadir.display(),
+            rocksdb_waldir.display()
+        ));
+    }
     if args.json {
         return print_json("restore", &restored, false);
     }
@@ -287,7 +300,9 @@ fn restore(args: cli::Restore, stop: &Stop) -> Outcome {
     if restored.verified.is_none() && !restored.moved.complete {
         say(format_args!("  not checked: if all files are there, and what is in them"));
     }
-    say(format_args!("restored {} backups to {}", restored.backups, request.targets.datadir.display()));
+    say(format_args!("restored {} backups to {}", restored.backups, datadir.display()));
+    say(format_args!("RocksDB's data (rocksdb_datadir) are in {}", rocksdb_datadir.display()));
+    say(format_args!("its write-ahead logs (rocksdb_wal_dir) are in {}", rocksdb_waldir.display()));
     if let Some(binlog) = &restored.binlog {
         let at = &binlog.before;
         let word = if binlog.exact { "" } else { "about " };
@@ -303,26 +318,42 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
     check_input(&args.backups)?;
     let key = output::key(args.key_file)?;
     let depth = Depth { quick: args.quick, blocks: args.blocks };
-    let mut bad = 0;
+    let (mut bad, mut failed) = (0, None);
     let mut documents = Vec::new();
     for backup in &args.backups {
-        let verified = rocks_hotbackup::verify(backup, key.as_ref(), depth, stop).map_err(failure)?;
+        let shown = backup.display();
+        let verified = match rocks_hotbackup::verify(backup, key.as_ref(), depth, stop) {
+            Ok(verified) => verified,
+            Err(error) => {
+                let is_stop = matches!(error, Error::Stopped { .. });
+                let failure = failure(error);
+                match args.json {
+                    true => documents
+                        .push(serde_json::json!({ "backup": shown.to_string(), "error": failure.json() })),
+                    false if args.backups.len() > 1 => {
+                        say(format_args!("{shown}: not verified: {:#}", failure.error))
+                    }
+                    false => {}
+                }
+                // The others have something to say, too; the first failure is the exit code.
+                failed.get_or_insert(failure);
+                match is_stop {
+                    true => break,
+                    false => continue,
+                }
+            }
+        };
         bad += usize::from(!verified.is_sound());
         if args.json {
             let mut document = serde_json::to_value(&verified)?;
-            document["backup"] = backup.display().to_string().into();
+            document["backup"] = shown.to_string().into();
             documents.push(document);
             continue;
         }
         let word = if verified.is_sound() { "sound" } else { "DAMAGED" };
         say(format_args!(
-            "{}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
-            backup.display(),
-            verified.files,
-            verified.bytes,
-            verified.live_files,
-            verified.in_base,
-            verified.blocks
+            "{shown}: {word}, {} files, {} bytes, {} live data files, {} of them in the base, {} blocks",
+            verified.files, verified.bytes, verified.live_files, verified.in_base, verified.blocks
         ));
         for text in &verified.unchecked {
             say(format_args!("  not checked: {text}"));
@@ -337,9 +368,10 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
             serde_json::json!({ "schema_version": SCHEMA, "kind": "verify", "backups": documents })
         ));
     }
-    match bad {
-        0 => Ok(()),
-        n => Err(Failure::new(
+    match (failed, bad) {
+        (Some(failure), _) => Err(failure),
+        (None, 0) => Ok(()),
+        (None, n) => Err(Failure::new(
             Exit::Damaged,
             anyhow::Error::msg(format!("{n} of {} backups are damaged", args.backups.len())),
         )),
@@ -363,9 +395,9 @@ fn wdt(args: &Backup, stop: &Stop) -> Outcome {
     }
     let request = rocks_hotbackup::wdt::Request {
         options: options(args)?,
-        host: output::host(destination, args)?,
+        host: output::destination(destination, args)?,
         directory: directory.clone(),
-        megabytes_per_second: args.avg_mbytes_per_sec,
+        megabytes_per_second: args.avg_mbytes_per_sec.0,
         sender_options: words(&args.extra_wdt_sender_options)?,
         receiver_options: words(&args.extra_wdt_receiver_options)?,
         program: "wdt".into(),

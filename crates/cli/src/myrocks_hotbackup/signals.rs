@@ -12,6 +12,9 @@ use signal_hook::iterator::Signals;
 /// as the server takes.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether something is being removed.
+const STEP: Duration = Duration::from_millis(50);
+
 /// Turns signals into a stop. If the work does not end in time, the checkpoints are removed here and the process ends.
 pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
@@ -19,12 +22,25 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
         stop.request(signal);
-        // The end of the work ends the process, and this thread with it.
-        std::thread::sleep(GRACE);
+        // The end of the work ends the process, and this thread with it. What is being removed has all the time it takes,
+        // unless a second signal comes.
+        let mut waited = Duration::ZERO;
+        while waited < GRACE && signals.pending().next().is_none() {
+            std::thread::sleep(STEP);
+            if !rocks_hotbackup::is_removing() {
+                waited += STEP;
+            }
+        }
         rocks_hotbackup::remove_checkpoints();
         tell(format_args!(
             "myrocks-hotbackup: stopped by signal {signal} while it waited for another program"
         ));
+        for path in rocks_hotbackup::unfinished() {
+            tell(format_args!(
+                "myrocks-hotbackup: {} stays; the next run to the same place removes it, or goes on with it",
+                path.display()
+            ));
+        }
         let exit = if signal == SIGINT { Exit::Interrupted } else { Exit::Terminated };
         std::process::exit(exit as i32);
     })?;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
+use crate::cli::Rate;
+
 /// A path, also an empty one: for older scripts.
 pub(crate) fn any_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
@@ -32,6 +34,18 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.parse().map_err(|_| bad())?;
     number.checked_mul(unit).filter(|n| *n > 0).ok_or_else(bad)
+}
+
+/// Seconds; before the beginning is at the beginning.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    let number: i64 = text.parse().map_err(|_| "it is a number of seconds".to_owned())?;
+    Ok(u64::try_from(number).unwrap_or(0))
+}
+
+/// Megabytes per second; a negative number is no limit.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+    let number: i64 = text.parse().map_err(|_| "it is a number of megabytes".to_owned())?;
+    Ok(Rate(u64::try_from(number).ok()))
 }
 
 #[cfg(test)]

@@ -242,3 +242,28 @@ fn a_chain_of_backups_with_other_checksums_each_is_restored_and_what_has_none_is
     let stderr = fail(&mut crate::server::restore(&from, &datadir), 5);
     assert!(stderr.contains("sha256:"), "{stderr}");
 }
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn files_of_a_data_directory_that_was_set_back_are_not_taken_for_those_of_the_base() {
+    let mut server = Server::new();
+    server.bank();
+    server.kill();
+    let snapshot = server.dir.path().join("snapshot");
+    run(std::process::Command::new("cp").arg("-a").arg(&server.datadir).arg(&snapshot));
+    server.restart();
+    server.big(500);
+    let (full, inc) = (server.dir.path().join("full"), server.dir.path().join("inc"));
+    run(server.backup().args(["-s", "dir", "--to"]).arg(&full));
+    server.kill();
+    std::fs::remove_dir_all(&server.datadir).unwrap();
+    std::fs::rename(&snapshot, &server.datadir).unwrap();
+    server.restart();
+    // As many bytes as before, in files of the same numbers, and others.
+    server.big(500);
+    let sum = |server: &Server| server.sql("SELECT MD5(GROUP_CONCAT(MD5(v) ORDER BY id)) FROM bank.big");
+    run(server.backup().args(["-s", "dir", "--to"]).arg(&inc).arg("--incremental-base").arg(&full));
+    let copy = restored(&[&full, &inc]);
+    copy.assert_bank();
+    assert_eq!(sum(&copy), sum(&server));
+}

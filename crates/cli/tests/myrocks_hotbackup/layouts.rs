@@ -35,6 +35,15 @@ fn rocksdb_elsewhere_and_its_log_elsewhere_come_back_to_places_elsewhere() {
     drop(writers);
     let dir = tempfile::tempdir().unwrap();
     let datadir = dir.path().join("restored");
+    // Anywhere else that server would not find its write-ahead log, and start without it.
+    let stderr = fail(&mut restore(&[&to], &datadir), 2);
+    assert!(
+        stderr.contains("--rocksdb-waldir") && stderr.contains(at("rocks").to_str().unwrap()),
+        "{stderr}"
+    );
+    let stderr = fail(restore(&[&to], &datadir).arg("-r").arg(at("new/rocks")), 2);
+    assert!(stderr.contains(at("wal").to_str().unwrap()), "{stderr}");
+    assert!(!datadir.exists());
     let mut command = restore(&[&to], &datadir);
     run(command.arg("-r").arg(at("new/rocks")).arg("-w").arg(at("new/wal")));
     let logs = |name: &str| {
@@ -47,6 +56,54 @@ fn rocksdb_elsewhere_and_its_log_elsewhere_come_back_to_places_elsewhere() {
     let copy = Server::on(dir, datadir, &new.each_ref().map(String::as_str));
     copy.assert_bank();
     assert!(copy.number("SELECT COUNT(*) FROM bank.log") >= 200);
+}
+
+#[test]
+#[ignore = "needs mariadbd; run: ./test"]
+fn places_in_the_data_directory_are_those_of_the_restored_server() {
+    // As Percona's and Facebook's 5.7 have it, and a log of its own.
+    let options = [PLUGIN, "--rocksdb-datadir=.rocksdb", "--rocksdb-wal-dir=./wal"];
+    let server = Server::with(&options);
+    server.bank();
+    let writers = server.writers(&["trade"]);
+    server.wait_for_rows(200);
+    let to = server.dir.path().join("b.tar");
+    run(server.backup().arg("--to").arg(&to));
+    drop(writers);
+    let dir = tempfile::tempdir().unwrap();
+    let datadir = dir.path().join("restored");
+    let output = run(&mut restore(&[&to], &datadir));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for place in [".rocksdb", "wal"] {
+        assert!(said.contains(datadir.join(place).to_str().unwrap()), "{said}");
+    }
+    let copy = Server::on(dir, datadir, &options);
+    copy.assert_bank();
+    assert!(copy.number("SELECT COUNT(*) FROM bank.log") >= 200);
+}
+
+#[test]
+fn a_backup_that_does_not_say_where_rocksdb_was_is_warned_about() {
+    let dir = tempfile::tempdir().unwrap();
+    let (b, datadir) = (dir.path().join("b"), dir.path().join("data"));
+    std::fs::create_dir(&b).unwrap();
+    std::fs::write(b.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+    let old = || {
+        let mut command = restore(&[&b], &datadir);
+        command.args(["--without-manifest", "--skip-verify"]);
+        command
+    };
+    let rocksdb = datadir.join("#rocksdb");
+    for given in [false, true] {
+        let mut command = old();
+        if given {
+            command.arg("-r").arg(&rocksdb).arg("-w").arg(&rocksdb);
+        }
+        let said = String::from_utf8(run(&mut command).stderr).unwrap();
+        assert_eq!(said.contains("rocksdb_wal_dir"), !given, "{said}");
+        assert!(rocksdb.join("CURRENT").exists());
+        std::fs::remove_dir_all(&datadir).unwrap();
+    }
 }
 
 #[test]
@@ -172,6 +229,52 @@ fn a_backup_without_a_manifest_is_refused_or_warned_about() {
     let output = run(command.arg("--rocksdb_datadir").arg(&rocksdb).arg("--rocksdb_waldir").arg(&rocksdb));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("warning") && said.contains("no manifest"), "{said}");
+}
+
+#[test]
+fn a_dry_run_of_a_move_back_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (b, datadir) = (dir.path().join("b"), dir.path().join("data"));
+    std::fs::create_dir(&b).unwrap();
+    std::fs::write(b.join("CURRENT"), "MANIFEST-000004\n").unwrap();
+    let rocksdb = datadir.join("#rocksdb");
+    let move_back = || {
+        let mut command = program();
+        command.arg("--move_back").arg("--backup_dir").arg(&b).arg("--datadir").arg(&datadir);
+        command.arg("--rocksdb_datadir").arg(&rocksdb).arg("--rocksdb_waldir").arg(&rocksdb);
+        command
+    };
+    let said = String::from_utf8(run(move_back().arg("--dry-run")).stdout).unwrap();
+    assert!(said.contains("would move 1 entries"), "{said}");
+    let plan = run(move_back().args(["--dry-run", "--json"])).stdout;
+    let plan: serde_json::Value = serde_json::from_slice(&plan).unwrap();
+    assert_eq!((&plan["kind"], &plan["entries"]), (&"move-back-plan".into(), &1.into()));
+    assert!(b.join("CURRENT").exists() && !datadir.exists());
+    run(&mut move_back());
+    assert!(rocksdb.join("CURRENT").exists());
+    fail(move_back().arg("--dry-run"), 3);
+}
+
+#[test]
+fn one_of_several_backups_that_cannot_be_read_leaves_the_others_their_results() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "c"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let verify = |more: &[&str]| {
+        let mut command = program();
+        command.arg("verify").args(more).args(["a", "nowhere", "c"]).current_dir(dir.path());
+        command.output().unwrap()
+    };
+    let output = verify(&["--json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let backups = document["backups"].as_array().unwrap();
+    let names: Vec<_> = backups.iter().map(|backup| backup["backup"].as_str().unwrap()).collect();
+    assert_eq!(names, ["a", "nowhere", "c"]);
+    assert!(backups[1]["error"]["message"].as_str().unwrap().contains("nowhere"), "{document}");
+    assert_eq!(output.status.code(), Some(1), "that of the error");
+    let said = String::from_utf8(verify(&[]).stdout).unwrap();
+    assert!(said.contains("a: DAMAGED") && said.contains("c: DAMAGED"), "{said}");
 }
 
 #[test]

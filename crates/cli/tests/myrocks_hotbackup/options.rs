@@ -110,7 +110,10 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         &["--compress", "gzip"],
         &["--rate-limit", "fast"],
         &["--consistent", "--no-lock"],
+        &["--move-back", "--to", "x"],
+        &["--move-back", "--encrypt", "x"],
         &["--encrypt"],
+        &["--password=", "--password-file", "/dev/null"],
         &["restore", "--from", "x"],
         &["verify"],
     ] {
@@ -194,6 +197,17 @@ fn the_guide_has_every_option_and_no_other() {
     }
     assert_eq!(known.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the guide");
     assert_eq!(told.difference(&known).collect::<Vec<_>>(), Vec::<&String>::new(), "only in the guide");
+}
+
+#[test]
+fn an_option_file_that_names_another_host_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let defaults = dir.path().join("my.cnf");
+    std::fs::write(&defaults, "[client]\nhost=192.0.2.1\nport=1\n").unwrap();
+    let mut command = program();
+    command.args(["--checkpoint-dir", "/nowhere", "--dry-run"]).arg("--defaults-file").arg(&defaults);
+    let stderr = fail(&mut command, 2);
+    assert!(stderr.contains("192.0.2.1") && stderr.contains("not this machine"), "{stderr}");
 }
 
 #[test]

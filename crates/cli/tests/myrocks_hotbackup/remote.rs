@@ -42,6 +42,9 @@ fn backups_to_another_host_are_there_whole_or_not_at_all() {
     for name in ["full/backup.tar.zst", "xbs/backup.xbstream", "dir"] {
         restored(&[&there.join(name)]).assert_bank();
     }
+    // A slash behind the name is no other place.
+    run(&mut backup("dir", "slash/"));
+    restored(&[&there.join("slash")]).assert_bank();
     // What is there is never replaced.
     assert!(fail(&mut backup("dir", "dir"), 4).contains("exists already"));
     fail(&mut backup("tar", "xbs/backup.xbstream"), 4);

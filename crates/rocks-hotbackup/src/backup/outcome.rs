@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::source::Source;
 use crate::Error;
 use crate::checkpoint::random_id;
-use crate::manifest::{self, BinlogAt, Entry, LockHeld, Manifest, Origin};
+use crate::manifest::{self, BinlogAt, Entry, LockHeld, Manifest, Origin, Places};
 use crate::server::LeftOut;
 
 /// What a backup became.
@@ -117,6 +117,7 @@ pub(crate) fn outcome(
             version: source.facts.version.clone(),
             uid: source.facts.server_uid.clone(),
             rocksdb_identity: source.identity.clone(),
+            places: Some(Places::of(&source.facts)),
         },
         consistent: report.consistent,
         lock: report.lock.clone(),

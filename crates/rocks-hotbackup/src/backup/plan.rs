@@ -83,7 +83,7 @@ pub fn plan(server: &mut dyn Server, options: &Options) -> Result<Plan, Error> {
         if names::kind(Path::new(&name)) != Kind::Data {
             continue;
         }
-        if known.get(&name).is_some_and(|entry| entry.size == meta.len()) {
+        if known.get(&name).is_some_and(|entry| entry.is(meta.len(), meta.modified().ok())) {
             plan.base_files += 1;
         } else {
             plan.data_files += 1;

@@ -78,6 +78,14 @@ impl Run<'_, '_> {
                     std::fs::remove_file(path).map_err(Error::io("remove", path))?;
                     sum
                 }
+                At::Open { file, at, head } => {
+                    let path = &member.path;
+                    let file = file.try_clone().map_err(Error::io("read", path))?;
+                    let head = window.bytes(*at, *head).map_err(Error::io("read", path))?;
+                    let mut content = self.reading.headed(path, head, file, member.size)?;
+                    self.sink.file(member, &mut content)?;
+                    content.sum()?
+                }
             };
             part.files.push(entry(member, sum, Kind::Server));
         }

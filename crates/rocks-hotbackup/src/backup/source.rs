@@ -1,7 +1,7 @@
 //! Where a backup comes from: the server, its checkpoints, and its files put aside under a lock.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -26,6 +26,12 @@ const UNDECIDED: &str = "without binlogs the backup may hold transactions that a
 const UNSEEN: &str = "the account does not see all tables: if there are some in InnoDB or other engines, whose data are not in \
                       the backup, cannot be known; grant it SELECT on *.*";
 
+/// How often the lock is tried. The server itself waits for it for up to a minute each time.
+const LOCK_TRIES: u32 = 3;
+
+/// How long others get between two tries.
+const LOCK_PAUSE: Duration = Duration::from_secs(5);
+
 /// A server whose backup is being taken.
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a mut dyn Server,
@@ -38,12 +44,16 @@ pub(crate) struct Source<'a> {
     pub(crate) datadir: PathBuf,
     /// The identity of the RocksDB database.
     pub(crate) identity: Option<String>,
-    /// The data files of the base by name.
+    /// The data files of the base by name, but for those that turned out to be others here.
     pub(crate) base: BTreeMap<String, &'a Entry>,
+    /// The device of RocksDB's data.
+    pub(crate) device: u64,
     pub(crate) left_out: Vec<LeftOut>,
     pub(crate) started: SystemTime,
     pub(crate) begun: Duration,
     pub(crate) lock: Option<LockHeld>,
+    /// The account was not refused the position in the binlog yet.
+    pub(crate) may_ask: bool,
     /// The last checkpoint, the server's files and the binlog position are of one moment, under the lock.
     pub(crate) one_moment: bool,
 }
@@ -74,7 +84,7 @@ impl<'a> Source<'a> {
         let (begun, started) = (clock.elapsed(), clock.now());
         let facts = server.facts()?;
         let datadir = options.datadir.clone().unwrap_or_else(|| facts.datadir.clone());
-        check_filesystem(options, &facts)?;
+        let device = check_filesystem(options, &facts)?;
         let identity = identity(&facts);
         let base = base_files(options, &facts, identity.as_deref())?;
         let left_out = left_out(server, options, &facts)?;
@@ -102,10 +112,12 @@ impl<'a> Source<'a> {
             datadir,
             identity,
             base,
+            device,
             left_out,
             started,
             begun,
             lock: None,
+            may_ask: true,
             one_moment,
         })
     }
@@ -137,9 +149,9 @@ impl<'a> Source<'a> {
             true => None,
             false => Some(Definitions { start: self.started, stamps: self.scope().definitions()? }),
         };
-        let before = self.server.position()?;
+        let before = self.position()?;
         self.server.create_checkpoint(place.path())?;
-        let after = self.server.position()?;
+        let after = self.position()?;
         let mut kept = None;
         if let Some(since) = locked {
             kept = Some(self.keep()?);
@@ -161,23 +173,46 @@ impl<'a> Source<'a> {
         Ok(checkpoint)
     }
 
+    /// Where the binlog is. Only a consistent backup is one with its position; an account that may not ask for it does without.
+    fn position(&mut self) -> Result<Option<Position>, Error> {
+        if !self.may_ask {
+            return Ok(None);
+        }
+        match self.server.position() {
+            Err(e @ Error::Privilege { .. }) if !self.options.consistent => {
+                self.may_ask = false;
+                let text = format!("{}; the backup does not say where the binlog was", with_causes(&e));
+                (self.tell)(&Event::Warning { text });
+                Ok(None)
+            }
+            position => position,
+        }
+    }
+
     pub(crate) fn is_known(&self, name: &str, sent: &BTreeMap<String, Entry>) -> bool {
         sent.contains_key(name) || self.base.contains_key(name)
     }
 
-    /// Lists a checkpoint, and checks that names mean the same files as in the rounds before and in the base.
-    fn list(&self, checkpoint: &mut Checkpoint, sent: &BTreeMap<String, Entry>) -> Result<(), Error> {
+    /// Lists a checkpoint. A name must mean the same file as in the rounds before; one that means another than in the base is
+    /// sent again: the server went back to an older state of its data and gave the number anew.
+    fn list(&mut self, checkpoint: &mut Checkpoint, sent: &BTreeMap<String, Entry>) -> Result<(), Error> {
         let dir = checkpoint.place.path();
         for entry in std::fs::read_dir(dir).map_err(Error::io("list", dir))? {
             let entry = entry.map_err(Error::io("list", dir))?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             match names::kind(Path::new(&name)) {
                 Kind::Data => {
-                    let now = entry.metadata().map_err(Error::io("read", entry.path()))?.len();
-                    if let Some(known) = sent.get(&name).or_else(|| self.base.get(&name).copied())
-                        && known.size != now
-                    {
-                        return Err(Error::FileReplaced { file: name, sent: known.size, now });
+                    let meta = entry.metadata().map_err(Error::io("read", entry.path()))?;
+                    let (now, time) = (meta.len(), modified(&meta, self.device));
+                    match sent.get(&name) {
+                        Some(known) if known.is(now, time) => {}
+                        Some(known) => {
+                            return Err(Error::FileReplaced { file: name, sent: known.size, now });
+                        }
+                        None if self.base.get(&name).is_some_and(|known| !known.is(now, time)) => {
+                            self.base.remove(&name);
+                        }
+                        None => {}
                     }
                     checkpoint.data.insert(name, now);
                 }
@@ -209,12 +244,46 @@ impl<'a> Source<'a> {
         Ok(live.last_sequence)
     }
 
+    /// Locks. What may go by, such as a wait that was too long or a lost connection, is tried again.
     pub(crate) fn lock(&mut self) -> Result<Duration, Error> {
-        let lock = self.server.lock()?;
+        self.check_room()?;
+        let mut tries = 1;
+        let lock = loop {
+            match self.server.lock() {
+                Err(e @ (Error::Statement { .. } | Error::Connect { .. })) if tries < LOCK_TRIES => {
+                    let text = format!("{}; the lock is tried again", with_causes(&e));
+                    (self.tell)(&Event::Warning { text });
+                    tries += 1;
+                    self.clock.sleep(LOCK_PAUSE);
+                    self.stop.check()?;
+                }
+                locked => break locked?,
+            }
+        };
         let since = self.clock.elapsed();
         self.lock = Some(LockHeld { kind: lock, milliseconds: 0 });
         (self.tell)(&Event::Locked { lock });
         Ok(since)
+    }
+
+    /// What will be copied under the lock must have room: nobody is to be kept waiting for a disk that fills up.
+    fn check_room(&self) -> Result<(), Error> {
+        let dir = self.workspace.dir();
+        let listing = self.scope().list()?;
+        let copied = listing.files.iter().filter(|found| !found.grows);
+        let bytes: u64 = copied.filter_map(|found| found.source.metadata().ok()).map(|meta| meta.len()).sum();
+        let room = rustix::fs::statvfs(dir).map_err(|e| Error::io("look for room in", dir)(e.into()))?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if bytes > free {
+            let text = format!("the server's files have {bytes} bytes, and {free} are free");
+            let source = std::io::Error::new(std::io::ErrorKind::StorageFull, text);
+            return Err(Error::Io {
+                action: "put the server's files aside in",
+                path: dir.to_owned(),
+                source,
+            });
+        }
+        Ok(())
     }
 
     pub(crate) fn unlock(&mut self, since: Duration) -> Result<(), Error> {
@@ -227,13 +296,13 @@ impl<'a> Source<'a> {
         result
     }
 
-    /// Locks; an account that may not do that gets a warning that says what follows from it.
+    /// Locks; an account that may not do that, and a server that has no lock, get a warning that says what follows from it.
+    /// Everything else is an error: a backup that was to be locked is not left unlocked because the server was busy.
     fn lock_if_allowed(&mut self, otherwise: &str) -> Result<Option<Duration>, Error> {
         match self.lock() {
             Ok(since) => Ok(Some(since)),
-            Err(e @ (Error::Privilege { .. } | Error::Statement { .. } | Error::Usage(_))) => {
-                let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
-                (self.tell)(&Event::Warning { text: format!("{e}{cause}; {otherwise}") });
+            Err(e @ (Error::Privilege { .. } | Error::NoLock)) => {
+                (self.tell)(&Event::Warning { text: format!("{}; {otherwise}", with_causes(&e)) });
                 Ok(None)
             }
             Err(e) => Err(e),
@@ -295,6 +364,17 @@ impl Drop for Source<'_> {
     }
 }
 
+/// An error and what it comes from.
+fn with_causes(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    format!("{error}{}", cause.unwrap_or_default())
+}
+
+/// When a data file in a checkpoint was changed last. A copy of it, on another device than `device`, has a time of its own.
+pub(crate) fn modified(meta: &Metadata, device: u64) -> Option<SystemTime> {
+    meta.modified().ok().filter(|_| meta.dev() == device)
+}
+
 fn at(before: Option<Position>, after: Option<Position>, locked: bool) -> Option<BinlogAt> {
     let (before, after) = (before?, after?);
     // Without the lock not even a position that stands still is exact: a transaction is in the binlog before it is
@@ -350,6 +430,15 @@ pub(super) fn warnings(
     if !server.sees_all_tables()? {
         warnings.push(UNSEEN.into());
     }
+    if let Some(base) = &options.base
+        && base.files.iter().any(|file| file.kind == Kind::Data && file.modified.is_none())
+    {
+        warnings.push(format!(
+            "the base {} does not say when its data files were changed: they are known by name and size alone. If the data \
+             directory was set back to an older state since, take a full backup",
+            base.id
+        ));
+    }
     Ok(warnings)
 }
 
@@ -360,8 +449,8 @@ fn is_undecided(options: &Options, facts: &Facts, datadir: &Path) -> bool {
     facts.log_bin_basename.is_some() && !(options.binlogs && scope(facts, datadir, options).has_binlogs())
 }
 
-/// Refuses a checkpoint that RocksDB could only make by copying everything.
-pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), Error> {
+/// Refuses a checkpoint that RocksDB could only make by copying everything; gives the device of the data.
+pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<u64, Error> {
     let data = &facts.rocksdb_datadir;
     let device = data.metadata().map_err(Error::io("read", data))?.dev();
     // The directory may not be there yet; its nearest ancestor that is decides.
@@ -370,7 +459,7 @@ pub(super) fn check_filesystem(options: &Options, facts: &Facts) -> Result<(), E
         let checkpoint = options.checkpoint_dir.clone();
         return Err(Error::OtherFilesystem { checkpoint, data: data.clone() });
     }
-    Ok(())
+    Ok(device)
 }
 
 /// What is not in the backup. That is too much if nothing starts without it.

@@ -20,8 +20,8 @@ const HEAD: u64 = 4096;
 /// Bytes of small files that are written, and read again, at once.
 const BUFFER: usize = 256 * 1024;
 
-/// Bytes of a large file that are copied at once: a stop is noticed behind them.
-const AT_ONCE: u64 = 16 * 1024 * 1024;
+/// Most files that are kept open, whatever the system allows.
+const OPEN: u64 = 4096;
 
 /// Files that a thread takes at once.
 const BATCH: usize = 64;
@@ -52,12 +52,15 @@ pub(crate) enum At {
     File(PathBuf),
     /// In a hard link, but for the first `head` bytes: they are at the byte `at` of the spool.
     Link { path: PathBuf, at: u64, head: u64 },
+    /// The same in the opened file, where no link can be made; it can be read even after the server purged it.
+    Open { file: File, at: u64, head: u64 },
 }
 
 /// Puts the listed files aside in `place`. Small ones are read by several threads: each costs a look-up, and on a disk
 /// a seek.
 ///
-/// Binlogs become hard links where that is possible: they grow at their end. Only their header changes: when a server
+/// Binlogs become hard links where that is possible, and else stay open: they grow at their end, and copying all of them under
+/// the lock would stop commits for as long as that takes. Only their header changes: when a server
 /// rotates or closes a binlog, it clears `LOG_EVENT_BINLOG_IN_USE_F` in place, and a server that finds the flag cleared
 /// does no recovery from that binlog. So the header is kept as it is now.
 pub(crate) fn put_aside(listing: Listing, place: Place, threads: usize, stop: &Stop) -> Result<Aside, Error> {
@@ -71,6 +74,7 @@ pub(crate) fn put_aside(listing: Listing, place: Place, threads: usize, stop: &S
         spool: &spool,
         end: AtomicU64::new(0),
         next: AtomicUsize::new(0),
+        may_open: AtomicU64::new(descriptors()),
         failed: AtomicBool::new(false),
         stop,
     };
@@ -131,6 +135,12 @@ fn fill(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     Ok(len)
 }
 
+/// How many files may be kept open: half of what the process may have, as others need some, too.
+fn descriptors() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(OPEN, |limit| limit / 2).min(OPEN)
+}
+
 /// What the threads share.
 struct Work<'a> {
     files: &'a [Found],
@@ -140,11 +150,19 @@ struct Work<'a> {
     end: AtomicU64,
     /// The first file that no thread has taken.
     next: AtomicUsize,
+    /// Files that may still be kept open.
+    may_open: AtomicU64,
     failed: AtomicBool,
     stop: &'a Stop,
 }
 
 impl Work<'_> {
+    /// Takes one of the places for open files, if there is one left.
+    fn may_open(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        self.may_open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
     fn run(&self) -> Result<Vec<(usize, Kept)>, Error> {
         let mut share = Share { work: self, kept: Vec::new(), bytes: Vec::with_capacity(BUFFER), flushed: 0 };
         let result = share.take();
@@ -185,19 +203,12 @@ impl Share<'_> {
         let at = if found.grows && std::fs::hard_link(&found.source, &path).is_ok() {
             let (at, head) = self.read(&file, member.size.min(HEAD), found)?;
             At::Link { path, at, head }
+        } else if found.grows && self.work.may_open() {
+            let (at, head) = self.read(&file, member.size.min(HEAD), found)?;
+            At::Open { file, at, head }
         } else if member.size > SMALL {
-            let mut copy = private::create_file(&path).map_err(Error::io("create", &path))?;
-            let (mut file, mut left) = (file, member.size);
-            while left > 0 {
-                self.work.stop.check()?;
-                // The kernel copies, or shares the blocks on some file systems.
-                let copied = io::copy(&mut file.by_ref().take(left.min(AT_ONCE)), &mut copy);
-                match copied.map_err(Error::io("copy", &found.source))? {
-                    0 => break,
-                    n => left -= n,
-                }
-            }
-            member.size -= left;
+            let copy = private::create_file(&path).map_err(Error::io("create", &path))?;
+            member.size = self.work.stop.copy(&mut file.take(member.size), &copy, &found.source)?;
             At::File(path)
         } else {
             let (at, size) = self.read(&file, member.size, found)?;
@@ -227,7 +238,7 @@ impl Share<'_> {
         let written = self.work.spool.write_all_at(&self.bytes, start);
         written.map_err(Error::io("write", self.work.dir))?;
         for (_, kept) in &mut self.kept[self.flushed..] {
-            if let At::Spool(at) | At::Link { at, .. } = &mut kept.at {
+            if let At::Spool(at) | At::Link { at, .. } | At::Open { at, .. } = &mut kept.at {
                 *at += start;
             }
         }
@@ -252,6 +263,7 @@ pub(crate) fn open(found: &Found) -> Result<Option<(Member, File)>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -292,6 +304,7 @@ mod tests {
                         bytes[..*head as usize].copy_from_slice(window.bytes(*at, *head).unwrap());
                         bytes
                     }
+                    At::Open { .. } => panic!("a link can be made there"),
                 };
                 assert_eq!(bytes.len() as u64, sizes[number % sizes.len()]);
                 assert!(bytes.iter().all(|b| *b == number as u8), "{:?}", found.path);
@@ -330,6 +343,36 @@ mod tests {
             reading.headed(path, head, file, member.size).unwrap().copy_to(&mut sent).unwrap();
             assert!(sent == before, "{len} bytes");
         }
+    }
+
+    #[test]
+    fn a_binlog_that_cannot_be_linked_stays_open_and_is_not_copied_under_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        // A file system of its own on every Linux.
+        let other = tempfile::tempdir_in("/dev/shm").unwrap();
+        let (workspace, _) = Workspace::open(&dir.path().join("snap"), dir.path()).unwrap();
+        let source = other.path().join("binlog.000001");
+        let before = vec![b'e'; 300_000];
+        std::fs::write(&source, &before).unwrap();
+        let found = Found { path: "binlog.000001".into(), source: source.clone(), grows: true };
+        let listing = Listing { files: vec![found], ..Listing::default() };
+        let place = workspace.place("1");
+        let made = place.path().to_owned();
+        let aside = put_aside(listing, place, 1, &Stop::new()).unwrap();
+        assert_eq!(std::fs::read_dir(&made).unwrap().count(), 1, "the spool with its first bytes");
+        // The server writes on, and purges it.
+        File::options().append(true).open(&source).unwrap().write_all(b"more").unwrap();
+        std::fs::remove_file(&source).unwrap();
+        let Kept { member, at: At::Open { file, at, head } } = &aside.kept[0] else {
+            panic!("it is not open: {:?}", aside.kept)
+        };
+        let (clock, stop) = (crate::SystemClock::default(), Stop::new());
+        let limiter = crate::limit::Limiter::new(&clock, None);
+        let mut reading = crate::content::Reading::new(crate::Checksum::None, 1, &limiter, &stop);
+        let (mut window, mut sent) = (aside.window(), Vec::new());
+        let (head, file) = (window.bytes(*at, *head).unwrap(), file.try_clone().unwrap());
+        reading.headed(&source, head, file, member.size).unwrap().copy_to(&mut sent).unwrap();
+        assert!(sent == before);
     }
 
     #[test]

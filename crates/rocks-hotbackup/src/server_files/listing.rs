@@ -40,6 +40,9 @@ const EXCLUDED: [&str; 8] = [
 /// without `ibdata`, and the log of DDL that `BACKUP STAGE` writes for its caller.
 const MADE_ANEW: [&str; 5] = ["ibtmp", "undo_", "undo0", "#ib_", "ddl.log"];
 
+/// The files of a replica's connection that has no name; `master-NAME.info` and `relay-log-NAME.info` are those of others.
+const REPLICA: [&str; 2] = ["master.info", "relay-log.info"];
+
 /// The beginning of the names of Aria's logs.
 const ARIA_LOG: &[u8] = b"aria_log";
 
@@ -115,6 +118,8 @@ pub(crate) struct Scope<'a> {
     has_index: bool,
     /// The beginning of the relay logs' names.
     relay: Option<OsString>,
+    /// The files in which a replica notes its master and where it is: stem and ending.
+    replica: Vec<(OsString, OsString)>,
     /// Where Aria keeps its logs, if that is not the data directory.
     aria: Option<&'a Path>,
 }
@@ -159,8 +164,23 @@ impl<'a> Scope<'a> {
             Some(name)
         });
         let relay = name_at_top(facts.relay_log_basename.as_deref());
+        let own = name_at_top(facts.relay_log_info.as_deref());
+        let own = own.as_deref().into_iter();
+        let replica = own.chain(REPLICA.map(OsStr::new)).map(stem_and_ending).collect();
         let aria = facts.aria_log_dir.as_deref().filter(|dir| id_of(dir) != root);
-        Self { datadir, binlogs, apart, index, relay_index, binlog, index_name, has_index, relay, aria }
+        Self {
+            datadir,
+            binlogs,
+            apart,
+            index,
+            relay_index,
+            binlog,
+            index_name,
+            has_index,
+            relay,
+            replica,
+            aria,
+        }
     }
 
     /// If the data directory is where the server keeps its binlogs, and looks for them.
@@ -220,12 +240,22 @@ impl<'a> Scope<'a> {
         let bytes = name.as_bytes();
         let is = |part: &&str| bytes.starts_with(part.as_bytes()) || bytes.ends_with(part.as_bytes());
         EXCLUDED.iter().any(is)
+            || self.is_of_replica(bytes)
             || MADE_ANEW.iter().any(|part| bytes.starts_with(part.as_bytes()))
             // RocksDB's own, where it lives in the data directory itself.
             || names::kind(Path::new(name)) != Kind::Server
             || self.apart.contains(&id(meta))
             // Left there from before the logs went elsewhere.
             || self.aria.is_some() && bytes.starts_with(ARIA_LOG)
+    }
+
+    /// If a file is about a master, which is its password, too: each connection with a name has files of its own.
+    fn is_of_replica(&self, name: &[u8]) -> bool {
+        self.replica.iter().any(|(stem, ending)| {
+            let rest =
+                name.strip_prefix(stem.as_bytes()).and_then(|rest| rest.strip_suffix(ending.as_bytes()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"-"))
+        })
     }
 
     /// The table definitions that there are now.
@@ -273,6 +303,14 @@ impl<'a> Scope<'a> {
         let ending = rest.rsplit(|byte| *byte == b'.').next()?;
         (is_number(ending) || matches!(ending, b"index" | b"~rec~")).then_some(Log::Other)
     }
+}
+
+/// A file's name without its ending, and the ending with its dot: the name of a connection goes between.
+fn stem_and_ending(name: &OsStr) -> (OsString, OsString) {
+    let bytes = name.as_bytes();
+    let dot = bytes.iter().rposition(|byte| *byte == b'.').unwrap_or(bytes.len());
+    let (stem, ending) = bytes.split_at(dot);
+    (OsStr::from_bytes(stem).to_owned(), OsStr::from_bytes(ending).to_owned())
 }
 
 /// What a file at the top has to do with binlogs.
@@ -346,6 +384,12 @@ pub(super) mod tests {
             "ibtmp1",
             "auto.cnf",
             "my-master.info",
+            "master-east.info",
+            "relay-log-east.info",
+            "where.pos",
+            "where-east.pos",
+            "whereabouts.pos",
+            "master-list.txt",
             "pid",
             "tc.log",
         ] {
@@ -357,6 +401,7 @@ pub(super) mod tests {
             rocksdb_wal_dir: root.join("#rocksdb"),
             log_bin_basename: Some(root.join("bl")),
             relay_log_basename: Some(root.join("bl-relay")),
+            relay_log_info: Some(root.join("where.pos")),
             no_data: vec![root.join("pid"), root.join("tmp")],
             ..Facts::default()
         };
@@ -386,7 +431,9 @@ pub(super) mod tests {
                 "aria_log_control",
                 "bl-relay.txt",
                 "bl.000001",
-                "tc.log"
+                "master-list.txt",
+                "tc.log",
+                "whereabouts.pos"
             ]
         );
         assert_eq!(directories(&listing), ["db", "empty", "mysql"]);

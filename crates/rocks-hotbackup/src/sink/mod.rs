@@ -58,7 +58,7 @@ pub struct Member {
     pub path: PathBuf,
     /// Size in bytes.
     pub size: u64,
-    /// Permissions, the lower twelve bits.
+    /// Permissions, the lower nine bits: no file of a server is run, and archives with setuid or setgid files are refused.
     pub mode: u32,
     /// Owner.
     pub uid: u32,
@@ -75,10 +75,30 @@ impl Member {
         Self {
             path: path.to_owned(),
             size: if meta.is_dir() { 0 } else { meta.len() },
-            mode: meta.mode() & 0o7777,
+            mode: meta.mode() & 0o777,
             uid: meta.uid(),
             gid: meta.gid(),
             modified: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_permissions_are_taken_of_a_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.MYD");
+        std::fs::write(&path, "").unwrap();
+        // As after `chmod -R g+s` on a data directory.
+        for (path, mode) in [(&path, 0o640), (&dir.path().to_owned(), 0o750)] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o2000 | mode)).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o2000 | mode);
+            assert_eq!(Member::of(Path::new("x"), &path.metadata().unwrap()).mode, mode);
         }
     }
 }

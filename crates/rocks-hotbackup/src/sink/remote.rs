@@ -1,14 +1,14 @@
 //! A backup on another host: a stream into a program there, under its own name only when it is whole.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use remote_exec::{Child, Host, Method, Writer};
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 
 use super::output::Target;
-use super::partial::suffixed;
+use super::partial::Name;
 use crate::Error;
 
 /// An archive on another host: written to `PATH.partial` and brought to the disk there, renamed at the end.
@@ -51,8 +51,7 @@ struct Remote {
     host: Host,
     child: Option<Child>,
     stdin: Option<Writer>,
-    partial: PathBuf,
-    path: PathBuf,
+    name: Name,
     done: bool,
 }
 
@@ -74,9 +73,10 @@ pub(crate) fn runtime() -> Result<Runtime, Error> {
 
 impl Remote {
     fn open(method: Method, path: &Path, directory: bool) -> Result<Box<dyn Target>, Error> {
+        let name = Name::new(path)?;
+        let (path, partial) = (&*name.whole, &*name.partial);
         let runtime = runtime()?;
         let shown = path.display().to_string();
-        let partial = suffixed(path, ".partial");
         let (host, mut child) = runtime.block_on(async {
             let host = Host::connect(method).await.map_err(failed("for the backup", "be reached"))?;
             let files = host.files();
@@ -87,22 +87,22 @@ impl Remote {
                 return Err(Error::Remote { host: host.name().into(), action, source: source.into() });
             }
             // A name of its own inside of what other programs made is never removed: only this exact one.
-            if files.exists(&partial).await.map_err(fail("look for the backup"))? {
+            if files.exists(partial).await.map_err(fail("look for the backup"))? {
                 let removed = match directory {
-                    true => files.remove_dir_all(&partial).await,
-                    false => files.remove_file(&partial).await,
+                    true => files.remove_dir_all(partial).await,
+                    false => files.remove_file(partial).await,
                 };
                 removed.map_err(fail("remove the rest of an earlier backup"))?;
             }
-            let parent = if directory { Some(partial.as_path()) } else { path.parent() };
+            let parent = if directory { Some(partial) } else { path.parent() };
             if let Some(parent) = parent {
                 files.create_dir_all(parent).await.map_err(fail("create the directory"))?;
             }
             let command = match directory {
-                true => host.command("tar").args(["-x", "-f", "-", "-C"]).arg(&partial),
+                true => host.command("tar").args(["-x", "-f", "-", "-C"]).arg(partial),
                 false => {
                     let mut to = std::ffi::OsString::from("of=");
-                    to.push(&partial);
+                    to.push(partial);
                     host.command("dd").args(["bs=1M", "iflag=fullblock", "conv=fsync", "status=none"]).arg(to)
                 }
             };
@@ -110,8 +110,7 @@ impl Remote {
             Ok((host.clone(), child))
         })?;
         let stdin = child.stdin.take();
-        let path = path.to_owned();
-        Ok(Box::new(Self { runtime, host, child: Some(child), stdin, partial, path, done: false }))
+        Ok(Box::new(Self { runtime, host, child: Some(child), stdin, name, done: false }))
     }
 }
 
@@ -138,11 +137,12 @@ impl Target for Remote {
             if let Some(child) = child {
                 child.wait_success().await.map_err(io::Error::other)?;
             }
-            self.host.command("sync").arg("-f").arg(&self.partial).run().await.map_err(io::Error::other)?;
-            self.host.files().rename(&self.partial, &self.path).await.map_err(io::Error::other)
-        })?;
-        self.done = true;
-        Ok(())
+            let partial = &self.name.partial;
+            self.host.command("sync").arg("-f").arg(partial).run().await.map_err(io::Error::other)?;
+            self.done = true;
+            let renamed = self.host.files().rename(partial, &self.name.whole).await;
+            renamed.map_err(|e| self.name.stays(io::ErrorKind::Other, &e))
+        })
     }
 }
 
@@ -158,8 +158,8 @@ impl Drop for Remote {
                 child.kill().await;
             }
             let files = self.host.files();
-            let _ = files.remove_file(&self.partial).await;
-            let _ = files.remove_dir_all(&self.partial).await;
+            let _ = files.remove_file(&self.name.partial).await;
+            let _ = files.remove_dir_all(&self.name.partial).await;
         });
     }
 }

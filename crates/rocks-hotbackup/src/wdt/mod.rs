@@ -24,14 +24,14 @@ use crate::{Clock, Error, Event, Stop};
 /// What is to be sent where.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// As for other backups; [`Options::interval`] limits a round. Rate limit and direct I/O are WDT's own.
+    /// As for other backups; [`Options::interval`] limits a round, or none if it is 0. Rate limit and direct I/O are WDT's own.
     pub options: Options,
     /// The host that receives.
     pub host: remote_exec::ssh::Options,
     /// The directory there.
     pub directory: PathBuf,
-    /// Average rate, in MB/s.
-    pub megabytes_per_second: u64,
+    /// Average rate, in MB/s, if it is limited.
+    pub megabytes_per_second: Option<u64>,
     /// More options for the sender.
     pub sender_options: Vec<String>,
     /// More options for the receiver.

@@ -10,10 +10,8 @@ use remote_exec::{Command, Host};
 use crate::Error;
 use crate::manifest::{self, Manifest};
 use crate::names::{self, Kind};
+use crate::sink::UNFINISHED;
 use crate::sink::remote::failed;
-
-/// Marks a directory that is this program's and not whole. It holds the identity of the database.
-const MARK: &str = ".myrocks-hotbackup-unfinished";
 
 /// The log of a receiver, by which it resumes.
 const LOG: &str = ".wdt.log";
@@ -29,14 +27,14 @@ pub(super) struct Receiver<'a> {
 }
 
 impl Receiver<'_> {
-    /// Makes the directory, or takes it over from an earlier run that was cut off.
+    /// Makes the directory, or takes it over from an earlier run that was cut off: its mark holds the identity of the database.
     pub(super) async fn begin(&self) -> Result<(), Error> {
-        let (files, mark) = (self.host.files(), self.directory.join(MARK));
+        let (files, mark) = (self.host.files(), self.directory.join(UNFINISHED));
         let fail = |action| failed(self.host.name(), action);
         files.create_dir_all(self.directory).await.map_err(fail("create the directory"))?;
         let entries = files.list(self.directory).await.map_err(fail("list the directory"))?;
         if let Some(entry) = entries.first() {
-            if !entries.iter().any(|entry| entry.name == MARK) {
+            if !entries.iter().any(|entry| entry.name == UNFINISHED) {
                 let entry = entry.name.to_string_lossy().into_owned();
                 return Err(Error::NotEmpty { dir: self.directory.to_owned(), entry });
             }
@@ -55,7 +53,8 @@ impl Receiver<'_> {
         let current = self.host.command("rm").args(["-f", "--"]).arg(self.directory.join("CURRENT"));
         current.run().await.map_err(fail("remove CURRENT"))?;
         let old = self.find();
-        let old = ["*.sst", "*.blob", LOG, MARK].iter().fold(old, |old, name| old.args(["!", "-name", name]));
+        let old =
+            ["*.sst", "*.blob", LOG, UNFINISHED].iter().fold(old, |old, name| old.args(["!", "-name", name]));
         old.arg("-delete").run().await.map_err(fail("remove the files of an earlier run"))?;
         Ok(())
     }
@@ -91,7 +90,7 @@ impl Receiver<'_> {
         let files = self.host.files();
         files.write(&target, manifest.to_bytes(), 0o640).await.map_err(fail("write the manifest"))?;
         let marks = self.host.command("rm").args(["-f", "--"]).arg(self.directory.join(LOG));
-        marks.arg(self.directory.join(MARK)).run().await.map_err(fail("finish the backup"))?;
+        marks.arg(self.directory.join(UNFINISHED)).run().await.map_err(fail("finish the backup"))?;
         sync().await.map_err(fail("bring the backup to the disk"))?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::Request;
 use super::receiver::Receiver;
 use super::session::{self, Meaning};
-use crate::backup::source::{Checkpoint, Source};
+use crate::backup::source::{Checkpoint, Source, modified};
 use crate::backup::{Rounds, ServerPart};
 use crate::checkpoint::Place;
 use crate::content::Reading;
@@ -96,10 +96,8 @@ impl<'s, 'r> Transfer<'s, 'r> {
     /// Rounds until a checkpoint is kept as long as it takes: twice as many as its bytes need at the rate that was asked
     /// for, and five.
     fn patience(&self, checkpoint: &Checkpoint) -> u32 {
-        let bytes: u64 = checkpoint.data.values().sum();
-        let round =
-            self.request.megabytes_per_second as f64 * 1e6 * self.request.options.interval.as_secs_f64();
-        (2.0 * bytes as f64 / round.max(1.0)) as u32 + 5
+        let bytes = checkpoint.data.values().sum();
+        rounds(bytes, self.request.megabytes_per_second, self.request.options.interval)
     }
 
     /// Sends the data files of a checkpoint, and computes their checksums meanwhile. `false` if the interval was over
@@ -109,7 +107,7 @@ impl<'s, 'r> Transfer<'s, 'r> {
         let todo: Vec<&str> = checkpoint.data.keys().map(String::as_str).collect();
         let todo: Vec<_> =
             todo.into_iter().filter(|name| !self.source.is_known(name, &self.summed)).collect();
-        let (dir, over) = (checkpoint.place.path(), AtomicBool::new(false));
+        let (dir, device, over) = (checkpoint.place.path(), self.source.device, AtomicBool::new(false));
         let (sent, summed) = std::thread::scope(|scope| {
             let summed = scope.spawn(|| {
                 let mut summed = Vec::new();
@@ -117,8 +115,10 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     if over.load(Ordering::Relaxed) {
                         break;
                     }
-                    let entry = entry(Path::new(name), &dir.join(name), checksum, clock, stop)?;
-                    summed.push((name.to_owned(), entry));
+                    let path = dir.join(name);
+                    let meta = path.metadata().map_err(Error::io("read", &path))?;
+                    let entry = entry(Path::new(name), &path, checksum, clock, stop)?;
+                    summed.push((name.to_owned(), Entry { modified: modified(&meta, device), ..entry }));
                 }
                 Ok::<_, Error>(summed)
             });
@@ -208,8 +208,12 @@ impl<'s, 'r> Transfer<'s, 'r> {
                             })
                             .and_then(|_| std::fs::remove_file(aside)),
                         // A link to a binlog has more bytes by now.
-                        At::Link { path: aside, at, head } => {
-                            window.bytes(*at, *head).and_then(|head| copy_headed(head, aside, size, &target))
+                        At::Link { path: aside, at, head } => window
+                            .bytes(*at, *head)
+                            .and_then(|head| copy_headed(head, &File::open(aside)?, size, &target))
+                            .and_then(|()| std::fs::remove_file(aside)),
+                        At::Open { file, at, head } => {
+                            window.bytes(*at, *head).and_then(|head| copy_headed(head, file, size, &target))
                         }
                         At::Spool(at) => window
                             .bytes(*at, size)
@@ -247,13 +251,18 @@ impl<'s, 'r> Transfer<'s, 'r> {
     }
 }
 
-/// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`; `from` goes.
-fn copy_headed(head: &[u8], from: &Path, size: u64, to: &Path) -> io::Result<()> {
-    let (mut file, mut copy) = (File::open(from)?, private::create_file(to)?);
+/// Twice as many rounds of `interval` as `bytes` need at a rate in MB/s, and five.
+fn rounds(bytes: u64, rate: Option<u64>, interval: Duration) -> u32 {
+    let round = rate.map_or(f64::INFINITY, |rate| (rate as f64 * 1e6 * interval.as_secs_f64()).max(1.0));
+    ((2.0 * bytes as f64 / round) as u32).saturating_add(5)
+}
+
+/// Copies `head` and what follows those bytes in the file `from`, up to `size` bytes, to the file `to`.
+fn copy_headed(head: &[u8], mut from: &File, size: u64, to: &Path) -> io::Result<()> {
+    let mut copy = private::create_file(to)?;
     copy.write_all(head)?;
-    file.seek(SeekFrom::Start(head.len() as u64))?;
-    io::copy(&mut file.take(size.saturating_sub(head.len() as u64)), &mut copy)?;
-    std::fs::remove_file(from)
+    from.seek(SeekFrom::Start(head.len() as u64))?;
+    io::copy(&mut from.take(size.saturating_sub(head.len() as u64)), &mut copy).map(drop)
 }
 
 /// The entry of a file in the manifest, with the checksum of its bytes.
@@ -271,7 +280,7 @@ fn entry(
     let mut content = reading.file(path, file, if checksum == Checksum::None { 0 } else { size });
     while content.next_bytes()?.is_some() {}
     let (path, sum, kind) = (name.to_owned(), content.sum()?, names::kind(name));
-    Ok(Entry { path, size, sum, kind, from: None, obsolete: false })
+    Ok(Entry { path, size, sum, kind, modified: None, from: None, obsolete: false })
 }
 
 #[cfg(test)]
@@ -279,12 +288,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rounds_are_counted_whatever_rate_and_interval_are() {
+        let second = Duration::from_secs(1);
+        assert_eq!(rounds(100_000_000, Some(10), second), 25);
+        assert_eq!(rounds(u64::MAX, Some(0), second), u32::MAX);
+        assert_eq!(rounds(u64::MAX, Some(500), Duration::ZERO), u32::MAX);
+        assert_eq!(rounds(u64::MAX, None, Duration::ZERO), 5);
+    }
+
+    #[test]
     fn a_linked_binlog_is_laid_with_the_header_and_the_length_that_it_had() {
         let dir = tempfile::tempdir().unwrap();
         let (from, to) = (dir.path().join("link"), dir.path().join("laid"));
         std::fs::write(&from, "HEAD, then what was there, and more").unwrap();
-        copy_headed(b"head", &from, 25, &to).unwrap();
+        copy_headed(b"head", &File::open(&from).unwrap(), 25, &to).unwrap();
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "head, then what was there");
-        assert!(!from.exists());
     }
 }

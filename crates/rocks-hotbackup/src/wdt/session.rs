@@ -81,7 +81,7 @@ pub(super) async fn send(
     stop: &Stop,
 ) -> Result<Sent, Error> {
     let fail = |action| failed(far.name(), action);
-    let seconds = request.options.interval.as_secs().max(1).to_string();
+    let seconds = request.options.interval.as_secs().to_string();
     let mut receiver = far
         .command(&request.program)
         .arg("-directory")
@@ -116,7 +116,7 @@ pub(super) async fn send(
         .arg("-directory")
         .arg(from)
         .args(["-app_name=myrocks", "-avg_mbytes_per_sec"])
-        .arg(request.megabytes_per_second.to_string())
+        .arg(request.megabytes_per_second.map_or("-1".into(), |rate| rate.to_string()))
         .args(["-enable_download_resumption", "-abort_after_seconds", seconds.as_str()])
         .args(&request.sender_options)
         .arg("-")

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rocks_hotbackup::rocksdb::{LiveFiles, check_sst};
 use rocks_hotbackup::{
-    Depth, Error, Manifest, Restore, Stop, Targets, manifest as form, restore, unpack, verify,
+    Depth, Error, Manifest, Restore, Stop, Wanted, manifest as form, restore, unpack, verify,
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -117,12 +117,7 @@ pub(crate) fn manifest(data: &[u8]) {
     let depth = Depth { quick: false, blocks: true };
     let seen = verify(&from, None, depth, &Stop::new());
     assert!(parsed.is_ok() || seen.is_err());
-    let targets = Targets {
-        datadir: room.path("data"),
-        rocksdb_datadir: room.path("data/#rocksdb"),
-        rocksdb_waldir: room.path("data/#rocksdb"),
-    };
-    let mut request = Restore::new(vec![from], targets);
+    let mut request = Restore::new(vec![from], Wanted::new(room.path("data")));
     request.without_manifest = true;
     request.skip_verify = data.len().is_multiple_of(2);
     let restored = restore(&request, &Stop::new());
