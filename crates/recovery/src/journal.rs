@@ -168,6 +168,20 @@ impl Journal {
         *length += written;
         Ok(())
     }
+
+    /// Whether the file in `dir` is as long as it was written here.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be looked at.
+    pub(crate) async fn is_as_written(&self, host: &Host, dir: &Path) -> Result<bool, Error> {
+        let length = self.length.lock().await;
+        match host.files().metadata(dir.join(FILE)).await {
+            Ok(there) => Ok(there.size == *length),
+            Err(error) if error.is_missing_file() => Ok(*length == 0),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Bytes up to the end of the last whole line. A line without its end was being written when the recovery was cut off.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use remote_exec::{Child, Host};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -143,7 +144,7 @@ pub(crate) struct WorkDir {
     /// `WORK-DIR/.incomplete-NAME`.
     path: PathBuf,
     /// The process that holds the lock, where the host can keep one.
-    lock: Option<Child>,
+    lock: Mutex<Option<Child>>,
     journal: Journal,
     /// What a user should know about what was found there.
     notices: Vec<String>,
@@ -220,6 +221,7 @@ impl WorkDir {
                 return Err(error);
             }
         };
+        let lock = Mutex::new(lock);
         let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notices };
         if let Err(error) = marker.is_of(host, &work.done).await {
             work.unlock().await;
@@ -300,6 +302,7 @@ impl WorkDir {
         step: &str,
         result: Option<serde_json::Value>,
     ) -> Result<(), Error> {
+        self.hold().await?;
         self.journal.write(&self.host, &self.path, Entry::new(server, step, result)).await
     }
 
@@ -372,7 +375,7 @@ impl WorkDir {
         journal.take_over(from);
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
-        Ok(Self { host: host.clone(), done, path, lock: Some(held), journal, notices })
+        Ok(Self { host: host.clone(), done, path, lock: Mutex::new(Some(held)), journal, notices })
     }
 
     /// Puts the finished recovery under its name, in place of an earlier finished one, which is removed. What is left of
@@ -388,6 +391,7 @@ impl WorkDir {
         let files = self.host.files();
         let replaced = replaced(&self.done);
         sync(&self.host, &self.path).await?;
+        self.hold().await?;
         let earlier = files.exists(&self.done).await?;
         if earlier {
             let fate = format!(
@@ -427,7 +431,23 @@ impl WorkDir {
     }
 
     async fn unlock(&mut self) {
-        release(self.lock.take()).await;
+        release(self.lock.get_mut().take()).await;
+    }
+
+    /// The lock goes with the connection that holds it, and the transfers go on over another one. It is taken again
+    /// before anything is written down, and only if nobody else wrote here meanwhile.
+    async fn hold(&self) -> Result<(), Error> {
+        let mut held = self.lock.lock().await;
+        if held.as_ref().is_none_or(|child| !child.has_ended()) {
+            return Ok(());
+        }
+        let again = lock(&self.host, &self.path).await?;
+        if self.journal.is_as_written(&self.host, &self.path).await? {
+            *held = again;
+            return Ok(());
+        }
+        release(again).await;
+        Err(Error::Busy { host: self.host.name().to_owned(), path: self.path.clone() })
     }
 }
 
@@ -719,7 +739,7 @@ mod tests {
             host,
             done: "/w/name".into(),
             path: "/w/.incomplete-name".into(),
-            lock: None,
+            lock: Mutex::default(),
             journal: Journal::default(),
             notices: Vec::new(),
         };
@@ -727,6 +747,35 @@ mod tests {
         let lines = recorder.lines();
         assert!(lines[0].ends_with("sync -f /w/.incomplete-name"), "{lines:?}");
         assert!(lines[1].contains("journal.jsonl") && lines.len() == 2, "{lines:?}");
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_was_lost_is_taken_again_unless_somebody_else_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let never = CancellationToken::new();
+        let mut work = open(dir.path(), Earlier::Replace).await;
+        work.record("a", "prepare").await.unwrap();
+        let lose = async |work: &mut WorkDir| {
+            let holder = work.lock.get_mut().as_mut().unwrap();
+            drop(holder.stdin.take());
+            while !holder.has_ended() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        lose(&mut work).await;
+        work.record("b", "prepare").await.unwrap();
+        let host = Host::local();
+        assert!(matches!(lock(&host, &work.path).await, Err(Error::Busy { .. })), "it is held again");
+        lose(&mut work).await;
+        let other = WorkDir::open(&host, dir.path(), "name", &Earlier::Resume, to(""), &never).await.unwrap();
+        assert!(
+            matches!(work.record("c", "prepare").await, Err(Error::Busy { .. })),
+            "it is held by another"
+        );
+        other.record("c", "prepare").await.unwrap();
+        drop(other);
+        assert!(matches!(work.record("c", "prepare").await, Err(Error::Busy { .. })), "another has written");
+        assert!(matches!(work.finish(&never).await, Err(Error::Busy { .. })));
     }
 
     #[tokio::test]

@@ -153,7 +153,9 @@ impl Place {
             if ended() {
                 return Ok(false);
             }
-            let asked = self.ask(|client| client.arg("--execute=SELECT 1").stdin_null()).await?;
+            let asked = self
+                .ask(|client| client.arg("--execute=SELECT 1").stdin_null().timeout(self.start_timeout))
+                .await?;
             if asked.status.success() {
                 return Ok(true);
             }
