@@ -8,7 +8,7 @@ use super::sum::Sum;
 use super::{Compression, Key, PIECE, Unsent};
 use crate::transfer::Digest;
 
-/// Copies `input` to `output`, sealed. Returns what [`Unsealed::finish`] will.
+/// Copies `input` to `output`, sealed. Returns what [`Unsealed::finish`](super::Unsealed::finish) will.
 ///
 /// `rate_limit` is the most bytes per second that are written, on average. What fails is cut for its receiver.
 ///
