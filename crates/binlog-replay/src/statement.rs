@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::words::Words;
+
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,14 +21,20 @@ pub enum StatementKind {
 }
 
 impl StatementKind {
-    /// Looks at the first word behind comments.
+    /// Looks at the first word behind comments and MariaDB's `SET STATEMENT … FOR`. What cannot be read without
+    /// its server counts as a change of the schema.
     pub fn of(text: &[u8]) -> Self {
-        let word = first_word(text);
         // Most statements in a binlog are this one.
-        if word == b"BEGIN" {
+        if text == b"BEGIN" {
             return Self::Other;
         }
-        let is = |words: &[&str]| words.iter().any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
+        let mut words = Words::of(text);
+        let verb = words.verb();
+        if words.unclear {
+            return Self::Ddl;
+        }
+        let Some(verb) = verb else { return Self::Other };
+        let is = |words: &[&str]| words.iter().any(|w| text[verb.clone()].eq_ignore_ascii_case(w.as_bytes()));
         if is(&["CREATE", "ALTER", "DROP", "TRUNCATE", "RENAME", "GRANT", "REVOKE"]) {
             Self::Ddl
         } else if is(&["INSERT", "REPLACE", "LOAD"]) {
@@ -43,36 +51,10 @@ impl StatementKind {
 
 /// Whether a statement may be `CREATE … EVENT` or `ALTER … EVENT`: a table of that name is taken for one, too.
 pub(crate) fn may_make_event(text: &[u8]) -> bool {
-    let first = first_word(text);
-    (first.eq_ignore_ascii_case(b"CREATE") || first.eq_ignore_ascii_case(b"ALTER"))
+    let mut words = Words::of(text);
+    let first = words.verb().map_or(&b""[..], |verb| &text[verb]);
+    (words.unclear || first.eq_ignore_ascii_case(b"CREATE") || first.eq_ignore_ascii_case(b"ALTER"))
         && text.split(|b| !b.is_ascii_alphanumeric()).any(|word| word.eq_ignore_ascii_case(b"EVENT"))
-}
-
-/// The first word, behind blanks, brackets and comments; a `/*!12345 …` comment counts as text.
-fn first_word(mut text: &[u8]) -> &[u8] {
-    loop {
-        // Nearly every statement starts with its first word.
-        if text.first().is_some_and(u8::is_ascii_alphabetic) {
-            break;
-        }
-        text = text.trim_ascii_start();
-        if let Some(rest) = text.strip_prefix(b"/*!") {
-            let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-            text = &rest[digits..];
-        } else if let Some(rest) = text.strip_prefix(b"/*") {
-            let end = rest.windows(2).position(|w| w == b"*/");
-            text = end.map_or(&[], |at| &rest[at + 2..]);
-        } else if text.starts_with(b"#") || text.starts_with(b"-- ") {
-            let end = text.iter().position(|b| *b == b'\n');
-            text = end.map_or(&[], |at| &text[at + 1..]);
-        } else if let Some(rest) = text.strip_prefix(b"(") {
-            text = rest;
-        } else {
-            break;
-        }
-    }
-    let end = text.iter().position(|b| !b.is_ascii_alphabetic()).unwrap_or(text.len());
-    &text[..end]
 }
 
 /// At most `limit` bytes of a statement as text for people.
@@ -126,7 +108,7 @@ mod tests {
 
     #[test]
     fn first_words_are_found_behind_comments() {
-        let cases: [(&str, StatementKind); 9] = [
+        let cases: [(&str, StatementKind); 16] = [
             ("DROP TABLE t", StatementKind::Ddl),
             ("  /* why */ drop table t", StatementKind::Ddl),
             ("/*!40000 DROP TABLE IF EXISTS t */", StatementKind::Ddl),
@@ -136,6 +118,16 @@ mod tests {
             ("DELETE FROM t", StatementKind::Delete),
             ("DROPPED", StatementKind::Other),
             ("/* open", StatementKind::Other),
+            ("/*M!100100 DROP TABLE t */", StatementKind::Ddl),
+            ("--\n-- note\n--\tother\n--\nTRUNCATE t", StatementKind::Ddl),
+            ("SET STATEMENT max_statement_time=10 FOR DROP TABLE t", StatementKind::Ddl),
+            (
+                "set statement a=left('x for y', 1), b=`f`(1 FOR 2) for /* c */ insert into t values (1)",
+                StatementKind::Insert,
+            ),
+            ("SET STATEMENT a='\\' FOR DELETE FROM t", StatementKind::Ddl),
+            ("SET statement=1", StatementKind::Other),
+            ("SET PASSWORD FOR a = 'x'", StatementKind::Other),
         ];
         for (text, kind) in cases {
             assert_eq!(StatementKind::of(text.as_bytes()), kind, "{text}");
@@ -150,6 +142,12 @@ mod tests {
             "CREATE OR REPLACE DEFINER = `a b c d e f g h`@`b` EVENT e ON SCHEDULE AT NOW() DO SELECT 1",
             "CREATE DEFINER=`a`@`b` /*!50106 EVENT*/ e ON SCHEDULE EVERY 1 DAY DO SELECT 1",
             "/* why */ ALTER EVENT e DISABLE",
+            "SET STATEMENT max_statement_time=10 FOR ALTER EVENT e ENABLE",
+            "/*M!100100 ALTER EVENT e ENABLE */",
+            "/*!100100 ALTER EVENT e ENABLE */",
+            "--\n-- note\n--\nALTER EVENT e ENABLE",
+            "--\tnote\nALTER EVENT e ENABLE",
+            "SET STATEMENT a='\\'' FOR ALTER EVENT e ENABLE",
             // Costs only time.
             "CREATE TABLE event (a INT)",
         ];

@@ -85,6 +85,12 @@ macro_rules! tests_of_both {
 
         #[tokio::test]
         #[ignore = $needs]
+        async fn events_are_known_in_every_form() {
+            replay_lab::events_are_known_in_every_form($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
         async fn statements_mean_their_sessions() {
             replay_lab::statements_mean_their_sessions($base).await;
         }

@@ -707,6 +707,28 @@ pub(crate) async fn events_stay_enabled(base: Base) {
     is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
 }
 
+/// A statement that changes an event is known in whatever form it was written.
+pub async fn events_are_known_in_every_form(base: Base) {
+    let source = source::Source::make(base, true, workload::enabled_events).await;
+    for pair in source.moments.windows(2) {
+        let stop = TargetAt::Position(pair[1].position.clone());
+        let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, stop);
+        request.start = StartAt { position: pair[0].position.clone(), executed: Some(pair[0].gtids.clone()) };
+        for (method, why) in [(Method::Relay, "event scheduler"), (Method::Pipe, "of its session")] {
+            request.method = method;
+            let plan = replay::prepare(&request);
+            let error = plan.err().unwrap_or_else(|| panic!("{method} takes what is {}", pair[1].name));
+            assert!(error.to_string().contains(why), "{}: {error}", pair[1].name);
+        }
+    }
+    every_moment(&source, Method::Sql, |_, moment| TargetAt::Position(moment.position.clone())).await;
+    let mut forms = 0;
+    for file in scan(&[&source.binlogs]).unwrap().files {
+        forms += file.ddl.iter().filter(|ddl| ddl.text.contains("ALTER EVENT")).count();
+    }
+    assert_eq!(forms, source.moments.len() - 1);
+}
+
 /// What a statement does not say is its session's, as its source knew it.
 pub(crate) async fn statements_mean_their_sessions(base: Base) {
     let source = source::Source::make(base, true, workload::sessions).await;

@@ -271,7 +271,7 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('ä')",
         ],
     );
-    let database = phase(
+    let mut database = phase(
         "the session's database",
         &[
             "CREATE DATABASE other",
@@ -286,7 +286,7 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "CREATE TABLE binary_one (a VARCHAR(10))",
         ],
     );
-    let user = phase(
+    let mut user = phase(
         "the session's user",
         &[
             "CREATE ROLE clerk",
@@ -297,6 +297,19 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('the end')",
         ],
     );
+    if flavor == Flavor::MariaDb {
+        database.add(&[
+            "USE other",
+            "SET STATEMENT max_statement_time=10 FOR ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_bin",
+            "CREATE TABLE by_settings (a VARCHAR(10))",
+            "USE shop",
+        ]);
+        user.add(&[
+            "SET STATEMENT max_statement_time=10 FOR CREATE ROLE teller",
+            "SET STATEMENT max_statement_time=10 FOR GRANT DELETE ON shop.* TO CURRENT_USER",
+            "INSERT INTO t (a) VALUES ('the very end')",
+        ]);
+    }
     vec![read, names, database, user]
 }
 
@@ -319,6 +332,36 @@ pub(crate) fn events(_: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('day')",
         ],
     )]
+}
+
+/// An event that is enabled by statements in the forms in which a client may write them, each in a phase of its own.
+pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let mut all = vec![
+        phase(
+            "disabled",
+            &[
+                "CREATE DATABASE shop",
+                "USE shop",
+                "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+                "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM t",
+            ],
+        ),
+        phase(
+            "behind lines",
+            &["--\n-- note\n--\nALTER EVENT e ENABLE", "INSERT INTO t (a) VALUES ('lines')"],
+        ),
+        phase("behind a tab", &["--\tnote\nALTER EVENT e DISABLE", "INSERT INTO t (a) VALUES ('tab')"]),
+        phase("by version", &["/*!50106 ALTER EVENT e ENABLE */", "INSERT INTO t (a) VALUES ('version')"]),
+    ];
+    if flavor == Flavor::MariaDb {
+        let by_family = ["/*M!100100 ALTER EVENT e DISABLE */", "INSERT INTO t (a) VALUES ('family')"];
+        let settings = [
+            "SET STATEMENT max_statement_time=10 FOR ALTER EVENT e ENABLE",
+            "INSERT INTO t (a) VALUES ('settings')",
+        ];
+        all.extend([phase("by family", &by_family), phase("with settings", &settings)]);
+    }
+    all
 }
 
 /// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
