@@ -72,11 +72,7 @@ pub(crate) fn excerpt(text: &[u8], limit: usize) -> String {
 
 /// The statement with every literal behind `IDENTIFIED` or `PASSWORD` left out.
 pub(crate) fn without_passwords(text: &[u8]) -> Vec<u8> {
-    let keyword = [&b"IDENTIFIED"[..], b"PASSWORD"];
-    let from = (0..text.len()).find(|at| {
-        keyword.iter().any(|k| text.get(*at..at + k.len()).is_some_and(|t| t.eq_ignore_ascii_case(k)))
-    });
-    let Some(from) = from else { return text.to_vec() };
+    let Some(from) = passwords_from(text) else { return text.to_vec() };
     let mut out = text[..from].to_vec();
     let mut rest = &text[from..];
     while let Some((&byte, tail)) = rest.split_first() {
@@ -100,6 +96,30 @@ pub(crate) fn without_passwords(text: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Where `IDENTIFIED` or `PASSWORD` stands.
+fn passwords_from(text: &[u8]) -> Option<usize> {
+    let keyword = [&b"IDENTIFIED"[..], b"PASSWORD"];
+    (0..text.len()).find(|at| {
+        keyword.iter().any(|k| text.get(*at..at + k.len()).is_some_and(|t| t.eq_ignore_ascii_case(k)))
+    })
+}
+
+/// A server's words about the statement `about`, up to where they may quote a password of it. Words that end in the statement
+/// tell it themselves.
+pub(crate) fn words_without_passwords(words: &str, about: &[u8]) -> String {
+    let keyword = passwords_from(words.as_bytes());
+    if keyword.is_none() && passwords_from(about).is_none() {
+        return words.to_owned();
+    }
+    let literal = keyword.and_then(|from| Some(from + words[from..].find(['\'', '"'])?));
+    // Of a syntax error only the rest behind it is quoted.
+    let rest = words.find("near '").map(|at| at + "near ".len());
+    match literal.into_iter().chain(rest).min() {
+        Some(end) => format!("{}***", &words[..end]),
+        None => words.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -175,5 +195,26 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(String::from_utf8_lossy(&without_passwords(text.as_bytes())), expected);
         }
+    }
+
+    #[test]
+    fn words_of_a_server_end_before_a_password() {
+        let statement = b"create user u@localhost identified with p using 'x7'";
+        let syntax = "You have an error in your SQL syntax; check the manual near 'using 'x7'' at line 1";
+        let exists = "Operation CREATE USER failed for 'u'@'localhost'";
+        let policy = "Your password does not satisfy the current policy requirements";
+        for (words, expected) in [
+            (syntax, "You have an error in your SQL syntax; check the manual near ***"),
+            (exists, exists),
+            (policy, policy),
+            ("Error 'near 'x7'' on query. Query: 'IDENTIFIED BY 'x7'", "Error 'near ***"),
+            (
+                "failed for 'u'@'h''. Query: 'create user u identified by 'x7''",
+                "failed for 'u'@'h''. Query: 'create user u identified by ***",
+            ),
+        ] {
+            assert_eq!(words_without_passwords(words, statement), expected);
+        }
+        assert_eq!(words_without_passwords("near 'x' at line 1", b"DROP x"), "near 'x' at line 1");
     }
 }

@@ -8,7 +8,7 @@ mod program;
 
 use std::os::unix::fs::symlink;
 
-use binlog_replay::replay::{self, Error, Method, StartAt, TargetAt};
+use binlog_replay::replay::{self, Error, Method, OnError, StartAt, TargetAt};
 use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
@@ -146,6 +146,30 @@ async fn plugins_that_check_passwords_refuse_none_that_the_source_took() {
         let plugins: u64 = root.query_first("SELECT COUNT(*) FROM mysql.plugin").await.unwrap().unwrap();
         assert_eq!(plugins, 2, "{method}: they are the backup's, and stay in it");
         drop(root);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn a_password_is_in_no_error() {
+    let source = Source::make(Base::mariadb(), true, workload::account).await;
+    let stop = OnError::Stop;
+    for (method, on_error) in
+        [(Method::Relay, stop), (Method::Sql, stop), (Method::Sql, OnError::SkipLogged), (Method::Pipe, stop)]
+    {
+        let datadir = source.datadir(&format!("account-{method}-{on_error:?}"));
+        let server = Server::start(&source.base, &datadir, &["--skip-log-bin"]);
+        server.root().await.query_drop("CREATE USER u@localhost").await.unwrap();
+        server.stop().await;
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+        (request.method, request.on_error) = (method, on_error);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let error = match outcome {
+            Ok(outcome) => outcome.left_out[0].error.clone(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("u'@'localhost") && !error.contains("Geheim"), "{method}: {error}");
         server.stop().await;
     }
 }

@@ -32,6 +32,7 @@ use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
 use crate::range::{Range, RangeFile};
+use crate::statement::words_without_passwords;
 use crate::target::Position;
 use crate::version::Flavor;
 
@@ -124,7 +125,8 @@ pub(super) async fn replay(
     // A client that failed ends the reader too, so its words come first.
     for (status, tool, words) in [(applying, &client, client_words), (reading, &reader, reader_words)] {
         if !status.success() {
-            return Err(Error::Tool { tool: tool.display().to_string(), status, stderr: words });
+            let stderr = masked(&words);
+            return Err(Error::Tool { tool: tool.display().to_string(), status, stderr });
         }
     }
     Ok(range.transactions)
@@ -199,6 +201,17 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
     String::from_utf8_lossy(&kept).trim().to_owned()
 }
 
+/// What a tool wrote, without passwords: MariaDB's client writes the whole statement, and behind it the server's words.
+fn masked(words: &str) -> String {
+    let shown = words_without_passwords(words, b"");
+    match words.rfind("\nERROR ") {
+        Some(at) if shown != words && at + "***".len() >= shown.len() => {
+            shown + "\n" + &words_without_passwords(&words[at + 1..], words.as_bytes())
+        }
+        _ => shown,
+    }
+}
+
 /// How far the server is.
 async fn reached(session: &mut Session, setup: &Setup<'_>, range: &Range) -> Result<Progress, Error> {
     let mut now =
@@ -260,6 +273,24 @@ mod tests {
     #[test]
     fn values_of_option_files_are_escaped() {
         assert_eq!(quoted(r#"a"b\c#d 'e"#), r#""a\"b\\c#d 'e""#);
+    }
+
+    #[test]
+    fn a_client_s_words_about_a_statement_are_kept_without_its_password() {
+        let statement = "--------------\ncreate user u\nidentified by 'x7'\n--------------\n";
+        let words = |error: &str| masked(&format!("{statement}\n{error}"));
+        let shown = "--------------\ncreate user u\nidentified by ***\n";
+        let exists = "ERROR 1396 (HY000) at line 30: Operation CREATE USER failed for 'u'@'%'";
+        assert_eq!(words(exists), format!("{shown}{exists}"));
+        let syntax = "ERROR 1064 (42000) at line 30: You have an error near ''x7'' at line 2";
+        assert_eq!(
+            words(syntax),
+            format!("{shown}ERROR 1064 (42000) at line 30: You have an error near ***")
+        );
+        assert_eq!(
+            masked("ERROR 1050 at line 3: Table 't' already exists"),
+            "ERROR 1050 at line 3: Table 't' already exists"
+        );
     }
 
     #[tokio::test]

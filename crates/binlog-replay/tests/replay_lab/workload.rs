@@ -364,6 +364,12 @@ pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
     all
 }
 
+/// MariaDB's binlog has the password as it was typed.
+pub fn account(_: Flavor, _: &str) -> Vec<Phase> {
+    let account = "create user u@localhost identified by 'Geheim-7'";
+    vec![phase("account", &["CREATE DATABASE shop", account, "CREATE TABLE shop.t (id INT)"])]
+}
+
 /// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.
 pub(crate) fn permitted(flavor: Flavor, _: &str) -> Vec<Phase> {
     let columns: Vec<_> = (0..40).map(|n| format!("c{n} CHAR(255) NOT NULL")).collect();

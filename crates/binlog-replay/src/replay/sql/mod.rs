@@ -29,6 +29,7 @@ use super::request::{Account, OnError};
 use super::session::{Session, column};
 use super::state::{self, Setup};
 use crate::range::Range;
+use crate::statement::{without_passwords, words_without_passwords};
 use crate::version::Flavor;
 
 /// Packets between the two sides.
@@ -243,14 +244,14 @@ impl Sending<'_> {
         let step = &packet.steps[at];
         let text = packet.text(at);
         let statement = (!text.starts_with(b"BINLOG '"))
-            .then(|| String::from_utf8_lossy(text).chars().take(SHOWN).collect());
+            .then(|| String::from_utf8_lossy(&without_passwords(text)).chars().take(SHOWN).collect());
         Error::Refused {
             file: self.range.files[step.transaction.file].name.clone(),
             pos: step.pos,
             gtid: step.transaction.gtid.clone(),
             table: step.table.as_ref().map(ToString::to_string),
             statement,
-            reason,
+            reason: words_without_passwords(&reason, text),
         }
     }
 
