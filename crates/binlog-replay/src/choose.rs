@@ -38,7 +38,7 @@ use crate::version::Flavor;
 ///
 /// [`Error::NoSuchFile`], [`Error::InsideTransaction`], [`Error::BehindEnd`], [`Error::TargetBeforeStart`],
 /// [`Error::TargetNotReached`], [`Error::Gap`], [`Error::StartsTooLate`], [`Error::WrongFlavor`],
-/// [`Error::NoGtids`], [`Error::Incident`], and what is wrong with a file that is needed.
+/// [`Error::NoGtids`], [`Error::HalfOfAlter`], [`Error::Incident`], and what is wrong with a file that is needed.
 pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidSet>) -> Result<Range, Error> {
     choose_rest(index, start, None, target, skip)
 }
@@ -92,6 +92,7 @@ pub(crate) fn choose_rest(
         target,
         target_file,
         skip,
+        halves: if skip.is_some() { index.halves() } else { BTreeMap::new() },
         range: Range {
             flavor,
             version,
@@ -169,6 +170,8 @@ struct Chooser<'a> {
     /// The file that a position as target is in.
     target_file: Option<&'a Path>,
     skip: Option<&'a GtidSet>,
+    /// See [`Index::halves`].
+    halves: BTreeMap<Gtid, (Gtid, bool)>,
     range: Range,
     /// What the backup holds, then also what was passed: nothing of it is applied (again).
     held: Option<GtidSet>,
@@ -402,6 +405,16 @@ impl Chooser<'_> {
         Ok(set.contains(gtid))
     }
 
+    /// An `ALTER` in two phases is left out by both of its halves: it is applied at the one that is not.
+    fn check_whole_alter(&self, named: &Gtid) -> Result<(), Error> {
+        let Some((other, later)) = self.halves.get(named) else { return Ok(()) };
+        let comes = *later || self.range.applied.as_ref().is_some_and(|applied| applied.contains(other));
+        if comes && self.skip.is_some_and(|skip| !skip.contains(other)) {
+            return Err(Error::HalfOfAlter { named: named.clone(), other: other.clone() });
+        }
+        Ok(())
+    }
+
     /// Counts a transaction in, applied or skipped; `false` if the target lies before it.
     fn take(&mut self, file: &FileInfo, t: &Transaction, entry: &mut RangeFile) -> Result<bool, Error> {
         let mark = || t.mark(&file.name);
@@ -453,6 +466,9 @@ impl Chooser<'_> {
             Some(skip) => Self::is_named(skip, file, t)?,
             None => false,
         };
+        if skipped {
+            self.check_whole_alter(gtid)?;
+        }
         let left_out = in_backup || skipped;
         let others = if left_out { &self.range.applied } else { &self.range.skip };
         if others.as_ref().is_some_and(|others| others.contains(gtid)) {

@@ -412,3 +412,26 @@ fn an_incident_in_the_range_is_refused() {
     assert!(matches!(&error, Error::Incident { message, .. } if message == "lost"), "{error}");
     assert_eq!(choose(&index, &start, &position("log.000001", log.ends[0]), None).unwrap().transactions, 1);
 }
+
+#[test]
+fn both_halves_of_an_alter_are_left_out_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MariaDb, 1, Some(""));
+    log.transaction(Some("0-1-1"), T0, None);
+    log.half_of_alter("0-1-2", T0 + 1, None);
+    log.transaction(Some("0-1-3"), T0 + 2, None);
+    log.half_of_alter("0-1-4", T0 + 3, Some(2));
+    log.close(dir.path(), "log.000001");
+    let index = scan(&[dir.path()]).unwrap();
+    let start = Start { position: Position::new("log.000001", 4), executed: None };
+    let leaving = |set: &str, target: &Target| {
+        let skip = GtidSet::parse_exact(Flavor::MariaDb, set).unwrap();
+        choose(&index, &start, target, Some(&skip)).map(|range| range.transactions)
+    };
+    for (named, other) in [("0-1-2", "0-1-4"), ("0-1-4", "0-1-2")] {
+        let error = leaving(named, &Target::End).unwrap_err().to_string();
+        assert!(error.contains(named) && error.contains(&format!("{named},{other}")), "{error}");
+    }
+    assert_eq!(leaving("0-1-2,0-1-4", &Target::End).unwrap(), 2);
+    assert_eq!(leaving("0-1-3", &Target::End).unwrap(), 3);
+}

@@ -134,6 +134,26 @@ impl Log {
         }
     }
 
+    /// One half of a MariaDB `ALTER` in two phases: the first one, or with `started` the one that commits the `ALTER`
+    /// that the transaction of this number started.
+    pub(crate) fn half_of_alter(&mut self, gtid: &str, time: u32, started: Option<u64>) -> &mut Self {
+        let Gtid::MariaDb { domain, server, number } = gtid.parse().unwrap() else { unreachable!() };
+        let mut body = number.to_le_bytes().to_vec();
+        body.extend(domain.to_le_bytes());
+        body.push(0x21);
+        match started {
+            None => body.extend([2, 0, 0, 0, 0, 0]),
+            Some(number) => {
+                body.push(4);
+                body.extend(number.to_le_bytes());
+            }
+        }
+        self.event_of(server, 162, 0, time, &body);
+        self.query(time, "ALTER TABLE t ADD COLUMN a INT");
+        self.ends.push(self.pos());
+        self
+    }
+
     /// A transaction of `BEGIN`, a statement and an Xid; `micros`: the commit time in a MySQL GTID event.
     pub(crate) fn transaction(&mut self, gtid: Option<&str>, time: u32, micros: Option<u64>) -> &mut Self {
         if let Some(gtid) = gtid {

@@ -276,8 +276,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn is_left_out(&mut self, gtid: Option<&crate::Gtid>) -> bool {
-        let skip = self.range.skip.as_ref();
-        self.leaving_out = matches!((skip, gtid), (Some(skip), Some(gtid)) if skip.contains(gtid));
+        self.leaving_out = gtid.is_some_and(|gtid| self.range.leaves_out(gtid));
         self.leaving_out
     }
 
