@@ -295,9 +295,7 @@ impl Chooser<'_> {
             start_met = start_met || reached >= begin;
             if let Walked::Transaction(transaction) = next {
                 if started {
-                    if let Some((offset, body)) = incident {
-                        return Err(self.incident(file, offset, &body));
-                    }
+                    let incident = incident.map(|(offset, body)| Self::incident(file, offset, &body));
                     if overlap && self.is_seen(transaction) {
                         self.check_same(file, transaction)?;
                         entry.start = reached;
@@ -306,7 +304,7 @@ impl Chooser<'_> {
                             overlap = false;
                             entry.start = transaction.start;
                         }
-                        if !self.take(file, transaction, &mut entry)? {
+                        if !self.take(file, transaction, incident, &mut entry)? {
                             break;
                         }
                         if let Some(place) = self.applied_to {
@@ -353,7 +351,7 @@ impl Chooser<'_> {
         Ok(())
     }
 
-    fn incident(&self, file: &FileInfo, offset: u64, body: &[u8]) -> Error {
+    fn incident(file: &FileInfo, offset: u64, body: &[u8]) -> Error {
         let message = body.get(3..).map(|m| String::from_utf8_lossy(m).into_owned()).unwrap_or_default();
         Error::Incident { path: file.path.clone(), offset, message }
     }
@@ -415,8 +413,15 @@ impl Chooser<'_> {
         Ok(())
     }
 
-    /// Counts a transaction in, applied or skipped; `false` if the target lies before it.
-    fn take(&mut self, file: &FileInfo, t: &Transaction, entry: &mut RangeFile) -> Result<bool, Error> {
+    /// Counts a transaction in, applied or skipped; `false` if the target lies before it. `incident`: what the server noted
+    /// in its place.
+    fn take(
+        &mut self,
+        file: &FileInfo,
+        t: &Transaction,
+        incident: Option<Error>,
+        entry: &mut RangeFile,
+    ) -> Result<bool, Error> {
         let mark = || t.mark(&file.name);
         let in_backup = self.is_held(file, t)?;
         let named = match self.target {
@@ -448,6 +453,9 @@ impl Chooser<'_> {
             };
             if let Some(what) = needs {
                 return Err(Error::NoGtids { what, position: Position::new(&*file.name, t.start) });
+            }
+            if let Some(incident) = incident {
+                return Err(incident);
             }
             self.applied(mark(), entry);
             return Ok(true);
@@ -483,6 +491,9 @@ impl Chooser<'_> {
             self.range.skipped += 1;
             entry.transactions += 1;
             return Ok(true);
+        }
+        if let Some(incident) = incident {
+            return Err(incident);
         }
         self.range.applied.get_or_insert_with(|| GtidSet::new(gtid.flavor())).insert(gtid);
         self.applied(mark(), entry);

@@ -414,6 +414,30 @@ fn an_incident_in_the_range_is_refused() {
 }
 
 #[test]
+fn an_incident_that_is_not_applied_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MySql, 1, Some(""));
+    log.transaction(Some(&a("1")), T0, None);
+    log.gtid(&a("2"), T0 + 10);
+    log.event(26, 0, T0 + 10, b"\x01\x00\x04lost");
+    log.transaction(Some(&a("3")), T0 + 20, None);
+    log.close(dir.path(), "log.000001");
+    let index = scan(&[dir.path()]).unwrap();
+    let start = at("log.000001", 4, None);
+    for target in [time(T0 + 5, 0), until(&a("2"), false), until(&a("1"), true)] {
+        let range = choose(&index, &start, &target, None).unwrap();
+        assert_eq!(applied(&range), a("1"), "{target}");
+    }
+    for (start, skip) in [(start.clone(), Some(mysql(&a("2")))), (at("log.000001", 4, Some(&a("1-2"))), None)]
+    {
+        let range = choose(&index, &start, &Target::End, skip.as_ref()).unwrap();
+        assert_eq!(range.next, None);
+    }
+    let error = choose(&index, &start, &time(T0 + 15, 0), None).unwrap_err();
+    assert!(matches!(error, Error::Incident { .. }), "{error}");
+}
+
+#[test]
 fn both_halves_of_an_alter_are_left_out_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::new(Flavor::MariaDb, 1, Some(""));
