@@ -146,10 +146,12 @@ fn check_are_copies(index: &Index, again: &GtidSet) -> Result<(), Error> {
 fn keeps_time(event: &RawEvent<'_>) -> bool {
     let kind = event.header.kind;
     kind.is_rows()
+        || kind == EventKind::QUERY_COMPRESSED
         || kind == EventKind::QUERY && Query::peek_text(event.body()).is_some_and(|text| text != b"BEGIN")
 }
 
-/// Calls `look` for every transaction that `set` names, with the time of its first change.
+/// Calls `look` for every transaction that `set` names, with the time that its copies share: that of its commit where it is
+/// stated, else that of its first change.
 fn each_of<'i>(
     index: &'i Index,
     set: &GtidSet,
@@ -177,7 +179,8 @@ fn each_of<'i>(
             if let Walked::Transaction(transaction) = next
                 && transaction.gtid.as_ref().is_some_and(|gtid| set.names(gtid))
             {
-                look(file, transaction, changed.unwrap_or(transaction.time))?;
+                let shared = transaction.committed.or(changed).unwrap_or(transaction.time);
+                look(file, transaction, shared)?;
             }
         }
     }

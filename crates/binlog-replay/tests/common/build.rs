@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // not every test crate uses all of it
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use binlog_replay::{Flavor, Gtid, GtidSet};
@@ -104,6 +105,18 @@ impl Log {
         body.extend(b"shop\0");
         body.extend(text.as_bytes());
         self.event(2, 0, time, &body);
+    }
+
+    /// A statement as MariaDB compresses it.
+    pub(crate) fn compressed_query(&mut self, time: u32, text: &str) {
+        let mut body = vec![0; 13];
+        body[8] = 4;
+        body.extend(b"shop\0");
+        let mut packer =
+            flate2::write::ZlibEncoder::new(vec![0x81, text.len() as u8], flate2::Compression::fast());
+        packer.write_all(text.as_bytes()).unwrap();
+        body.extend(packer.finish().unwrap());
+        self.event(165, 0, time, &body);
     }
 
     /// A GTID event.
