@@ -91,6 +91,12 @@ macro_rules! tests_of_both {
 
         #[tokio::test]
         #[ignore = $needs]
+        async fn a_distributed_transaction_is_left_out_and_what_completes_it() {
+            replay_lab::distributed_transaction_is_left_out($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
         async fn statements_mean_their_sessions() {
             replay_lab::statements_mean_their_sessions($base).await;
         }

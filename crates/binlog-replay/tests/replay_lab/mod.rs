@@ -752,6 +752,28 @@ pub(crate) async fn statements_mean_their_sessions(base: Base) {
     }
 }
 
+/// A distributed transaction that is refused is left out, and so is what completes it.
+pub async fn distributed_transaction_is_left_out(base: Base) {
+    let source = source::Source::make(base, true, workload::distributed).await;
+    let datadir = source.datadir("left-out");
+    let stop = TargetAt::Position(source.moments[0].position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = Method::Sql;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let mut root = server.root().await;
+    root.query_drop("SET sql_log_bin=0").await.unwrap();
+    root.query_drop("INSERT INTO shop.t VALUES (5, 'in the way')").await.unwrap();
+    (request.resume, request.held) = (true, Some(outcome.unwrap().proof.found));
+    (request.target, request.on_error) = (TargetAt::End, OnError::SkipLogged);
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    assert_eq!(outcome.left_out.len(), 2, "{:?}", outcome.left_out);
+    assert!(outcome.left_out[0].error.contains("Duplicate entry"), "{:?}", outcome.left_out);
+    let rows: Vec<(u32, String)> = root.query("SELECT id, a FROM shop.t ORDER BY id").await.unwrap();
+    assert_eq!(rows, [(5, "in the way".to_owned()), (6, "the end".to_owned())]);
+    drop(root);
+    server.stop().await;
+}
+
 /// A method cannot come to a target.
 fn is_refused(source: &source::Source, method: Method, target: TargetAt, why: &str) {
     let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, target);

@@ -364,6 +364,26 @@ pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
     all
 }
 
+/// A distributed transaction, between two others.
+pub fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![
+        phase(
+            "before",
+            &["CREATE DATABASE shop", "USE shop", "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(50))"],
+        ),
+        phase(
+            "prepared",
+            &[
+                "@2 XA START 'one', 'b', 7",
+                "@2 INSERT INTO shop.t VALUES (5, 'distributed')",
+                "@2 XA END 'one', 'b', 7",
+                "@2 XA PREPARE 'one', 'b', 7",
+            ],
+        ),
+        phase("committed", &["@2 XA COMMIT 'one', 'b', 7", "INSERT INTO t VALUES (6, 'the end')"]),
+    ]
+}
+
 /// MariaDB's binlog has the password as it was typed.
 pub fn account(_: Flavor, _: &str) -> Vec<Phase> {
     let account = "create user u@localhost identified by 'Geheim-7'";
