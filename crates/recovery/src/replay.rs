@@ -285,6 +285,9 @@ impl Replay<'_> {
                 found: outcome.proof.found,
             });
         }
+        for warning in &outcome.warnings {
+            self.watch.warning(format!("{}: {warning}", self.server.folder));
+        }
         let replayed = Replayed {
             method: outcome.method.name().to_owned(),
             reason: outcome.reason,

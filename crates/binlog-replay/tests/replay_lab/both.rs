@@ -97,6 +97,12 @@ macro_rules! tests_of_both {
 
         #[tokio::test]
         #[ignore = $needs]
+        async fn prepared_transactions_are_named() {
+            replay_lab::prepared_transactions_are_named($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
         async fn statements_mean_their_sessions() {
             replay_lab::statements_mean_their_sessions($base).await;
         }

@@ -774,6 +774,27 @@ pub async fn distributed_transaction_is_left_out(base: Base) {
     server.stop().await;
 }
 
+/// What is prepared and neither committed nor rolled back waits for somebody who knows.
+pub async fn prepared_transactions_are_named(base: Base) {
+    let source = source::Source::make(base, true, workload::distributed).await;
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("prepared-{method}"));
+        let stop = TargetAt::Position(source.moments[1].position.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+        request.method = method;
+        let (server, outcome) = self::replay(&source.base, &request).await;
+        let json = serde_json::to_value(outcome.unwrap_or_else(|e| panic!("{method}: {e}"))).unwrap();
+        let warnings = json["warnings"].to_string();
+        assert!(warnings.contains("X'6F6E65',X'62',7"), "{method}: {warnings}");
+        (request.resume, request.held) = (true, Some(source.moments[1].gtids.clone()));
+        request.target = TargetAt::End;
+        let outcome = replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let json = serde_json::to_value(outcome).unwrap();
+        assert_eq!(json["warnings"], serde_json::json!([]), "{method}");
+        server.stop().await;
+    }
+}
+
 /// A method cannot come to a target.
 fn is_refused(source: &source::Source, method: Method, target: TargetAt, why: &str) {
     let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, target);
