@@ -9,6 +9,7 @@ mod program;
 use std::os::unix::fs::symlink;
 
 use binlog_replay::replay::{self, Error, Method, OnError, StartAt, TargetAt};
+use binlog_replay::scan;
 use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
@@ -183,6 +184,34 @@ async fn a_crash_while_a_table_is_altered_leaves_it_in_doubt() {
     let begins = format!("the statement at {}", source.moments[0].position);
     ddl_is_in_doubt(&source, Method::Relay, &begins).await;
     ddl_is_in_doubt(&source, Method::Sql, "the statement that ends at binlog.000001:").await;
+}
+
+/// An `ALTER` in two phases, of which the second one may take it back.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn sql_may_end_with_either_half_of_an_alter() {
+    let source = Source::make(Base::mariadb(), true, workload::altered_in_two_phases).await;
+    let index = scan(&[&source.binlogs]).unwrap();
+    let mut halves = 0;
+    for ddl in index.files.iter().flat_map(|file| &file.ddl).filter(|ddl| ddl.text.starts_with("ALTER")) {
+        halves += 1;
+        let gtid = ddl.gtid.as_ref().unwrap().to_string();
+        let datadir = source.datadir(&gtid);
+        let until = TargetAt::UntilGtid(gtid.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, until);
+        request.method = Method::Sql;
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("to {gtid}: {e}"));
+        assert_eq!(outcome.transactions, outcome.range.transactions, "to {gtid}");
+        request.target = TargetAt::End;
+        (request.resume, request.held) = (true, Some(outcome.proof.found));
+        replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("from {gtid}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        let wanted = &source.moments.last().unwrap().contents;
+        assert_eq!(differences(wanted, &found), Vec::<String>::new(), "from {gtid}");
+        server.stop().await;
+    }
+    assert_eq!(halves, 4);
 }
 
 /// The stock tools make two transactions of each.

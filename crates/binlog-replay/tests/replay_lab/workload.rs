@@ -364,6 +364,26 @@ pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
     all
 }
 
+/// Two `ALTER`s of MariaDB in two phases: one that is committed and one that is rolled back.
+pub fn altered_in_two_phases(_: Flavor, _: &str) -> Vec<Phase> {
+    let fails = "CREATE PROCEDURE fails() BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; \
+                 ALTER TABLE t ADD UNIQUE (a), ALGORITHM=COPY; END";
+    vec![phase(
+        "altered",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)",
+            "INSERT INTO t (a) VALUES (1), (1)",
+            fails,
+            "SET SESSION binlog_alter_two_phase=1",
+            "ALTER TABLE t ADD COLUMN b INT DEFAULT 7, ALGORITHM=COPY",
+            "INSERT INTO t (a) VALUES (2)",
+            "CALL fails()",
+        ],
+    )]
+}
+
 /// A distributed transaction, between two others.
 pub fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
     vec![
