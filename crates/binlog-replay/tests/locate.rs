@@ -208,3 +208,20 @@ fn copies_are_known_by_the_time_of_their_commit_where_it_is_stated() {
     let error = locate(&index, &Target::UntilGtid { set: set(), inclusive: true }).unwrap_err();
     assert!(error.to_string().contains("several transactions"), "{error}");
 }
+
+/// Commit times need not ascend: where a replay ends is a matter of the binlog, what others are recovered to one of time.
+#[test]
+fn end_of_a_set_is_the_last_of_it_in_the_binlog() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MySql, 1, Some(&of_a("1-3")));
+    for (number, seconds) in [("4", 9), ("5", 7)] {
+        log.transaction(Some(&of_a(number)), T0 + seconds, Some(u64::from(T0 + seconds) * 1_000_000));
+    }
+    log.open(dir.path(), "log.000002", 0);
+    let found = ask(dir.path(), Some(TargetAt::UntilGtid(of_a("4-5"))), None);
+    assert_eq!(found.transaction.unwrap().end, format!("log.000002:{}", log.ends[1]));
+    assert_eq!(found.time.unwrap().timestamp(), i64::from(T0 + 9));
+    let found = ask(dir.path(), Some(TargetAt::BeforeGtid(of_a("4-5"))), None);
+    assert_eq!(found.transaction.unwrap().end, format!("log.000002:{}", log.ends[0]));
+    assert_eq!(found.time.unwrap().timestamp(), i64::from(T0 + 7));
+}

@@ -143,7 +143,7 @@ impl Located {
                 true => (TargetAt::UntilGtid(part.clone()), &mark.end),
                 false => (TargetAt::BeforeGtid(part.clone()), &mark.start),
             };
-            self.take(group, target, stop, mark.time, inclusive)?;
+            self.take(group, target, stop, found.time.unwrap_or(mark.time), inclusive)?;
         }
         Ok(())
     }
