@@ -103,13 +103,18 @@ fn range_of(request: &Request, rest: &Rest) -> Result<(Index, Range), Error> {
 fn decide(request: &Request) -> Result<Decided, Error> {
     let server = request.version()?;
     let (start, _, _) = request.places()?;
-    let (index, range) = range_of(request, &Rest { start, done: None })?;
+    let (index, mut range) = range_of(request, &Rest { start, done: None })?;
     let gtids = gtid_use(&range);
+    let newer = newer_source(&index, &range, &server);
+    range.warnings.extend(newer.map(|newer| {
+        format!("{newer} wrote the binlogs, and {server} applies them: what is new in them may be refused")
+    }));
     let case = Case {
         server: &server,
         gtids,
         event_ddl: holds(&index, &range, |file| &file.event_ddl),
         unsaid: holds(&index, &range, |file| &file.unsaid),
+        newer,
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
@@ -118,6 +123,14 @@ fn decide(request: &Request) -> Result<Decided, Error> {
     let method = request.method;
     let choice = case.choose(method).map_err(|reason| Error::Method { method, reason })?;
     Ok(Decided { server, range, gtids, choice })
+}
+
+/// The newest of the servers that wrote the range, if it is newer than the one that will apply it.
+fn newer_source<'i>(index: &'i Index, range: &Range, server: &ServerVersion) -> Option<&'i ServerVersion> {
+    let series = |version: &ServerVersion| (version.major, version.minor);
+    let of_range = |info: &&FileInfo| range.files.iter().any(|file| file.path == info.path);
+    let versions = index.files.iter().filter(of_range).filter_map(|info| info.version.as_ref());
+    versions.max_by_key(|version| series(version)).filter(|version| series(version) > series(server))
 }
 
 /// Whether the range has one of the transactions that a file's list names.
