@@ -34,7 +34,7 @@ use super::state::{self, Setup};
 use crate::range::{Range, RangeFile};
 use crate::statement::words_without_passwords;
 use crate::target::Position;
-use crate::version::Flavor;
+use crate::version::{Flavor, ServerVersion};
 
 /// A variable of the environment and its value, with which a client of MySQL reads no login file (`~/.mylogin.cnf`). It reads
 /// one whatever options it gets, and what stands there wins over the option file that it was given: account and socket,
@@ -45,6 +45,8 @@ pub const NO_LOGIN_FILE: (&str, &str) = ("MYSQL_TEST_LOGIN_FILE", "/nonexistent"
 const STDERR_TAIL: usize = 8 * 1024;
 /// A set longer than this is not given as an argument: the system's limit for one is 128 KiB.
 const LONGEST_SET: usize = 64 * 1024;
+/// The largest `--start-position` that every binlog tool takes.
+pub const LONGEST_START: u64 = u32::MAX as u64;
 /// Time between two looks at the server's GTID state.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -78,7 +80,7 @@ pub(super) async fn replay(
     read.env(variable, none);
     read.arg("--no-defaults").arg("--verify-binlog-checksum");
     read.arg(format!("--local-load={}", loads.path().display()));
-    match exclusion(range) {
+    match exclusion(range, setup.server) {
         Exclusion::Nothing => positions(&mut read, range),
         Exclusion::Argument(set) => {
             positions(&mut read, range);
@@ -132,18 +134,27 @@ pub(super) async fn replay(
     Ok(range.transactions)
 }
 
+/// Whether the binlog tool of this version takes a larger `--start-position` for 2³² − 1: those of MySQL 5 and 8. MariaDB 10.11's
+/// and MySQL 9.7's take any.
+pub fn cuts_long_starts(tool: &ServerVersion) -> bool {
+    tool.flavor == Flavor::MySql && !tool.at_least(Flavor::MySql, 9, 7, 0)
+}
+
 enum Exclusion {
     Nothing,
     Argument(String),
     Copies,
 }
 
-fn exclusion(range: &Range) -> Exclusion {
+fn exclusion(range: &Range, tool: &ServerVersion) -> Exclusion {
     // The tool's start is of the first file and its stop of the last one; between them it reads whole files.
     // After a failover a file may begin with what an earlier one had, an open one may end before its end.
     let last = range.files.len().saturating_sub(1);
     let mut pieces = range.files.iter().enumerate();
     if pieces.any(|(i, f)| (i > 0 && f.start > Position::FIRST) || (i < last && f.stop < f.size)) {
+        return Exclusion::Copies;
+    }
+    if range.start().pos > LONGEST_START && cuts_long_starts(tool) {
         return Exclusion::Copies;
     }
     match (&range.skip, range.flavor) {
@@ -269,6 +280,46 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Target;
+
+    #[test]
+    fn a_start_that_the_tool_would_cut_is_that_of_a_copy() {
+        let version = |text: &str| text.parse::<ServerVersion>().unwrap();
+        let copies = |tool: &str, start: u64| {
+            let tool = version(tool);
+            let file = RangeFile {
+                path: "/b/binlog.000007".into(),
+                name: "binlog.000007".into(),
+                start,
+                stop: start + 1000,
+                size: start + 1000,
+                transactions: 1,
+            };
+            let range = Range {
+                flavor: tool.flavor,
+                version: tool.clone(),
+                files: vec![file],
+                target: Target::End,
+                skip: None,
+                applied: None,
+                expected: None,
+                base: None,
+                before_held: None,
+                transactions: 1,
+                skipped: 0,
+                first: None,
+                last: None,
+                next: None,
+                bytes: 1000,
+                notes: Vec::new(),
+                warnings: Vec::new(),
+            };
+            matches!(exclusion(&range, &tool), Exclusion::Copies)
+        };
+        assert!(copies("8.0.32", 5_000_000_000) && copies("5.7.44", 5_000_000_000));
+        assert!(!copies("8.0.32", 3_000_000_000));
+        assert!(!copies("9.7.4", 5_000_000_000) && !copies("10.11.6-MariaDB", 5_000_000_000));
+    }
 
     #[test]
     fn values_of_option_files_are_escaped() {
