@@ -38,7 +38,7 @@ use crate::version::Flavor;
 ///
 /// [`Error::NoSuchFile`], [`Error::InsideTransaction`], [`Error::BehindEnd`], [`Error::TargetBeforeStart`],
 /// [`Error::TargetNotReached`], [`Error::Gap`], [`Error::StartsTooLate`], [`Error::WrongFlavor`],
-/// [`Error::NoGtids`], [`Error::Incident`], and what is wrong with a file that is needed.
+/// [`Error::NoGtids`], [`Error::HalfOfAlter`], [`Error::Incident`], and what is wrong with a file that is needed.
 pub fn choose(index: &Index, start: &Start, target: &Target, skip: Option<&GtidSet>) -> Result<Range, Error> {
     choose_rest(index, start, None, target, skip)
 }
@@ -92,6 +92,7 @@ pub(crate) fn choose_rest(
         target,
         target_file,
         skip,
+        halves: if skip.is_some() { index.halves() } else { BTreeMap::new() },
         range: Range {
             flavor,
             version,
@@ -169,6 +170,8 @@ struct Chooser<'a> {
     /// The file that a position as target is in.
     target_file: Option<&'a Path>,
     skip: Option<&'a GtidSet>,
+    /// See [`Index::halves`].
+    halves: BTreeMap<Gtid, (Gtid, bool)>,
     range: Range,
     /// What the backup holds, then also what was passed: nothing of it is applied (again).
     held: Option<GtidSet>,
@@ -292,9 +295,7 @@ impl Chooser<'_> {
             start_met = start_met || reached >= begin;
             if let Walked::Transaction(transaction) = next {
                 if started {
-                    if let Some((offset, body)) = incident {
-                        return Err(self.incident(file, offset, &body));
-                    }
+                    let incident = incident.map(|(offset, body)| Self::incident(file, offset, &body));
                     if overlap && self.is_seen(transaction) {
                         self.check_same(file, transaction)?;
                         entry.start = reached;
@@ -303,7 +304,7 @@ impl Chooser<'_> {
                             overlap = false;
                             entry.start = transaction.start;
                         }
-                        if !self.take(file, transaction, &mut entry)? {
+                        if !self.take(file, transaction, incident, &mut entry)? {
                             break;
                         }
                         if let Some(place) = self.applied_to {
@@ -350,7 +351,7 @@ impl Chooser<'_> {
         Ok(())
     }
 
-    fn incident(&self, file: &FileInfo, offset: u64, body: &[u8]) -> Error {
+    fn incident(file: &FileInfo, offset: u64, body: &[u8]) -> Error {
         let message = body.get(3..).map(|m| String::from_utf8_lossy(m).into_owned()).unwrap_or_default();
         Error::Incident { path: file.path.clone(), offset, message }
     }
@@ -402,8 +403,25 @@ impl Chooser<'_> {
         Ok(set.contains(gtid))
     }
 
-    /// Counts a transaction in, applied or skipped; `false` if the target lies before it.
-    fn take(&mut self, file: &FileInfo, t: &Transaction, entry: &mut RangeFile) -> Result<bool, Error> {
+    /// An `ALTER` in two phases is left out by both of its halves: it is applied at the one that is not.
+    fn check_whole_alter(&self, named: &Gtid) -> Result<(), Error> {
+        let Some((other, later)) = self.halves.get(named) else { return Ok(()) };
+        let comes = *later || self.range.applied.as_ref().is_some_and(|applied| applied.contains(other));
+        if comes && self.skip.is_some_and(|skip| !skip.contains(other)) {
+            return Err(Error::HalfOfAlter { named: named.clone(), other: other.clone() });
+        }
+        Ok(())
+    }
+
+    /// Counts a transaction in, applied or skipped; `false` if the target lies before it. `incident`: what the server noted
+    /// in its place.
+    fn take(
+        &mut self,
+        file: &FileInfo,
+        t: &Transaction,
+        incident: Option<Error>,
+        entry: &mut RangeFile,
+    ) -> Result<bool, Error> {
         let mark = || t.mark(&file.name);
         let in_backup = self.is_held(file, t)?;
         let named = match self.target {
@@ -436,6 +454,9 @@ impl Chooser<'_> {
             if let Some(what) = needs {
                 return Err(Error::NoGtids { what, position: Position::new(&*file.name, t.start) });
             }
+            if let Some(incident) = incident {
+                return Err(incident);
+            }
             self.applied(mark(), entry);
             return Ok(true);
         };
@@ -453,6 +474,9 @@ impl Chooser<'_> {
             Some(skip) => Self::is_named(skip, file, t)?,
             None => false,
         };
+        if skipped {
+            self.check_whole_alter(gtid)?;
+        }
         let left_out = in_backup || skipped;
         let others = if left_out { &self.range.applied } else { &self.range.skip };
         if others.as_ref().is_some_and(|others| others.contains(gtid)) {
@@ -467,6 +491,9 @@ impl Chooser<'_> {
             self.range.skipped += 1;
             entry.transactions += 1;
             return Ok(true);
+        }
+        if let Some(incident) = incident {
+            return Err(incident);
         }
         self.range.applied.get_or_insert_with(|| GtidSet::new(gtid.flavor())).insert(gtid);
         self.applied(mark(), entry);

@@ -296,6 +296,16 @@ pub enum Error {
         /// GTIDs to leave out that the backup holds.
         held: String,
     },
+    /// Of an `ALTER` that MariaDB logged in two phases one half is to be left out: the other one alone applies it, or nothing.
+    #[error(
+        "{named} is one half of an ALTER in two phases, and is left out with the other one only: {named},{other}"
+    )]
+    HalfOfAlter {
+        /// What is to be left out.
+        named: Gtid,
+        /// What is not.
+        other: Gtid,
+    },
     /// A set is of the other family.
     #[error("{what} is a {found} GTID set, the binlogs are of {expected}")]
     WrongFlavor {
@@ -339,6 +349,7 @@ impl Error {
             | Self::AmbiguousFile { .. }
             | Self::AmbiguousGtid { .. }
             | Self::NoGtids { .. }
+            | Self::HalfOfAlter { .. }
             | Self::WrongFlavor { .. }
             | Self::Parse(_) => Class::Usage,
             Self::Read { .. } | Self::Failed { .. } => Class::Failed,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::event::{Event, EventKind, Malformed, RawEvent, Rows, RowsKind};
+use crate::gtid::Gtid;
 use crate::needle::Needle;
 use crate::range::TransactionMark;
 use crate::reader::Reader;
@@ -52,6 +53,9 @@ pub struct Found {
     pub mark: TransactionMark,
     /// All row changes of the transaction, by table.
     pub changes: Vec<Change>,
+    /// The other half of an `ALTER` in two phases (MariaDB), which is left out with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other_half: Option<Gtid>,
     /// Its statements, at most 20 and of each at most 1,000 bytes, with passwords left out.
     pub statements: Vec<String>,
 }
@@ -76,12 +80,17 @@ pub struct Change {
 ///
 /// What is wrong with a file.
 pub fn find(index: &Index, filter: &Filter, mut found: impl FnMut(Found) -> bool) -> Result<(), Error> {
+    let halves = index.halves();
     for file in &index.files {
         let outside = filter.since.is_some_and(|t| file.last_time.is_none_or(|last| last < t))
             || filter.until.is_some_and(|t| file.first_time.is_none_or(|first| first >= t));
         if outside && file.damage.is_none() {
             continue;
         }
+        let mut found = |transaction: Found| {
+            let half = transaction.mark.gtid.as_ref().and_then(|gtid| halves.get(gtid));
+            found(Found { other_half: half.map(|(other, _)| other.clone()), ..transaction })
+        };
         if !find_in(file, filter, &mut found)? {
             break;
         }
@@ -111,7 +120,7 @@ fn find_in(file: &FileInfo, filter: &Filter, found: &mut impl FnMut(Found) -> bo
         }
         let (changes, statements) = (mem::take(&mut search.changes), mem::take(&mut search.statements));
         let mark = transaction.mark(&file.name);
-        if !found(Found { mark, changes, statements }) {
+        if !found(Found { mark, changes, statements, other_half: None }) {
             return Ok(false);
         }
     }

@@ -54,6 +54,7 @@ mod target;
 mod transaction;
 mod unsaid;
 mod version;
+mod words;
 
 pub use choose::choose;
 pub use error::{Class, Error};

@@ -23,10 +23,12 @@ use crate::transaction::{Transaction, Walked, Walker};
 pub struct Located {
     /// The GTIDs of the target that these binlogs have or come after; `None` for a position.
     pub part: Option<GtidSet>,
-    /// The transaction at the target: the last one of an inclusive set, the first one of an exclusive set, the
-    /// first one behind a position (the last one before it where none follows). `None` if all of the
+    /// The transaction at the target: the last one of an inclusive set in the binlogs, the first one of an exclusive
+    /// set, the first one behind a position (the last one before it where none follows). `None` if all of the
     /// set lies before the first file.
     pub transaction: Option<TransactionMark>,
+    /// When it was committed; of a set the latest (inclusive) or the earliest commit in it: commit times need not ascend.
+    pub time: Option<DateTime<Utc>>,
 }
 
 /// Looks for the transaction at a target; `None` if these binlogs have nothing of it.
@@ -88,7 +90,7 @@ fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Lo
             part = part.union(&set.intersection(before));
         }
     }
-    let mut at: Option<TransactionMark> = None;
+    let (mut at, mut at_time): (Option<TransactionMark>, Option<DateTime<Utc>>) = (None, None);
     let (mut met, mut again) = (GtidSet::new(set.flavor()), GtidSet::new(set.flavor()));
     each_of(index, set, |file, transaction, _| {
         if let Some(gtid) = &transaction.gtid {
@@ -98,17 +100,15 @@ fn locate_set(index: &Index, set: &GtidSet, inclusive: bool) -> Result<Option<Lo
             }
             met.insert(gtid);
         }
-        let better = at.as_ref().is_none_or(|at| match inclusive {
-            true => transaction.time >= at.time,
-            false => transaction.time < at.time,
-        });
-        if better {
+        if inclusive || at.is_none() {
             at = Some(transaction.mark(&file.name));
         }
+        let time = transaction.time;
+        at_time = Some(at_time.map_or(time, |at| if inclusive { at.max(time) } else { at.min(time) }));
         Ok(())
     })?;
     check_are_copies(index, &again)?;
-    Ok((!part.is_empty()).then_some(Located { part: Some(part), transaction: at }))
+    Ok((!part.is_empty()).then_some(Located { part: Some(part), transaction: at, time: at_time }))
 }
 
 /// GTIDs that turn up several times must be of one transaction, which a replica wrote to its own binlog. A server that
@@ -146,10 +146,12 @@ fn check_are_copies(index: &Index, again: &GtidSet) -> Result<(), Error> {
 fn keeps_time(event: &RawEvent<'_>) -> bool {
     let kind = event.header.kind;
     kind.is_rows()
+        || kind == EventKind::QUERY_COMPRESSED
         || kind == EventKind::QUERY && Query::peek_text(event.body()).is_some_and(|text| text != b"BEGIN")
 }
 
-/// Calls `look` for every transaction that `set` names, with the time of its first change.
+/// Calls `look` for every transaction that `set` names, with the time that its copies share: that of its commit where it is
+/// stated, else that of its first change.
 fn each_of<'i>(
     index: &'i Index,
     set: &GtidSet,
@@ -177,7 +179,8 @@ fn each_of<'i>(
             if let Walked::Transaction(transaction) = next
                 && transaction.gtid.as_ref().is_some_and(|gtid| set.names(gtid))
             {
-                look(file, transaction, changed.unwrap_or(transaction.time))?;
+                let shared = transaction.committed.or(changed).unwrap_or(transaction.time);
+                look(file, transaction, shared)?;
             }
         }
     }
@@ -225,10 +228,12 @@ fn locate_position(index: &Index, position: &Position) -> Result<Option<Located>
             let Walked::Transaction(transaction) = next else { continue };
             let mark = transaction.mark(&file.name);
             if transaction.start >= pos {
-                return Ok(Some(Located { part: None, transaction: Some(mark) }));
+                let time = Some(mark.time);
+                return Ok(Some(Located { part: None, transaction: Some(mark), time }));
             }
             before = Some(mark);
         }
     }
-    Ok(Some(Located { part: None, transaction: before }))
+    let time = before.as_ref().map(|mark| mark.time);
+    Ok(Some(Located { part: None, transaction: before, time }))
 }

@@ -61,6 +61,11 @@ impl Range {
         self.transactions == 0
     }
 
+    /// Whether a transaction between start and stop is left out.
+    pub(crate) fn leaves_out(&self, gtid: &Gtid) -> bool {
+        self.skip.as_ref().is_some_and(|skip| skip.contains(gtid))
+    }
+
     /// Where the replay starts.
     pub fn start(&self) -> Position {
         let first = &self.files[0];

@@ -1,6 +1,6 @@
 //! An index of binlog files: every event's frame and checksum is looked at, rows are not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -90,6 +90,9 @@ pub struct FileInfo {
     /// Where the transactions start that may make or change events of the event scheduler; all of them.
     #[serde(skip)]
     pub(crate) event_ddl: Vec<u64>,
+    /// The `ALTER`s in two phases that end in it: both halves, the earlier one first (MariaDB).
+    #[serde(skip)]
+    pub(crate) alters: Vec<(Gtid, Gtid)>,
     /// Domains and servers of all transactions before it (MariaDB).
     #[serde(skip)]
     pub(crate) writers_before: BTreeSet<(u32, u32)>,
@@ -191,6 +194,17 @@ impl FileInfo {
     /// Whether the last transaction in it may not be whole, and more may follow in the server's own copy.
     pub fn was_open(&self) -> bool {
         matches!(self.ends, Some(FileEnd::Open { .. }))
+    }
+}
+
+impl Index {
+    /// The other half of each half of an `ALTER` in two phases, and whether it is the later one (MariaDB).
+    pub(crate) fn halves(&self) -> BTreeMap<Gtid, (Gtid, bool)> {
+        let pairs = self.files.iter().flat_map(|file| &file.alters);
+        let both = |(first, second): &(Gtid, Gtid)| {
+            [(first.clone(), (second.clone(), true)), (second.clone(), (first.clone(), false))]
+        };
+        pairs.flat_map(both).collect()
     }
 }
 
@@ -412,6 +426,7 @@ pub fn scan_file(path: &Path) -> Result<FileInfo, Error> {
         copies: Vec::new(),
         event_ddl: Vec::new(),
         unsaid: Vec::new(),
+        alters: Vec::new(),
         folder: 0,
     };
     match fill(&mut info, path) {
@@ -540,6 +555,15 @@ fn look(
                 info.gtids_before = Some(GtidSet::MariaDb(list.position()));
                 info.writers_before = list.writers().collect();
             }
+        }
+        EventKind::MARIADB_GTID => {
+            if let Event::MariaDbGtid(event) = event.decode().map_err(malformed)?
+                && let (Gtid::MariaDb { domain, server, .. }, Some(number)) = (&event.gtid, event.alter_start)
+            {
+                let first = Gtid::MariaDb { domain: *domain, server: *server, number };
+                info.alters.push((first, event.gtid));
+            }
+            *ddl = None;
         }
         EventKind::QUERY => {
             let text = Query::peek_text(event.body()).unwrap_or_default();

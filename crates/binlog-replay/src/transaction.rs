@@ -160,6 +160,8 @@ pub(crate) struct Transaction {
     /// Offset behind its last event.
     pub(crate) end: u64,
     pub(crate) time: DateTime<Utc>,
+    /// Commit time that the GTID event states: the same in every copy of the transaction.
+    pub(crate) committed: Option<DateTime<Utc>>,
     /// `server_id` in its first event.
     pub(crate) server_id: u32,
 }
@@ -205,8 +207,6 @@ pub(crate) struct Walker<R> {
     tracker: Tracker,
     /// The transaction that is being read, or was read last.
     transaction: Transaction,
-    /// Commit time that the GTID event states.
-    committed: Option<DateTime<Utc>>,
     /// Offset behind the last whole transaction or event between transactions.
     boundary: u64,
 }
@@ -214,9 +214,15 @@ pub(crate) struct Walker<R> {
 impl<R: std::io::Read> Walker<R> {
     pub(crate) fn new(reader: Reader<R>) -> Self {
         let boundary = reader.offset();
-        let transaction =
-            Transaction { gtid: None, start: 0, end: 0, time: DateTime::UNIX_EPOCH, server_id: 0 };
-        Self { reader, tracker: Tracker::default(), transaction, committed: None, boundary }
+        let transaction = Transaction {
+            gtid: None,
+            start: 0,
+            end: 0,
+            time: DateTime::UNIX_EPOCH,
+            committed: None,
+            server_id: 0,
+        };
+        Self { reader, tracker: Tracker::default(), transaction, boundary }
     }
 
     pub(crate) fn reader(&self) -> &Reader<R> {
@@ -239,7 +245,7 @@ impl<R: std::io::Read> Walker<R> {
             if matches!(place, Place::First | Place::Whole) {
                 self.transaction.start = event.offset;
                 self.transaction.server_id = event.header.server_id;
-                (self.transaction.gtid, self.committed) = match event.gtid() {
+                (self.transaction.gtid, self.transaction.committed) = match event.gtid() {
                     Ok(stated) => stated,
                     Err(source) => {
                         let (offset, kind) = (event.offset, event.header.kind);
@@ -262,7 +268,7 @@ impl<R: std::io::Read> Walker<R> {
                 Place::Last | Place::Whole => {
                     self.boundary = event.end();
                     self.transaction.end = self.boundary;
-                    self.transaction.time = self.committed.unwrap_or_else(|| {
+                    self.transaction.time = self.transaction.committed.unwrap_or_else(|| {
                         DateTime::from_timestamp(event.header.timestamp.into(), 0).unwrap_or_default()
                     });
                     return Ok(Some(Walked::Transaction(&self.transaction)));

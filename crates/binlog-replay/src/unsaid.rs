@@ -5,6 +5,8 @@
 
 use std::ops::Range as Span;
 
+use crate::words::Words;
+
 /// What a statement leaves to its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unsaid {
@@ -30,8 +32,13 @@ pub(crate) struct Gap {
 /// `invoker`: the binlog names the user. MariaDB's `CREATE ROLE` and `ALTER EVENT` of both say by that alone that they mean
 /// it.
 pub(crate) fn unsaid(text: &[u8], invoker: bool) -> Option<Unsaid> {
-    let mut tokens = Tokens { text, at: 0, unclear: false };
-    let verb = tokens.word()?;
+    let mut tokens = Words::of(text);
+    let verb = tokens.verb();
+    // Where the settings in front of it end, `sql_mode` says.
+    if tokens.unclear {
+        return Some(Unsaid::Unclear);
+    }
+    let verb = verb?;
     let is = |span: &Span<usize>, words: &[&str]| {
         words.iter().any(|word| text[span.clone()].eq_ignore_ascii_case(word.as_bytes()))
     };
@@ -83,7 +90,7 @@ pub(crate) fn unsaid(text: &[u8], invoker: bool) -> Option<Unsaid> {
 }
 
 /// Every `CURRENT_USER` of a statement about accounts and rights.
-fn named_users(mut tokens: Tokens<'_>) -> Option<Unsaid> {
+fn named_users(mut tokens: Words<'_>) -> Option<Unsaid> {
     let (mut gaps, mut role) = (Vec::new(), false);
     while let Some(token) = tokens.next() {
         let word = &tokens.text[token.clone()];
@@ -103,88 +110,6 @@ fn named_users(mut tokens: Tokens<'_>) -> Option<Unsaid> {
         _ if role || (tokens.unclear && hidden()) => Some(Unsaid::Unclear),
         true => None,
         false => Some(Unsaid::User(gaps)),
-    }
-}
-
-/// The words, quoted names and other characters of a statement; no comments.
-#[derive(Clone)]
-struct Tokens<'a> {
-    text: &'a [u8],
-    at: usize,
-    /// A backslash in quotes: what it means, `sql_mode` says.
-    unclear: bool,
-}
-
-impl Tokens<'_> {
-    /// The next token if it is a word.
-    fn word(&mut self) -> Option<Span<usize>> {
-        let token = self.next()?;
-        self.text[token.start].is_ascii_alphabetic().then_some(token)
-    }
-
-    /// `token` with the empty pair of brackets that may come behind it.
-    fn with_brackets(&mut self, token: Span<usize>) -> Span<usize> {
-        let mut at = token.end;
-        for bracket in [b'(', b')'] {
-            at += self.text[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
-            if self.text.get(at) != Some(&bracket) {
-                return token;
-            }
-            at += 1;
-        }
-        self.at = at;
-        token.start..at
-    }
-
-    /// Goes behind blanks and comments; the text of `/*!12345 …*/` is no comment.
-    fn skip_blanks(&mut self) {
-        loop {
-            let rest = &self.text[self.at..];
-            let end_of = |mark: &[u8]| {
-                rest.windows(mark.len()).position(|w| w == mark).map_or(rest.len(), |at| at + mark.len())
-            };
-            let version = [&b"/*!"[..], b"/*M!"].into_iter().find(|mark| rest.starts_with(mark));
-            self.at += if let Some(mark) = version {
-                mark.len() + rest[mark.len()..].iter().take_while(|b| b.is_ascii_digit()).count()
-            } else if rest.starts_with(b"/*") {
-                2 + rest[2..].windows(2).position(|w| w == b"*/").map_or(rest.len() - 2, |at| at + 2)
-            } else if rest.starts_with(b"*/") {
-                2
-            } else if rest.starts_with(b"#")
-                || (rest.starts_with(b"--") && rest.get(2).is_none_or(|b| b.is_ascii_whitespace()))
-            {
-                end_of(b"\n")
-            } else {
-                match rest.iter().take_while(|b| b.is_ascii_whitespace()).count() {
-                    0 => return,
-                    blanks => blanks,
-                }
-            };
-        }
-    }
-}
-
-impl Iterator for Tokens<'_> {
-    type Item = Span<usize>;
-
-    fn next(&mut self) -> Option<Span<usize>> {
-        self.skip_blanks();
-        let start = self.at;
-        let first = *self.text.get(start)?;
-        let in_word = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'$' | 0x80..);
-        let rest = &self.text[start + 1..];
-        self.at = start
-            + 1
-            + match first {
-                b'\'' | b'"' | b'`' => {
-                    let inner = rest.iter().position(|b| *b == first).unwrap_or(rest.len());
-                    self.unclear |= rest[..inner].contains(&b'\\');
-                    (inner + 1).min(rest.len())
-                }
-                _ if in_word(&first) => rest.iter().take_while(|b| in_word(b)).count(),
-                _ => 0,
-            };
-        Some(start..self.at)
     }
 }
 
@@ -219,6 +144,13 @@ mod tests {
             ("CREATE ROLE r -- for", "CREATE ROLE r -- for\nWITH ADMIN U"),
             ("CREATE OR REPLACE ROLE r", "CREATE OR REPLACE ROLE r\nWITH ADMIN U"),
             ("CREATE ROLE r WITH ADMIN CURRENT_USER", "CREATE ROLE r WITH ADMIN U"),
+            (
+                "SET STATEMENT a=1 FOR ALTER EVENT e DISABLE",
+                "SET STATEMENT a=1 FOR ALTER DEFINER=U EVENT e DISABLE",
+            ),
+            ("/*M!100100 ALTER EVENT e DISABLE */", "/*M!100100 ALTER DEFINER=U EVENT e DISABLE */"),
+            ("SET STATEMENT a=1 FOR CREATE ROLE r", "SET STATEMENT a=1 FOR CREATE ROLE r\nWITH ADMIN U"),
+            ("SET STATEMENT a='\\'' FOR INSERT INTO t VALUES (1)", "unclear"),
         ] {
             assert_eq!(said(text, true).as_deref(), Some(expected), "{text}");
         }
@@ -246,6 +178,7 @@ mod tests {
             ("ALTER USER CURRENT_USER() IDENTIFIED BY 'it''s'", "ALTER USER U IDENTIFIED BY 'it''s'"),
             ("GRANT a TO CURRENT_USER REQUIRE SUBJECT 'a\\'", "unclear"),
             ("GRANT a TO CURRENT_ROLE", "unclear"),
+            ("SET STATEMENT a=1 FOR GRANT a TO CURRENT_USER", "SET STATEMENT a=1 FOR GRANT a TO U"),
         ] {
             assert_eq!(said(text, true).as_deref(), Some(expected), "{text}");
         }
@@ -266,6 +199,8 @@ mod tests {
         for text in [
             "ALTER DATABASE CHARACTER SET latin1",
             "alter schema /* which? */ collate utf8mb4_bin",
+            "SET STATEMENT max_statement_time=10 FOR ALTER DATABASE CHARACTER SET latin1",
+            "--\n--\twhich?\nALTER DATABASE CHARACTER SET latin1",
             "ALTER DATABASE DEFAULT ENCRYPTION='Y'",
         ] {
             assert_eq!(said(text, false).as_deref(), Some("the database"), "{text}");

@@ -412,3 +412,50 @@ fn an_incident_in_the_range_is_refused() {
     assert!(matches!(&error, Error::Incident { message, .. } if message == "lost"), "{error}");
     assert_eq!(choose(&index, &start, &position("log.000001", log.ends[0]), None).unwrap().transactions, 1);
 }
+
+#[test]
+fn an_incident_that_is_not_applied_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MySql, 1, Some(""));
+    log.transaction(Some(&a("1")), T0, None);
+    log.gtid(&a("2"), T0 + 10);
+    log.event(26, 0, T0 + 10, b"\x01\x00\x04lost");
+    log.transaction(Some(&a("3")), T0 + 20, None);
+    log.close(dir.path(), "log.000001");
+    let index = scan(&[dir.path()]).unwrap();
+    let start = at("log.000001", 4, None);
+    for target in [time(T0 + 5, 0), until(&a("2"), false), until(&a("1"), true)] {
+        let range = choose(&index, &start, &target, None).unwrap();
+        assert_eq!(applied(&range), a("1"), "{target}");
+    }
+    for (start, skip) in [(start.clone(), Some(mysql(&a("2")))), (at("log.000001", 4, Some(&a("1-2"))), None)]
+    {
+        let range = choose(&index, &start, &Target::End, skip.as_ref()).unwrap();
+        assert_eq!(range.next, None);
+    }
+    let error = choose(&index, &start, &time(T0 + 15, 0), None).unwrap_err();
+    assert!(matches!(error, Error::Incident { .. }), "{error}");
+}
+
+#[test]
+fn both_halves_of_an_alter_are_left_out_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MariaDb, 1, Some(""));
+    log.transaction(Some("0-1-1"), T0, None);
+    log.half_of_alter("0-1-2", T0 + 1, None);
+    log.transaction(Some("0-1-3"), T0 + 2, None);
+    log.half_of_alter("0-1-4", T0 + 3, Some(2));
+    log.close(dir.path(), "log.000001");
+    let index = scan(&[dir.path()]).unwrap();
+    let start = Start { position: Position::new("log.000001", 4), executed: None };
+    let leaving = |set: &str, target: &Target| {
+        let skip = GtidSet::parse_exact(Flavor::MariaDb, set).unwrap();
+        choose(&index, &start, target, Some(&skip)).map(|range| range.transactions)
+    };
+    for (named, other) in [("0-1-2", "0-1-4"), ("0-1-4", "0-1-2")] {
+        let error = leaving(named, &Target::End).unwrap_err().to_string();
+        assert!(error.contains(named) && error.contains(&format!("{named},{other}")), "{error}");
+    }
+    assert_eq!(leaving("0-1-2,0-1-4", &Target::End).unwrap(), 2);
+    assert_eq!(leaving("0-1-3", &Target::End).unwrap(), 3);
+}

@@ -69,18 +69,6 @@ proptest! {
     }
 
     #[test]
-    fn a_set_continues_what_is_cut_off_its_front(f in flavor(), n in 1..30u64, cut in 0..30u64) {
-        let whole: BTreeSet<_> = (1..=n).map(|i| (0, i)).collect();
-        let front: BTreeSet<_> = (1..=cut.min(n)).map(|i| (0, i)).collect();
-        let rest = set(f, &(&whole - &front));
-        prop_assert!(rest.is_contiguous_after(&set(f, &front)));
-        if cut > 0 && cut < n {
-            let shorter: BTreeSet<_> = (1..cut).map(|i| (0, i)).collect();
-            prop_assert!(!rest.is_contiguous_after(&set(f, &shorter)));
-        }
-    }
-
-    #[test]
     fn any_text_is_parsed_or_refused(text in "[0-9a-f:,. -]{0,60}") {
         let _ = GtidSet::parse(Flavor::MySql, &text);
         let _ = GtidSet::parse(Flavor::MariaDb, &text);

@@ -171,3 +171,57 @@ fn names_that_a_server_gave_a_second_time_matter_where_they_are_asked_for_only()
     let end = one_of_mariadb(1, 7, T0, 0).pos();
     assert_eq!(at(&format!("log.000003:{end}")), start("log.000003", 6));
 }
+
+#[test]
+fn copy_of_a_transaction_that_one_of_the_servers_compressed_is_no_other_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders = [dir.path().join("master"), dir.path().join("replica")];
+    one_of_mariadb(1, 5, T0, 3).close(&folders[0], "log.000007");
+    let mut replica = Log::new(Flavor::MariaDb, 2, Some("0-1-4"));
+    replica.gtid("0-1-5", T0 + 1);
+    replica.compressed_query(T0, "INSERT INTO t VALUES (1)");
+    replica.event(16, 0, T0 + 1, &7_u64.to_le_bytes());
+    replica.close(&folders[1], "log.000003");
+    let index = scan(&folders).unwrap();
+    let set = GtidSet::parse_exact(Flavor::MariaDb, "0-1-5").unwrap();
+    let found = locate(&index, &Target::UntilGtid { set, inclusive: true }).unwrap().unwrap();
+    assert_eq!(found.part.unwrap().exact_text(), "0-1-5..5");
+}
+
+/// A compressed transaction has no events but its beginning and its payload, whose times are others than those of its changes.
+#[test]
+fn copies_are_known_by_the_time_of_their_commit_where_it_is_stated() {
+    let dir = tempfile::tempdir().unwrap();
+    let folders = ["master", "replica"].map(|server| dir.path().join(server));
+    let file = |folder: &Path, server, changed: u32, committed: u32| {
+        let mut log = Log::new(Flavor::MySql, server, Some(&of_a("1-4")));
+        log.transaction(Some(&of_a("5")), changed, Some(u64::from(committed) * 1_000_000));
+        log.close(folder, "log.000002");
+    };
+    file(&folders[0], 1, T0, T0 + 2);
+    file(&folders[1], 2, T0 + 1, T0 + 2);
+    let set = || GtidSet::parse_exact(Flavor::MySql, &of_a("5")).unwrap();
+    let index = scan(&folders).unwrap();
+    assert!(locate(&index, &Target::UntilGtid { set: set(), inclusive: true }).unwrap().is_some());
+    file(&folders[1], 2, T0, T0 + 3);
+    let index = scan(&folders).unwrap();
+    let error = locate(&index, &Target::UntilGtid { set: set(), inclusive: true }).unwrap_err();
+    assert!(error.to_string().contains("several transactions"), "{error}");
+}
+
+/// Commit times need not ascend: where a replay ends is a matter of the binlog, what others are recovered to one of time.
+#[test]
+fn end_of_a_set_is_the_last_of_it_in_the_binlog() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::new(Flavor::MySql, 1, Some(&of_a("1-3")));
+    for (number, seconds) in [("4", 9), ("5", 7)] {
+        log.transaction(Some(&of_a(number)), T0 + seconds, Some(u64::from(T0 + seconds) * 1_000_000));
+    }
+    log.open(dir.path(), "log.000002", 0);
+    let found = ask(dir.path(), Some(TargetAt::UntilGtid(of_a("4-5"))), None);
+    assert_eq!(found.transaction.unwrap().end, format!("log.000002:{}", log.ends[1]));
+    assert_eq!(found.time.unwrap().timestamp(), i64::from(T0 + 9));
+    let found = ask(dir.path(), Some(TargetAt::BeforeGtid(of_a("4-5"))), None);
+    assert_eq!(found.transaction.unwrap().end, format!("log.000002:{}", log.ends[0]));
+    assert_eq!(found.time.unwrap().timestamp(), i64::from(T0 + 7));
+}

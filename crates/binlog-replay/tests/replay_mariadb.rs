@@ -8,7 +8,8 @@ mod program;
 
 use std::os::unix::fs::symlink;
 
-use binlog_replay::replay::{self, Error, Method, StartAt, TargetAt};
+use binlog_replay::replay::{self, Error, Method, OnError, StartAt, TargetAt};
+use binlog_replay::scan;
 use mysql_async::prelude::Queryable;
 use program::write_program;
 use replay_lab::source::Source;
@@ -150,6 +151,30 @@ async fn plugins_that_check_passwords_refuse_none_that_the_source_took() {
     }
 }
 
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn a_password_is_in_no_error() {
+    let source = Source::make(Base::mariadb(), true, workload::account).await;
+    let stop = OnError::Stop;
+    for (method, on_error) in
+        [(Method::Relay, stop), (Method::Sql, stop), (Method::Sql, OnError::SkipLogged), (Method::Pipe, stop)]
+    {
+        let datadir = source.datadir(&format!("account-{method}-{on_error:?}"));
+        let server = Server::start(&source.base, &datadir, &["--skip-log-bin"]);
+        server.root().await.query_drop("CREATE USER u@localhost").await.unwrap();
+        server.stop().await;
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, TargetAt::End);
+        (request.method, request.on_error) = (method, on_error);
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let error = match outcome {
+            Ok(outcome) => outcome.left_out[0].error.clone(),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.contains("u'@'localhost") && !error.contains("Geheim"), "{method}: {error}");
+        server.stop().await;
+    }
+}
+
 /// With `relay` the next statement may have been applied without its GTID; with `sql` its own table says that it had
 /// begun.
 #[tokio::test]
@@ -159,6 +184,34 @@ async fn a_crash_while_a_table_is_altered_leaves_it_in_doubt() {
     let begins = format!("the statement at {}", source.moments[0].position);
     ddl_is_in_doubt(&source, Method::Relay, &begins).await;
     ddl_is_in_doubt(&source, Method::Sql, "the statement that ends at binlog.000001:").await;
+}
+
+/// An `ALTER` in two phases, of which the second one may take it back.
+#[tokio::test]
+#[ignore = "needs mariadbd; run: ./test"]
+async fn sql_may_end_with_either_half_of_an_alter() {
+    let source = Source::make(Base::mariadb(), true, workload::altered_in_two_phases).await;
+    let index = scan(&[&source.binlogs]).unwrap();
+    let mut halves = 0;
+    for ddl in index.files.iter().flat_map(|file| &file.ddl).filter(|ddl| ddl.text.starts_with("ALTER")) {
+        halves += 1;
+        let gtid = ddl.gtid.as_ref().unwrap().to_string();
+        let datadir = source.datadir(&gtid);
+        let until = TargetAt::UntilGtid(gtid.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, until);
+        request.method = Method::Sql;
+        let (server, outcome) = replay_lab::replay(&source.base, &request).await;
+        let outcome = outcome.unwrap_or_else(|e| panic!("to {gtid}: {e}"));
+        assert_eq!(outcome.transactions, outcome.range.transactions, "to {gtid}");
+        request.target = TargetAt::End;
+        (request.resume, request.held) = (true, Some(outcome.proof.found));
+        replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("from {gtid}: {e}"));
+        let found = contents(&mut server.root().await).await;
+        let wanted = &source.moments.last().unwrap().contents;
+        assert_eq!(differences(wanted, &found), Vec::<String>::new(), "from {gtid}");
+        server.stop().await;
+    }
+    assert_eq!(halves, 4);
 }
 
 /// The stock tools make two transactions of each.

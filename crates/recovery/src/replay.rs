@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use backup_catalog::{BackupName, BinlogName, Position, Role};
 use binlog_replay::replay::{
-    Account as Login, Dialect, GtidUse, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress, Request,
-    SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, server_options,
+    Account as Login, Dialect, GtidUse, LONGEST_START, Method, NO_LOGIN_FILE, Outcome, Prepared, Progress,
+    Request, SCHEMA_VERSION, ServerNeeds, StartAt, TargetAt, cuts_long_starts, server_options,
 };
 use binlog_replay::{Flavor, GtidSet};
 use remote_exec::{Command, Host};
@@ -285,6 +285,9 @@ impl Replay<'_> {
                 found: outcome.proof.found,
             });
         }
+        for warning in &outcome.warnings {
+            self.watch.warning(format!("{}: {warning}", self.server.folder));
+        }
         let replayed = Replayed {
             method: outcome.method.name().to_owned(),
             reason: outcome.reason,
@@ -347,6 +350,17 @@ impl Replay<'_> {
         };
         let options = server_options(&self.base.version, &needs).into_iter().map(OsString::from).collect();
         let start = if self.is_replica() { 4 } else { line.start.offset };
+        if start > LONGEST_START && cuts_long_starts(&self.base.version) {
+            return Err(Error::Tool {
+                host: self.host.name().to_owned(),
+                tool: "stock tools".to_owned(),
+                reason: format!(
+                    "the binlog tool of {} takes no start beyond 4 GiB, and the replay of {} starts at {start}; the worker \
+                     (toolchain) can do it",
+                    self.base.version, self.server.folder
+                ),
+            });
+        }
         Ok((Ready::Stock(StockRange { files, start, stop }), options))
     }
 

@@ -99,12 +99,6 @@ impl Intervals {
         Self(left)
     }
 
-    /// Whether what this set adds to `before` is one piece that starts right after the last number of
-    /// `before`, at the end of one of its intervals, or at 1.
-    pub(crate) fn continues(&self, before: &Self) -> bool {
-        self.minus(before).0.iter().all(|i| i.start == 1 || before.contains(i.start - 1))
-    }
-
     /// The last number; `None` of the empty set.
     pub fn last(&self) -> Option<u64> {
         self.0.last().map(|i| i.end)

@@ -181,13 +181,6 @@ impl MariaDbGtidSet {
         });
         Self(rest.filter(|(_, left)| !left.numbers.is_empty()).collect())
     }
-
-    pub(super) fn is_contiguous_after(&self, before: &Self) -> bool {
-        let none = Intervals::default();
-        self.0
-            .iter()
-            .all(|(domain, d)| d.numbers.continues(before.0.get(domain).map_or(&none, |b| &b.numbers)))
-    }
 }
 
 impl fmt::Display for MariaDbGtidSet {

@@ -255,19 +255,6 @@ impl GtidSet {
             _ => false,
         }
     }
-
-    /// Whether this set continues `before` without a hole: what it adds starts, for every source (or
-    /// domain), right after what `before` holds of it, or at 1, and has no hole in itself.
-    ///
-    /// MariaDB servers may leave numbers out; a MariaDB set says no here although nothing is missing if
-    /// that happened.
-    pub fn is_contiguous_after(&self, before: &Self) -> bool {
-        match (self, before) {
-            (Self::MySql(a), Self::MySql(b)) => a.is_contiguous_after(b),
-            (Self::MariaDb(a), Self::MariaDb(b)) => a.is_contiguous_after(b),
-            _ => self.is_empty(),
-        }
-    }
 }
 
 impl fmt::Display for GtidSet {

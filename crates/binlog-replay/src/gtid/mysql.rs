@@ -207,11 +207,6 @@ impl MySqlGtidSet {
         });
         Self(rest.filter(|(_, left)| !left.is_empty()).collect())
     }
-
-    pub(super) fn is_contiguous_after(&self, before: &Self) -> bool {
-        let none = Intervals::default();
-        self.0.iter().all(|(source, i)| i.continues(before.0.get(source).unwrap_or(&none)))
-    }
 }
 
 impl fmt::Display for MySqlGtidSet {

@@ -100,7 +100,7 @@ pub enum Error {
         gtid: Option<String>,
         /// Table of a row event.
         table: Option<String>,
-        /// Statement, cut to 200 characters.
+        /// Statement, passwords left out, cut to 200 characters.
         statement: Option<Box<str>>,
         /// The server's words.
         reason: String,

@@ -75,6 +75,8 @@ pub(super) struct Case<'a> {
     pub(super) event_ddl: bool,
     /// Whether a statement means something of its session that the stock tools do not tell.
     pub(super) unsaid: bool,
+    /// The server that wrote the binlogs, if it is a newer one than the server that will apply them.
+    pub(super) newer: Option<&'a ServerVersion>,
     /// What a failed transaction means.
     pub(super) on_error: OnError,
     /// Whether the stock tools of the base directory are there.
@@ -92,6 +94,10 @@ impl Case<'_> {
             let why = "the GTIDs are in a binlog without fsync, which after a crash may name more than the tables hold: \
                        begin anew, from the backup";
             return Some(why.into());
+        }
+        if let (Some(newer), Method::Pipe | Method::Relay) = (self.newer, method) {
+            let why = "is newer: the applier and the binlog tool pass over settings that they do not know";
+            return Some(format!("{newer}, which wrote the binlogs, {why}"));
         }
         match method {
             Method::Auto => None,
@@ -179,6 +185,7 @@ mod tests {
             gtids,
             event_ddl: false,
             unsaid: false,
+            newer: None,
             on_error,
             tools: true,
             resume: false,

@@ -44,7 +44,7 @@ pub use error::Error;
 pub use method::{Choice, Method};
 pub use options::{GtidUse, ServerNeeds, redo_bytes, server_options};
 pub use outcome::{LeftOut, Mark, Outcome, Plan, Prepared, Progress, Proof, RangeSummary};
-pub use pipe::NO_LOGIN_FILE;
+pub use pipe::{LONGEST_START, NO_LOGIN_FILE, cuts_long_starts};
 pub use request::{Account, OnError, Request, SCHEMA_VERSION, StartAt, TargetAt};
 pub use run::{check_held, clean, plan, prepare, run};
 pub use whereabouts::{WhereRequest, Whereabouts, whereabouts};

@@ -160,6 +160,9 @@ pub struct Outcome {
     pub transactions: u64,
     /// Transactions that failed and were left out, with [`OnError::SkipLogged`](super::OnError).
     pub left_out: Vec<LeftOut>,
+    /// What somebody has to look after in the server.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// What shows that the server is where the plan said.
     pub proof: Proof,
     /// The server's GTID state; `None` without GTIDs. It is the proof only where every transaction has one.

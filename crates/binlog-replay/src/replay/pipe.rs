@@ -32,8 +32,9 @@ use super::session::Session;
 use super::sql::journal;
 use super::state::{self, Setup};
 use crate::range::{Range, RangeFile};
+use crate::statement::words_without_passwords;
 use crate::target::Position;
-use crate::version::Flavor;
+use crate::version::{Flavor, ServerVersion};
 
 /// A variable of the environment and its value, with which a client of MySQL reads no login file (`~/.mylogin.cnf`). It reads
 /// one whatever options it gets, and what stands there wins over the option file that it was given: account and socket,
@@ -44,6 +45,8 @@ pub const NO_LOGIN_FILE: (&str, &str) = ("MYSQL_TEST_LOGIN_FILE", "/nonexistent"
 const STDERR_TAIL: usize = 8 * 1024;
 /// A set longer than this is not given as an argument: the system's limit for one is 128 KiB.
 const LONGEST_SET: usize = 64 * 1024;
+/// The largest `--start-position` that every binlog tool takes.
+pub const LONGEST_START: u64 = u32::MAX as u64;
 /// Time between two looks at the server's GTID state.
 const POLL: Duration = Duration::from_millis(200);
 
@@ -77,7 +80,7 @@ pub(super) async fn replay(
     read.env(variable, none);
     read.arg("--no-defaults").arg("--verify-binlog-checksum");
     read.arg(format!("--local-load={}", loads.path().display()));
-    match exclusion(range) {
+    match exclusion(range, setup.server) {
         Exclusion::Nothing => positions(&mut read, range),
         Exclusion::Argument(set) => {
             positions(&mut read, range);
@@ -124,10 +127,17 @@ pub(super) async fn replay(
     // A client that failed ends the reader too, so its words come first.
     for (status, tool, words) in [(applying, &client, client_words), (reading, &reader, reader_words)] {
         if !status.success() {
-            return Err(Error::Tool { tool: tool.display().to_string(), status, stderr: words });
+            let stderr = masked(&words);
+            return Err(Error::Tool { tool: tool.display().to_string(), status, stderr });
         }
     }
     Ok(range.transactions)
+}
+
+/// Whether the binlog tool of this version takes a larger `--start-position` for 2³² − 1: those of MySQL 5 and 8. MariaDB 10.11's
+/// and MySQL 9.7's take any.
+pub fn cuts_long_starts(tool: &ServerVersion) -> bool {
+    tool.flavor == Flavor::MySql && !tool.at_least(Flavor::MySql, 9, 7, 0)
 }
 
 enum Exclusion {
@@ -136,12 +146,15 @@ enum Exclusion {
     Copies,
 }
 
-fn exclusion(range: &Range) -> Exclusion {
+fn exclusion(range: &Range, tool: &ServerVersion) -> Exclusion {
     // The tool's start is of the first file and its stop of the last one; between them it reads whole files.
     // After a failover a file may begin with what an earlier one had, an open one may end before its end.
     let last = range.files.len().saturating_sub(1);
     let mut pieces = range.files.iter().enumerate();
     if pieces.any(|(i, f)| (i > 0 && f.start > Position::FIRST) || (i < last && f.stop < f.size)) {
+        return Exclusion::Copies;
+    }
+    if range.start().pos > LONGEST_START && cuts_long_starts(tool) {
         return Exclusion::Copies;
     }
     match (&range.skip, range.flavor) {
@@ -197,6 +210,17 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
         }
     }
     String::from_utf8_lossy(&kept).trim().to_owned()
+}
+
+/// What a tool wrote, without passwords: MariaDB's client writes the whole statement, and behind it the server's words.
+fn masked(words: &str) -> String {
+    let shown = words_without_passwords(words, b"");
+    match words.rfind("\nERROR ") {
+        Some(at) if shown != words && at + "***".len() >= shown.len() => {
+            shown + "\n" + &words_without_passwords(&words[at + 1..], words.as_bytes())
+        }
+        _ => shown,
+    }
 }
 
 /// How far the server is.
@@ -256,10 +280,68 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Target;
+
+    #[test]
+    fn a_start_that_the_tool_would_cut_is_that_of_a_copy() {
+        let version = |text: &str| text.parse::<ServerVersion>().unwrap();
+        let copies = |tool: &str, start: u64| {
+            let tool = version(tool);
+            let file = RangeFile {
+                path: "/b/binlog.000007".into(),
+                name: "binlog.000007".into(),
+                start,
+                stop: start + 1000,
+                size: start + 1000,
+                transactions: 1,
+            };
+            let range = Range {
+                flavor: tool.flavor,
+                version: tool.clone(),
+                files: vec![file],
+                target: Target::End,
+                skip: None,
+                applied: None,
+                expected: None,
+                base: None,
+                before_held: None,
+                transactions: 1,
+                skipped: 0,
+                first: None,
+                last: None,
+                next: None,
+                bytes: 1000,
+                notes: Vec::new(),
+                warnings: Vec::new(),
+            };
+            matches!(exclusion(&range, &tool), Exclusion::Copies)
+        };
+        assert!(copies("8.0.32", 5_000_000_000) && copies("5.7.44", 5_000_000_000));
+        assert!(!copies("8.0.32", 3_000_000_000));
+        assert!(!copies("9.7.4", 5_000_000_000) && !copies("10.11.6-MariaDB", 5_000_000_000));
+    }
 
     #[test]
     fn values_of_option_files_are_escaped() {
         assert_eq!(quoted(r#"a"b\c#d 'e"#), r#""a\"b\\c#d 'e""#);
+    }
+
+    #[test]
+    fn a_client_s_words_about_a_statement_are_kept_without_its_password() {
+        let statement = "--------------\ncreate user u\nidentified by 'x7'\n--------------\n";
+        let words = |error: &str| masked(&format!("{statement}\n{error}"));
+        let shown = "--------------\ncreate user u\nidentified by ***\n";
+        let exists = "ERROR 1396 (HY000) at line 30: Operation CREATE USER failed for 'u'@'%'";
+        assert_eq!(words(exists), format!("{shown}{exists}"));
+        let syntax = "ERROR 1064 (42000) at line 30: You have an error near ''x7'' at line 2";
+        assert_eq!(
+            words(syntax),
+            format!("{shown}ERROR 1064 (42000) at line 30: You have an error near ***")
+        );
+        assert_eq!(
+            masked("ERROR 1050 at line 3: Table 't' already exists"),
+            "ERROR 1050 at line 3: Table 't' already exists"
+        );
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use super::runs;
 use super::session::{Session, column};
 use super::state::{self, Setup};
 use crate::range::{Range, RangeFile};
+use crate::statement::words_without_passwords;
 use crate::version::Flavor;
 
 /// Value of the server's `relay_log`.
@@ -188,6 +189,8 @@ impl View<'_> {
 
     fn stopped(&self, row: Option<&Row>, reason: String) -> Error {
         let (at, pos) = row.map_or((0, self.range.files[0].start), |row| self.place(row));
+        // The words may end in the whole statement.
+        let reason = words_without_passwords(&reason, b"");
         Error::Applier { after: format!("{}:{pos}", self.range.files[at].name), reason }
     }
 }

@@ -111,7 +111,7 @@ fn first_alone(range: &Range) -> Result<Option<Position>, Error> {
             let wrong =
                 |e: Malformed| Error::Event { file: file.name.clone(), pos: raw.offset, what: e.to_string() };
             let at = |pos| Some(Position::new(&*file.name, pos));
-            let left_out = |gtid: Option<&Gtid>| matches!((&range.skip, gtid), (Some(skip), Some(gtid)) if skip.contains(gtid));
+            let left_out = |gtid: Option<&Gtid>| gtid.is_some_and(|gtid| range.leaves_out(gtid));
             if raw.header.kind.is_gtid() {
                 match raw.decode().map_err(wrong)? {
                     Event::MariaDbGtid(event) => {

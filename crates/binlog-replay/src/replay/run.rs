@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use mysql_async::Row;
+
 use super::aside::aside;
 use super::dialect::Dialect;
 use super::error::Error;
@@ -13,7 +15,7 @@ use super::outcome::{LeftOut, Outcome, Plan, Prepared, Progress, Proof, RangeSum
 use super::relay::{CHANNEL, RELAY_LOG};
 use super::request::{Account, Request, SCHEMA_VERSION, machine_memory, tools};
 use super::resume::{Rest, check_crashed, where_it_stands};
-use super::session::Session;
+use super::session::{Session, column, hex};
 use super::split::position_of_client;
 use super::sql::{self, journal};
 use super::state::{self, Setup};
@@ -101,13 +103,18 @@ fn range_of(request: &Request, rest: &Rest) -> Result<(Index, Range), Error> {
 fn decide(request: &Request) -> Result<Decided, Error> {
     let server = request.version()?;
     let (start, _, _) = request.places()?;
-    let (index, range) = range_of(request, &Rest { start, done: None })?;
+    let (index, mut range) = range_of(request, &Rest { start, done: None })?;
     let gtids = gtid_use(&range);
+    let newer = newer_source(&index, &range, &server);
+    range.warnings.extend(newer.map(|newer| {
+        format!("{newer} wrote the binlogs, and {server} applies them: what is new in them may be refused")
+    }));
     let case = Case {
         server: &server,
         gtids,
         event_ddl: holds(&index, &range, |file| &file.event_ddl),
         unsaid: holds(&index, &range, |file| &file.unsaid),
+        newer,
         on_error: request.on_error,
         tools: tools(request, server.flavor).is_some(),
         resume: request.resume,
@@ -116,6 +123,14 @@ fn decide(request: &Request) -> Result<Decided, Error> {
     let method = request.method;
     let choice = case.choose(method).map_err(|reason| Error::Method { method, reason })?;
     Ok(Decided { server, range, gtids, choice })
+}
+
+/// The newest of the servers that wrote the range, if it is newer than the one that will apply it.
+fn newer_source<'i>(index: &'i Index, range: &Range, server: &ServerVersion) -> Option<&'i ServerVersion> {
+    let series = |version: &ServerVersion| (version.major, version.minor);
+    let of_range = |info: &&FileInfo| range.files.iter().any(|file| file.path == info.path);
+    let versions = index.files.iter().filter(of_range).filter_map(|info| info.version.as_ref());
+    versions.max_by_key(|version| series(version)).filter(|version| series(version) > series(server))
 }
 
 /// Whether the range has one of the transactions that a file's list names.
@@ -170,6 +185,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
         false => apply(&mut session, &setup, range, account, progress).await?,
     };
     let proof = prove(&mut session, &setup, range, &decided.range, &left_out).await?;
+    let warnings = prepared_transactions(&mut session).await.into_iter().collect();
     put_back(&mut session, &setup).await?;
     let gtid_state = match &decided.range.expected {
         Some(_) => Some(state::position(&state::read(&mut session, &setup).await?).to_string()),
@@ -183,6 +199,7 @@ pub async fn run(request: &Request, progress: &mut (dyn FnMut(Progress) + Send))
         range: RangeSummary::from(range),
         transactions,
         left_out,
+        warnings,
         proof,
         gtid_state,
         elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -288,6 +305,32 @@ async fn rest(
         state::write(session, setup, &held).await?;
     }
     Ok(None)
+}
+
+/// What is said of distributed transactions that are prepared and were neither committed nor rolled back before the target: they
+/// keep their locks, through every start of the server.
+async fn prepared_transactions(session: &mut Session) -> Option<String> {
+    let rows = match session.rows("XA RECOVER").await {
+        Ok(rows) => rows,
+        // What was proved stays proved.
+        Err(error) => {
+            return Some(format!("whether distributed transactions are prepared was not told: {error}"));
+        }
+    };
+    let name = |row: &Row| {
+        let length = |of: &str| column(row, of).parse().unwrap_or(0);
+        let data: Vec<u8> = row.get("data").unwrap_or_default();
+        let (global, rest) = data.split_at(data.len().min(length("gtrid_length")));
+        let branch = &rest[..rest.len().min(length("bqual_length"))];
+        format!("X'{}',X'{}',{}", hex(global), hex(branch), column(row, "formatID"))
+    };
+    let names: Vec<String> = rows.iter().map(name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "distributed transactions are prepared, and keep their locks until somebody says XA COMMIT or XA ROLLBACK: {}",
+            names.join("; ")
+        )
+    })
 }
 
 /// Compares what the server says with what the plan said. `range` is what was applied now, the end of `whole`.

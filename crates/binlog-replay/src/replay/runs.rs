@@ -4,16 +4,16 @@ use std::ops::Range as Span;
 
 use super::error::Error;
 use crate::event::Event;
+use crate::gtid::GtidSet;
 use crate::range::{Range, RangeFile};
 use crate::reader::Reader;
 
 /// The runs of events of `file` that `range` keeps: everything between start and stop but the transactions
 /// that are left out.
 pub(super) fn kept(range: &Range, file: &RangeFile) -> Result<Vec<Span<u64>>, Error> {
-    let skip = match &range.skip {
-        Some(skip) if !skip.is_empty() => skip,
-        _ => return Ok(std::iter::once(file.start..file.stop).collect()),
-    };
+    if range.skip.as_ref().is_none_or(GtidSet::is_empty) {
+        return Ok(std::iter::once(file.start..file.stop).collect());
+    }
     let mut runs = Vec::new();
     let mut run = Some(file.start);
     let mut reader = Reader::open_at(&file.path, file.start)?;
@@ -36,7 +36,7 @@ pub(super) fn kept(range: &Range, file: &RangeFile) -> Result<Vec<Span<u64>>, Er
         } else {
             None
         };
-        let wanted = !gtid.is_some_and(|gtid| skip.contains(&gtid));
+        let wanted = !gtid.is_some_and(|gtid| range.leaves_out(&gtid));
         match (run, wanted) {
             (Some(start), false) => {
                 runs.push(start..raw.offset);

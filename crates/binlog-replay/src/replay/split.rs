@@ -66,7 +66,7 @@ fn last_of(range: &Range, file: &RangeFile) -> Result<BTreeMap<u32, Last>, Error
                     continue;
                 };
                 let Gtid::MariaDb { domain, number, .. } = gtid else { continue };
-                if range.skip.as_ref().is_some_and(|skip| skip.contains(&gtid)) {
+                if range.leaves_out(&gtid) {
                     continue;
                 }
                 all.insert(domain, Last { number, split: false });

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
@@ -39,6 +40,9 @@ pub struct Whereabouts {
     pub part: Option<String>,
     /// The transaction at the target.
     pub transaction: Option<Mark>,
+    /// When the target was committed.
+    #[serde(default)]
+    pub time: Option<DateTime<Utc>>,
     /// The GTIDs to leave out that are in these binlogs, as [`Request::skip`](super::Request::skip) takes them.
     pub skip: Option<String>,
     /// Whether binlogs before these may have more of the GTIDs, and what they have matters: of a MySQL set up to and
@@ -93,6 +97,7 @@ impl Whereabouts {
                 self.here = true;
                 self.part = located.part.map(|part| part.exact_text());
                 self.transaction = located.transaction.as_ref().map(Mark::from);
+                self.time = located.time;
             }
             if let Target::UntilGtid { set, inclusive } = target {
                 let last_is_here = *inclusive && flavor == Flavor::MySql && self.transaction.is_some();

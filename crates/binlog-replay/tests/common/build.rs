@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // not every test crate uses all of it
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use binlog_replay::{Flavor, Gtid, GtidSet};
@@ -106,6 +107,18 @@ impl Log {
         self.event(2, 0, time, &body);
     }
 
+    /// A statement as MariaDB compresses it.
+    pub(crate) fn compressed_query(&mut self, time: u32, text: &str) {
+        let mut body = vec![0; 13];
+        body[8] = 4;
+        body.extend(b"shop\0");
+        let mut packer =
+            flate2::write::ZlibEncoder::new(vec![0x81, text.len() as u8], flate2::Compression::fast());
+        packer.write_all(text.as_bytes()).unwrap();
+        body.extend(packer.finish().unwrap());
+        self.event(165, 0, time, &body);
+    }
+
     /// A GTID event.
     pub(crate) fn gtid(&mut self, gtid: &str, time: u32) {
         self.gtid_at(gtid, time, None);
@@ -132,6 +145,26 @@ impl Log {
                 self.event_of(server, 162, 0, time, &body);
             }
         }
+    }
+
+    /// One half of a MariaDB `ALTER` in two phases: the first one, or with `started` the one that commits the `ALTER`
+    /// that the transaction of this number started.
+    pub(crate) fn half_of_alter(&mut self, gtid: &str, time: u32, started: Option<u64>) -> &mut Self {
+        let Gtid::MariaDb { domain, server, number } = gtid.parse().unwrap() else { unreachable!() };
+        let mut body = number.to_le_bytes().to_vec();
+        body.extend(domain.to_le_bytes());
+        body.push(0x21);
+        match started {
+            None => body.extend([2, 0, 0, 0, 0, 0]),
+            Some(number) => {
+                body.push(4);
+                body.extend(number.to_le_bytes());
+            }
+        }
+        self.event_of(server, 162, 0, time, &body);
+        self.query(time, "ALTER TABLE t ADD COLUMN a INT");
+        self.ends.push(self.pos());
+        self
     }
 
     /// A transaction of `BEGIN`, a statement and an Xid; `micros`: the commit time in a MySQL GTID event.

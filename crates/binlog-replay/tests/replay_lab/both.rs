@@ -85,6 +85,24 @@ macro_rules! tests_of_both {
 
         #[tokio::test]
         #[ignore = $needs]
+        async fn events_are_known_in_every_form() {
+            replay_lab::events_are_known_in_every_form($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
+        async fn a_distributed_transaction_is_left_out_and_what_completes_it() {
+            replay_lab::distributed_transaction_is_left_out($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
+        async fn prepared_transactions_are_named() {
+            replay_lab::prepared_transactions_are_named($base).await;
+        }
+
+        #[tokio::test]
+        #[ignore = $needs]
         async fn statements_mean_their_sessions() {
             replay_lab::statements_mean_their_sessions($base).await;
         }

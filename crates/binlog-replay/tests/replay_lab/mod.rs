@@ -707,6 +707,28 @@ pub(crate) async fn events_stay_enabled(base: Base) {
     is_refused(&source, Method::Pipe, TargetAt::End, "of its session");
 }
 
+/// A statement that changes an event is known in whatever form it was written.
+pub async fn events_are_known_in_every_form(base: Base) {
+    let source = source::Source::make(base, true, workload::enabled_events).await;
+    for pair in source.moments.windows(2) {
+        let stop = TargetAt::Position(pair[1].position.clone());
+        let mut request = request(&source.base, &source.binlogs, Path::new("/nowhere"), &source.first, stop);
+        request.start = StartAt { position: pair[0].position.clone(), executed: Some(pair[0].gtids.clone()) };
+        for (method, why) in [(Method::Relay, "event scheduler"), (Method::Pipe, "of its session")] {
+            request.method = method;
+            let plan = replay::prepare(&request);
+            let error = plan.err().unwrap_or_else(|| panic!("{method} takes what is {}", pair[1].name));
+            assert!(error.to_string().contains(why), "{}: {error}", pair[1].name);
+        }
+    }
+    every_moment(&source, Method::Sql, |_, moment| TargetAt::Position(moment.position.clone())).await;
+    let mut forms = 0;
+    for file in scan(&[&source.binlogs]).unwrap().files {
+        forms += file.ddl.iter().filter(|ddl| ddl.text.contains("ALTER EVENT")).count();
+    }
+    assert_eq!(forms, source.moments.len() - 1);
+}
+
 /// What a statement does not say is its session's, as its source knew it.
 pub(crate) async fn statements_mean_their_sessions(base: Base) {
     let source = source::Source::make(base, true, workload::sessions).await;
@@ -727,6 +749,49 @@ pub(crate) async fn statements_mean_their_sessions(base: Base) {
     if source.base.flavor == Flavor::MariaDb {
         let variable = TargetAt::Position(source.moments[1].position.clone());
         is_refused(&source, Method::Pipe, variable, "a variable of its session");
+    }
+}
+
+/// A distributed transaction that is refused is left out, and so is what completes it.
+pub async fn distributed_transaction_is_left_out(base: Base) {
+    let source = source::Source::make(base, true, workload::distributed).await;
+    let datadir = source.datadir("left-out");
+    let stop = TargetAt::Position(source.moments[0].position.clone());
+    let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+    request.method = Method::Sql;
+    let (server, outcome) = self::replay(&source.base, &request).await;
+    let mut root = server.root().await;
+    root.query_drop("SET sql_log_bin=0").await.unwrap();
+    root.query_drop("INSERT INTO shop.t VALUES (5, 'in the way')").await.unwrap();
+    (request.resume, request.held) = (true, Some(outcome.unwrap().proof.found));
+    (request.target, request.on_error) = (TargetAt::End, OnError::SkipLogged);
+    let outcome = replay::run(&request, &mut |_| {}).await.unwrap();
+    assert_eq!(outcome.left_out.len(), 2, "{:?}", outcome.left_out);
+    assert!(outcome.left_out[0].error.contains("Duplicate entry"), "{:?}", outcome.left_out);
+    let rows: Vec<(u32, String)> = root.query("SELECT id, a FROM shop.t ORDER BY id").await.unwrap();
+    assert_eq!(rows, [(5, "in the way".to_owned()), (6, "the end".to_owned())]);
+    drop(root);
+    server.stop().await;
+}
+
+/// What is prepared and neither committed nor rolled back waits for somebody who knows.
+pub async fn prepared_transactions_are_named(base: Base) {
+    let source = source::Source::make(base, true, workload::distributed).await;
+    for method in [Method::Relay, Method::Sql, Method::Pipe] {
+        let datadir = source.datadir(&format!("prepared-{method}"));
+        let stop = TargetAt::Position(source.moments[1].position.clone());
+        let mut request = request(&source.base, &source.binlogs, &datadir, &source.first, stop);
+        request.method = method;
+        let (server, outcome) = self::replay(&source.base, &request).await;
+        let json = serde_json::to_value(outcome.unwrap_or_else(|e| panic!("{method}: {e}"))).unwrap();
+        let warnings = json["warnings"].to_string();
+        assert!(warnings.contains("X'6F6E65',X'62',7"), "{method}: {warnings}");
+        (request.resume, request.held) = (true, Some(source.moments[1].gtids.clone()));
+        request.target = TargetAt::End;
+        let outcome = replay::run(&request, &mut |_| {}).await.unwrap_or_else(|e| panic!("{method}: {e}"));
+        let json = serde_json::to_value(outcome).unwrap();
+        assert_eq!(json["warnings"], serde_json::json!([]), "{method}");
+        server.stop().await;
     }
 }
 

@@ -271,7 +271,7 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('ä')",
         ],
     );
-    let database = phase(
+    let mut database = phase(
         "the session's database",
         &[
             "CREATE DATABASE other",
@@ -286,7 +286,7 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "CREATE TABLE binary_one (a VARCHAR(10))",
         ],
     );
-    let user = phase(
+    let mut user = phase(
         "the session's user",
         &[
             "CREATE ROLE clerk",
@@ -297,6 +297,19 @@ pub(crate) fn sessions(flavor: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('the end')",
         ],
     );
+    if flavor == Flavor::MariaDb {
+        database.add(&[
+            "USE other",
+            "SET STATEMENT max_statement_time=10 FOR ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_bin",
+            "CREATE TABLE by_settings (a VARCHAR(10))",
+            "USE shop",
+        ]);
+        user.add(&[
+            "SET STATEMENT max_statement_time=10 FOR CREATE ROLE teller",
+            "SET STATEMENT max_statement_time=10 FOR GRANT DELETE ON shop.* TO CURRENT_USER",
+            "INSERT INTO t (a) VALUES ('the very end')",
+        ]);
+    }
     vec![read, names, database, user]
 }
 
@@ -319,6 +332,82 @@ pub(crate) fn events(_: Flavor, _: &str) -> Vec<Phase> {
             "INSERT INTO t (a) VALUES ('day')",
         ],
     )]
+}
+
+/// An event that is enabled by statements in the forms in which a client may write them, each in a phase of its own.
+pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
+    let mut all = vec![
+        phase(
+            "disabled",
+            &[
+                "CREATE DATABASE shop",
+                "USE shop",
+                "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a VARCHAR(50))",
+                "CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM t",
+            ],
+        ),
+        phase(
+            "behind lines",
+            &["--\n-- note\n--\nALTER EVENT e ENABLE", "INSERT INTO t (a) VALUES ('lines')"],
+        ),
+        phase("behind a tab", &["--\tnote\nALTER EVENT e DISABLE", "INSERT INTO t (a) VALUES ('tab')"]),
+        phase("by version", &["/*!50106 ALTER EVENT e ENABLE */", "INSERT INTO t (a) VALUES ('version')"]),
+    ];
+    if flavor == Flavor::MariaDb {
+        let by_family = ["/*M!100100 ALTER EVENT e DISABLE */", "INSERT INTO t (a) VALUES ('family')"];
+        let settings = [
+            "SET STATEMENT max_statement_time=10 FOR ALTER EVENT e ENABLE",
+            "INSERT INTO t (a) VALUES ('settings')",
+        ];
+        all.extend([phase("by family", &by_family), phase("with settings", &settings)]);
+    }
+    all
+}
+
+/// Two `ALTER`s of MariaDB in two phases: one that is committed and one that is rolled back.
+pub fn altered_in_two_phases(_: Flavor, _: &str) -> Vec<Phase> {
+    let fails = "CREATE PROCEDURE fails() BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; \
+                 ALTER TABLE t ADD UNIQUE (a), ALGORITHM=COPY; END";
+    vec![phase(
+        "altered",
+        &[
+            "CREATE DATABASE shop",
+            "USE shop",
+            "CREATE TABLE t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)",
+            "INSERT INTO t (a) VALUES (1), (1)",
+            fails,
+            "SET SESSION binlog_alter_two_phase=1",
+            "ALTER TABLE t ADD COLUMN b INT DEFAULT 7, ALGORITHM=COPY",
+            "INSERT INTO t (a) VALUES (2)",
+            "CALL fails()",
+        ],
+    )]
+}
+
+/// A distributed transaction, between two others.
+pub fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
+    vec![
+        phase(
+            "before",
+            &["CREATE DATABASE shop", "USE shop", "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(50))"],
+        ),
+        phase(
+            "prepared",
+            &[
+                "@2 XA START 'one', 'b', 7",
+                "@2 INSERT INTO shop.t VALUES (5, 'distributed')",
+                "@2 XA END 'one', 'b', 7",
+                "@2 XA PREPARE 'one', 'b', 7",
+            ],
+        ),
+        phase("committed", &["@2 XA COMMIT 'one', 'b', 7", "INSERT INTO t VALUES (6, 'the end')"]),
+    ]
+}
+
+/// MariaDB's binlog has the password as it was typed.
+pub fn account(_: Flavor, _: &str) -> Vec<Phase> {
+    let account = "create user u@localhost identified by 'Geheim-7'";
+    vec![phase("account", &["CREATE DATABASE shop", account, "CREATE TABLE shop.t (id INT)"])]
 }
 
 /// What the source let its sessions do and no statement in the binlogs says, each in a phase of its own.

@@ -397,10 +397,12 @@ fn run_find(args: Find) -> Outcome {
             writeln!(out, "    {}", one_line(statement))?;
         }
         let time = found.mark.time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+        // The halves of an ALTER are left out together.
+        let other = found.other_half.as_ref().map(|other| format!(",{other}")).unwrap_or_default();
         match &found.mark.gtid {
             Some(gtid) => writeln!(
                 out,
-                "    to stop before it: --before-gtid {gtid}, or --stop-datetime {time}; to leave it out: --skip-gtid {gtid}"
+                "    to stop before it: --before-gtid {gtid}, or --stop-datetime {time}; to leave it out: --skip-gtid {gtid}{other}"
             )?,
             None => writeln!(
                 out,

@@ -400,9 +400,11 @@ fn is_followed_by(backup: &Backup, newer: &Backup) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use backup_catalog::{EntryKind, Snapshot};
+    use backup_catalog::{EntryKind, Selection, Snapshot};
+    use binlog_replay::Position;
 
     use super::*;
+    use crate::locate::{AtTarget, Located};
 
     /// Two encrypted backups of the servers `s` and `t`, each with these binlogs.
     fn catalog(binlogs: [&str; 2], folder_of_s: [&str; 2]) -> Catalog {
@@ -454,6 +456,20 @@ mod tests {
         assert!(!followed(old, "s:b.000004 b.000005\n", same));
         assert!(!followed("", new, same));
         assert!(!followed(old, new, ["10.0.0.1", "10.0.0.2"]));
+    }
+
+    #[test]
+    fn positions_of_two_masters_are_not_compared() {
+        let stop = Position::new("b.000003", 500);
+        let at = AtTarget { target: TargetAt::UntilGtid("0-1-5".to_owned()), stop };
+        let located = Located { groups: [("g".to_owned(), at)].into(), ..Located::default() };
+        for (folders, expected) in [(["10.0.0.1", "10.0.0.2"], true), (["10.0.0.1"; 2], false)] {
+            let catalog = catalog([""; 2], folders);
+            let mut names = catalog.backups().map(|backup| backup.name.clone());
+            let chain = names.next().into_iter().collect();
+            let selection = Selection { chain, next: names.next(), stop: None, doubts: Vec::new() };
+            assert_eq!(located.is_in(&catalog, &selection), expected, "{folders:?}");
+        }
     }
 
     #[test]

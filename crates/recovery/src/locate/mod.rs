@@ -7,7 +7,9 @@ mod find;
 
 use std::collections::BTreeMap;
 
-use backup_catalog::{BackupName, BinlogName, Catalog, Selection};
+use backup_catalog::{
+    Backup, BackupName, BinlogName, Catalog, ConsistenceLine, Role, Selection, ServerFolder,
+};
 use binlog_replay::Position;
 use binlog_replay::replay::{Mark, TargetAt, Whereabouts};
 use chrono::{DateTime, Utc};
@@ -56,21 +58,32 @@ impl Located {
     /// Whether a selection's binlogs hold the targets: each between the consistent points around it.
     pub(crate) fn is_in(&self, catalog: &Catalog, selection: &Selection) -> bool {
         let (Some(first), Some(next)) = (selection.last(), &selection.next) else { return false };
-        let line = |backup: &str, group: &str| {
-            let backup = catalog.backups().find(|b| b.name.as_str() == backup)?;
+        let (Ok(first), Ok(next)) = (catalog.get(first), catalog.get(next)) else { return false };
+        let consistent = |backup: &Backup, group: &str| {
             let line = backup.consistence.iter().find(|line| line.group == group)?;
             Some(Position::new(&*line.consistent.file, line.consistent.offset))
         };
         self.groups.iter().all(|(group, at)| {
-            let from = line(first.as_str(), group).and_then(|from| is_behind(&at.stop, &from));
-            let to = line(next.as_str(), group).and_then(|to| is_behind(&to, &at.stop));
-            // Files of another base name are of another server: the chain of GTIDs decides then.
+            // Two masters' files may have one name: the chain of GTIDs decides then.
+            if master(first, group) != master(next, group) {
+                return true;
+            }
+            let from = consistent(first, group).and_then(|from| is_behind(&at.stop, &from));
+            let to = consistent(next, group).and_then(|to| is_behind(&to, &at.stop));
             from.unwrap_or(true) && to.unwrap_or(true)
         })
     }
 }
 
-/// Whether `place` is at or behind `other`, if both are of one server.
+/// The folder of the server whose binlogs a group's positions are in, where the backup says.
+fn master(backup: &Backup, group: &str) -> Option<String> {
+    let said = backup.consistence.iter().find(|line| line.group == group && line.role() == Role::Master);
+    let is_master = |server: &&ServerFolder| server.group == group && server.role() == Role::Master;
+    let seen = || backup.servers.iter().filter(is_master).find(|server| !server.binlogs.is_empty());
+    said.map(ConsistenceLine::folder).or_else(|| seen().map(|server| server.folder.clone()))
+}
+
+/// Whether `place` is at or behind `other`, if both files have one name but for their numbers.
 fn is_behind(place: &Position, other: &Position) -> Option<bool> {
     let (a, b) = (BinlogName::parse(&place.file)?, BinlogName::parse(&other.file)?);
     a.same_log(&b).then_some((a, place.pos) >= (b, other.pos))
@@ -143,7 +156,7 @@ impl Located {
                 true => (TargetAt::UntilGtid(part.clone()), &mark.end),
                 false => (TargetAt::BeforeGtid(part.clone()), &mark.start),
             };
-            self.take(group, target, stop, mark.time, inclusive)?;
+            self.take(group, target, stop, found.time.unwrap_or(mark.time), inclusive)?;
         }
         Ok(())
     }

@@ -80,6 +80,8 @@ struct Compiler<'a> {
     transactions: u64,
     /// Whether the transaction is one that is left out.
     leaving_out: bool,
+    /// Whether the transaction is a half of an `ALTER` in two phases that changes nothing.
+    half: bool,
     /// Whether statements are between `BEGIN` and `COMMIT`.
     inside: bool,
     /// Whether the transaction at hand cannot take its place along; see [`journal`].
@@ -103,6 +105,7 @@ impl<'a> Compiler<'a> {
             transaction: None,
             transactions: 0,
             leaving_out: false,
+            half: false,
             inside: false,
             unjournalled: false,
             rows: RowGroup::default(),
@@ -220,7 +223,8 @@ impl<'a> Compiler<'a> {
     // ---- transactions
 
     fn gtid(&mut self, raw: &RawEvent<'_>) -> Result<(), Stop> {
-        (self.leaving_out, self.inside, self.unjournalled, self.transaction) = (false, false, false, None);
+        (self.leaving_out, self.half, self.inside, self.unjournalled) = (false, false, false, false);
+        self.transaction = None;
         match self.decode(raw)? {
             Event::MySqlGtid(event) => {
                 if self.is_left_out(event.gtid.as_ref()) {
@@ -238,15 +242,16 @@ impl<'a> Compiler<'a> {
                 self.step(format!("SET @@session.gtid_next='{name}';").as_bytes(), Kind::Name, None)
             }
             Event::MariaDbGtid(event) => {
-                let extra = event.extra_flags.unwrap_or(0);
-                // A two-phase ALTER is applied where it was committed.
-                if self.is_left_out(Some(&event.gtid))
-                    || extra & (EXTRA_START_ALTER | EXTRA_ROLLBACK_ALTER) != 0
-                {
-                    self.leaving_out = true;
+                if self.is_left_out(Some(&event.gtid)) {
                     return Ok(());
                 }
+                // A two-phase ALTER is applied where it was committed.
+                let extra = event.extra_flags.unwrap_or(0);
+                self.half = extra & (EXTRA_START_ALTER | EXTRA_ROLLBACK_ALTER) != 0;
                 self.begin_transaction(Some(event.gtid.to_string()), raw.header.timestamp)?;
+                if self.half {
+                    return Ok(());
+                }
                 if self.target.binlog {
                     self.name_mariadb(&event)?;
                 }
@@ -276,8 +281,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn is_left_out(&mut self, gtid: Option<&crate::Gtid>) -> bool {
-        let skip = self.range.skip.as_ref();
-        self.leaving_out = matches!((skip, gtid), (Some(skip), Some(gtid)) if skip.contains(gtid));
+        self.leaving_out = gtid.is_some_and(|gtid| self.range.leaves_out(gtid));
         self.leaving_out
     }
 
@@ -357,6 +361,12 @@ impl<'a> Compiler<'a> {
     // ---- statements
 
     fn query(&mut self, query: &Query<'_>, raw: &RawEvent<'_>) -> Result<(), Stop> {
+        if self.half {
+            let place = self.journal_row(journal::State::Done);
+            self.step(place.as_bytes(), Kind::Data, Some(self.end))?;
+            self.transaction = None;
+            return Ok(());
+        }
         match &query.text[..] {
             b"BEGIN" if query.error == 0 => return self.begin(),
             b"COMMIT" if query.error == 0 => return self.commit("COMMIT"),

@@ -29,6 +29,7 @@ use super::request::{Account, OnError};
 use super::session::{Session, column};
 use super::state::{self, Setup};
 use crate::range::Range;
+use crate::statement::{without_passwords, words_without_passwords};
 use crate::version::Flavor;
 
 /// Packets between the two sides.
@@ -80,6 +81,7 @@ pub(super) async fn replay(
         applied: 0,
         left_out: Vec::new(),
         leaving: None,
+        distributed: None,
         last: None,
         began: Instant::now(),
         reported: None,
@@ -125,6 +127,8 @@ struct Sending<'a> {
     left_out: Vec<LeftOut>,
     /// Number of the transaction whose rest is not to be applied.
     leaving: Option<u64>,
+    /// The distributed transaction that has begun and is not prepared.
+    distributed: Option<Distributed>,
     /// Place and time of the last transaction.
     last: Option<(usize, u64, u32)>,
     began: Instant,
@@ -163,6 +167,7 @@ impl Sending<'_> {
                 Some(_) => done.min(packet.steps.len() - next - 1),
             };
             self.ended(&packet.steps[next..next + done]);
+            (next..next + done).for_each(|at| Distributed::follow(&mut self.distributed, packet.text(at)));
             if failure.is_none() {
                 self.expected(packet, packet.steps.len() - 1)?;
                 return Ok(());
@@ -243,14 +248,14 @@ impl Sending<'_> {
         let step = &packet.steps[at];
         let text = packet.text(at);
         let statement = (!text.starts_with(b"BINLOG '"))
-            .then(|| String::from_utf8_lossy(text).chars().take(SHOWN).collect());
+            .then(|| String::from_utf8_lossy(&without_passwords(text)).chars().take(SHOWN).collect());
         Error::Refused {
             file: self.range.files[step.transaction.file].name.clone(),
             pos: step.pos,
             gtid: step.transaction.gtid.clone(),
             table: step.table.as_ref().map(ToString::to_string),
             statement,
-            reason,
+            reason: words_without_passwords(&reason, text),
         }
     }
 
@@ -270,7 +275,15 @@ impl Sending<'_> {
     async fn leave(&mut self, packet: &Packet, from: usize, number: u64) -> Result<usize, Error> {
         let rest = &packet.steps[from..];
         let mine = rest.iter().take_while(|s| s.transaction.number == number).count();
-        self.must(b"ROLLBACK").await?;
+        match self.distributed.take() {
+            Some(Distributed { name, ended }) => {
+                if !ended {
+                    self.must(&[b"XA END ", &name[..]].concat()).await?;
+                }
+                self.must(&[b"XA ROLLBACK ", &name[..]].concat()).await?;
+            }
+            None => self.must(b"ROLLBACK").await?,
+        }
         let warnings = self.connection.rows("SHOW WARNINGS").await?;
         if let Some(stays) = warnings.iter().find(|row| column(row, "Code") == NOT_ROLLED_BACK) {
             let why = format!("it cannot be left out: {}", column(stays, "Message"));
@@ -335,6 +348,30 @@ impl Sending<'_> {
     }
 }
 
+/// A distributed transaction of the session: it takes no other end than those by its name.
+#[derive(Debug, PartialEq, Eq)]
+struct Distributed {
+    /// As its statements name it.
+    name: Vec<u8>,
+    /// Behind `XA END`.
+    ended: bool,
+}
+
+impl Distributed {
+    /// What a statement that succeeded makes of the session's one.
+    fn follow(of_session: &mut Option<Self>, sql: &[u8]) {
+        let Some(rest) = sql.strip_prefix(b"XA ") else { return };
+        let name = |rest: &[u8]| rest.strip_suffix(b";").unwrap_or(rest).to_vec();
+        match of_session {
+            _ if rest.starts_with(b"START ") => {
+                *of_session = Some(Self { name: name(&rest[b"START ".len()..]), ended: false });
+            }
+            Some(open) if rest.starts_with(b"END ") => open.ended = true,
+            _ => *of_session = None,
+        }
+    }
+}
+
 /// The server's error number in a message of the client.
 fn error_code(message: &str) -> Option<u16> {
     let at = message.find("ERROR ")?;
@@ -352,4 +389,26 @@ async fn contents(path: Infile) -> Result<mysql_async::InfileData, mysql_async::
         Ok((n > 0).then(|| (piece.into(), (file, path))))
     });
     Ok(pieces.boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_distributed_transaction_is_followed_until_it_is_prepared() {
+        let mut now = None;
+        for (sql, expected) in [
+            (&b"XA START X'61',X'',1;"[..], Some(false)),
+            (b"INSERT INTO t VALUES (1)", Some(false)),
+            (b"XA END X'61',X'',1", Some(true)),
+            (b"SET @@session.timestamp=1;", Some(true)),
+            (b"XA PREPARE X'61',X'',1;", None),
+            (b"XA COMMIT X'61',X'',1", None),
+        ] {
+            Distributed::follow(&mut now, sql);
+            assert_eq!(now.as_ref().map(|open| open.ended), expected, "{}", String::from_utf8_lossy(sql));
+            assert!(now.as_ref().is_none_or(|open| open.name == b"X'61',X'',1"));
+        }
+    }
 }
