@@ -708,7 +708,7 @@ pub(crate) async fn events_stay_enabled(base: Base) {
 }
 
 /// A statement that changes an event is known in whatever form it was written.
-pub async fn events_are_known_in_every_form(base: Base) {
+pub(crate) async fn events_are_known_in_every_form(base: Base) {
     let source = source::Source::make(base, true, workload::enabled_events).await;
     for pair in source.moments.windows(2) {
         let stop = TargetAt::Position(pair[1].position.clone());
@@ -753,7 +753,7 @@ pub(crate) async fn statements_mean_their_sessions(base: Base) {
 }
 
 /// A distributed transaction that is refused is left out, and so is what completes it.
-pub async fn distributed_transaction_is_left_out(base: Base) {
+pub(crate) async fn distributed_transaction_is_left_out(base: Base) {
     let source = source::Source::make(base, true, workload::distributed).await;
     let datadir = source.datadir("left-out");
     let stop = TargetAt::Position(source.moments[0].position.clone());
@@ -775,7 +775,7 @@ pub async fn distributed_transaction_is_left_out(base: Base) {
 }
 
 /// What is prepared and neither committed nor rolled back waits for somebody who knows.
-pub async fn prepared_transactions_are_named(base: Base) {
+pub(crate) async fn prepared_transactions_are_named(base: Base) {
     let source = source::Source::make(base, true, workload::distributed).await;
     for method in [Method::Relay, Method::Sql, Method::Pipe] {
         let datadir = source.datadir(&format!("prepared-{method}"));

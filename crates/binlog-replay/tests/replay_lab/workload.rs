@@ -335,7 +335,7 @@ pub(crate) fn events(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// An event that is enabled by statements in the forms in which a client may write them, each in a phase of its own.
-pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
     let mut all = vec![
         phase(
             "disabled",
@@ -365,7 +365,7 @@ pub fn enabled_events(flavor: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// Two `ALTER`s of MariaDB in two phases: one that is committed and one that is rolled back.
-pub fn altered_in_two_phases(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn altered_in_two_phases(_: Flavor, _: &str) -> Vec<Phase> {
     let fails = "CREATE PROCEDURE fails() BEGIN DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END; \
                  ALTER TABLE t ADD UNIQUE (a), ALGORITHM=COPY; END";
     vec![phase(
@@ -385,7 +385,7 @@ pub fn altered_in_two_phases(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// A distributed transaction, between two others.
-pub fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
     vec![
         phase(
             "before",
@@ -405,7 +405,7 @@ pub fn distributed(_: Flavor, _: &str) -> Vec<Phase> {
 }
 
 /// MariaDB's binlog has the password as it was typed.
-pub fn account(_: Flavor, _: &str) -> Vec<Phase> {
+pub(crate) fn account(_: Flavor, _: &str) -> Vec<Phase> {
     let account = "create user u@localhost identified by 'Geheim-7'";
     vec![phase("account", &["CREATE DATABASE shop", account, "CREATE TABLE shop.t (id INT)"])]
 }
