@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn values_are_read_as_the_programs_of_the_server_read_them() {
         for (line, password) in [
-            (r"password=pa\\ss\sx#y", r"pa\ss x#y"),
+            (r"password=pa\\ss\sx#y", r"pa\ss x"),
+            ("password='x#y' # z", "x#y"),
             (r#"password = "a\tb" # c"#, "a\tb"),
             ("password='it''s'", "it''s"),
             (r"password=x\q", r"x\q"),
