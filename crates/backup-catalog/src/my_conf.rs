@@ -91,7 +91,9 @@ impl MyConf {
         let own = of.port.and_then(|port| instances.iter().find(|(_, said)| **said == Some(port)));
         let own = own.map(|(suffix, _)| *suffix);
         let is_unread = |group: &Group| match group {
-            Group::Instance(suffix) => instances.get(suffix.as_str()).is_some_and(Option::is_none),
+            Group::Instance(suffix) => {
+                own.is_none() && instances.get(suffix.as_str()).is_some_and(Option::is_none)
+            }
             _ => true,
         };
         let unread = passed_over.iter().filter(|(group, _)| is_unread(group));
@@ -366,6 +368,12 @@ mod tests {
         assert_eq!(x(Some(3307)).as_deref(), Some("2"), "mysqld_multi gives it on the command line");
         assert_eq!(x(Some(3308)).as_deref(), Some("1"), "in the order of the file");
         assert_eq!(x(None).as_deref(), Some("1"));
+        let unread = |port| {
+            let text = format!("{text}[mysqld3]\nx=4\n");
+            MyConf::parse(&text, &OptionsOf { port, ..MYSQL }).unread().to_vec()
+        };
+        assert!(unread(Some(3307)).is_empty(), "its own was found");
+        assert_eq!(unread(Some(3306)), ["[mysqld3]"]);
     }
 
     #[test]

@@ -78,6 +78,8 @@ impl Finished {
                 let dir = WorkDir::begun(host, parent, name).await?;
                 match crate::journal::Journal::read(host, &dir).await?.extends() {
                     None => return Ok(None),
+                    // An extension of it was given up.
+                    Some(from) if from == name => return Ok(None),
                     Some(from) => (dir.join(EARLIER_REPORT), from.to_owned()),
                 }
             }

@@ -149,9 +149,13 @@ async fn is_below(host: &Host, path: &Path, dir: &Path) -> Result<bool, Error> {
 
 /// Whether a host's library understands this `TZ`; what it does not find means UTC to it.
 async fn knows_zone(host: &Host, variable: &str) -> Result<bool, Error> {
+    /// What a library that does not find it takes it for.
+    const UTC: [&str; 7] = ["UTC", "Etc/UTC", "GMT", "Etc/GMT", "Zulu", "Etc/Zulu", "UCT"];
     let name = variable.strip_prefix(':').unwrap_or(variable);
     // A path of its own takes the place of all of it.
-    Ok(states_its_offset(name) || host.files().exists(Path::new(ZONES).join(name)).await?)
+    Ok(UTC.contains(&name)
+        || states_its_offset(name)
+        || host.files().exists(Path::new(ZONES).join(name)).await?)
 }
 
 /// Bytes of memory that the job server has, or that a container may use; 0 where it does not say.
@@ -185,6 +189,9 @@ pub(crate) async fn compressed(store: &Host, plan: &Plan) -> Result<bool, Error>
         // What is wrong with it is found when it is unpacked.
         if let Ok(Some(chunk)) = reader.next_chunk() {
             let name = chunk.header().path().as_os_str().as_bytes();
+            if name.ends_with(xtra_driver::ENCRYPTED.as_bytes()) {
+                return Err(xtra_driver::Error::Encrypted { member: OsStr::from_bytes(name).into() }.into());
+            }
             return Ok(!Decoding::none().decompress(true).of(name).1.is_empty());
         }
     }

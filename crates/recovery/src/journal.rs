@@ -169,18 +169,15 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the file in `dir` is as long as it was written here.
+    /// Whether the file in `dir` has as many whole lines as were written or read here.
     ///
     /// # Errors
     ///
     /// If it cannot be looked at.
     pub(crate) async fn is_as_written(&self, host: &Host, dir: &Path) -> Result<bool, Error> {
         let length = self.length.lock().await;
-        match host.files().metadata(dir.join(FILE)).await {
-            Ok(there) => Ok(there.size == *length),
-            Err(error) if error.is_missing_file() => Ok(*length == 0),
-            Err(error) => Err(error.into()),
-        }
+        let text = host.files().read_if_there(dir.join(FILE), MAX_JOURNAL).await?.unwrap_or_default();
+        Ok(whole_lines(&text) as u64 == *length)
     }
 }
 

@@ -77,11 +77,8 @@ fn port(folder: &str) -> Option<u16> {
 
 /// The file of `folder` in the backup at `dir`.
 pub(crate) async fn read(host: &Host, dir: &Path, folder: &str) -> Result<Option<String>, Error> {
-    match host.files().read(dir.join(folder).join(NAME), MAX_TEXT).await {
-        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-        Err(error) if error.is_missing_file() => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let text = host.files().read_if_there(dir.join(folder).join(NAME), MAX_TEXT).await?;
+    Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// A sentence for each thing that the files of a plan leave open, as far as they can be seen: not in an encrypted backup.

@@ -26,7 +26,8 @@ use crate::worker::{self, Worker};
 const OWN_BINLOG: &str = "dbrecover-own.*";
 
 /// Links `$1` as `$2`, or copies it.
-const LINK: &str = r#"ln -f -- "$1" "$2" 2>/dev/null || cp -pf -- "$1" "$2""#;
+const LINK: &str = r#"ln -f -- "$1" "$2" 2>/dev/null ||
+{ cp -p -- "$1" "$2.partial" && mv -f -- "$2.partial" "$2"; } || { rm -f -- "$2.partial"; exit 1; }"#;
 
 /// Everything that the replay of one server needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -563,6 +564,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_binlog_that_cannot_be_linked_is_copied() {
+        use std::os::unix::fs::MetadataExt as _;
+
         let (host, dir) = (Host::local(), tempfile::tempdir().unwrap());
         // Another file system.
         let other = tempfile::tempdir_in("/dev/shm").unwrap();
@@ -572,6 +575,8 @@ mod tests {
             std::fs::write(&to, "shorter").unwrap();
             link(&host, &from, &to).await.unwrap();
             assert_eq!(std::fs::read_to_string(&to).unwrap(), content);
+            let number = |path: &Path| std::fs::metadata(path).unwrap().ino();
+            assert_eq!(number(&from) == number(&to), content == "here", "needs two file systems");
         }
     }
 

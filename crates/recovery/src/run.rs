@@ -468,7 +468,10 @@ fn written_bytes(unpacked: &Unpacked) -> u64 {
 /// An error with its causes, in one line.
 pub(crate) fn chain_of(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
 }
 
 fn now() -> String {

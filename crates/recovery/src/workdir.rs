@@ -17,10 +17,12 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use remote_exec::{Child, Host};
+use remote_exec::{Child, Host, Kind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -35,6 +37,9 @@ use crate::worker::version_line;
 const MARKER: &str = ".dbrecover";
 /// Largest marker that is read, in bytes: it has a line per server.
 const MAX_MARKER: u64 = 16 << 20;
+/// How long the far side of a connection that was lost may hold a lock: it ends what ran there after two to three minutes.
+const ORPHANED: Duration = Duration::from_secs(200);
+
 /// Exit status of `flock` when somebody else holds the lock, as a number and as an argument, and when there is nothing to lock.
 const LOCKED_STATUS: u8 = 75;
 const LOCKED: &str = "75";
@@ -93,7 +98,7 @@ impl Marker {
         else {
             return Ok(false);
         };
-        match now.differs_from(&finished) {
+        match now.target_differs_from(&finished) {
             None => Ok(true),
             Some(difference) => {
                 let (host, path) = (host.name().to_owned(), dir.to_owned());
@@ -148,6 +153,8 @@ pub(crate) struct WorkDir {
     journal: Journal,
     /// What a user should know about what was found there.
     notices: Vec<String>,
+    /// What a finished recovery that was taken over said of itself.
+    taken_over: Option<Marker>,
 }
 
 impl WorkDir {
@@ -222,12 +229,13 @@ impl WorkDir {
             }
         };
         let lock = Mutex::new(lock);
-        let mut work = Self { host: host.clone(), done, path, lock, journal: Journal::default(), notices };
+        let (host_of, journal) = (host.clone(), Journal::default());
+        let mut work = Self { host: host_of, done, path, lock, journal, notices, taken_over: None };
         if let Err(error) = marker.is_of(host, &work.done).await {
-            work.unlock().await;
             if new {
-                files.remove_dir_all(&work.path).await?;
+                let _ = files.remove_dir_all(&work.path).await;
             }
+            work.unlock().await;
             return Err(error);
         }
         let resumed = *earlier == Earlier::Resume;
@@ -367,6 +375,7 @@ impl WorkDir {
             }
         };
         let mut journal = Journal::read(host, &finished).await?;
+        let taken_over = Marker::read(host, &finished).await?;
         // The new report takes the place of the old one before the new recovery has its name.
         let [report, earlier] = [REPORT, EARLIER_REPORT].map(|name| finished.join(name));
         host.command("cp").args(["-p", "--"]).arg(report).arg(earlier).run().await?;
@@ -375,7 +384,8 @@ impl WorkDir {
         journal.take_over(from);
         marker.write(host, &finished).await?;
         files.rename(&finished, &path).await?;
-        Ok(Self { host: host.clone(), done, path, lock: Mutex::new(Some(held)), journal, notices })
+        let lock = Mutex::new(Some(held));
+        Ok(Self { host: host.clone(), done, path, lock, journal, notices, taken_over })
     }
 
     /// Puts the finished recovery under its name, in place of an earlier finished one, which is removed. What is left of
@@ -423,7 +433,8 @@ impl WorkDir {
             && let Some(finished) = self.done.parent().map(|parent| parent.join(from))
         {
             // If this fails, the directory stays under way and --resume goes on with it.
-            if Marker::new(from, None).write(&self.host, &self.path).await.is_ok() {
+            let marker = self.taken_over.take().unwrap_or_else(|| Marker::new(from, None));
+            if marker.write(&self.host, &self.path).await.is_ok() {
                 let _ = self.host.files().rename(&self.path, &finished).await;
             }
         }
@@ -441,7 +452,20 @@ impl WorkDir {
         if held.as_ref().is_none_or(|child| !child.has_ended()) {
             return Ok(());
         }
-        let again = lock(&self.host, &self.path).await?;
+        let end = Instant::now() + ORPHANED;
+        let again = loop {
+            match lock(&self.host, &self.path).await {
+                // The far side of the lost connection may not know of it yet.
+                Err(Error::Busy { .. })
+                    if self.host.kind() == Kind::Ssh
+                        && Instant::now() < end
+                        && self.journal.is_as_written(&self.host, &self.path).await? =>
+                {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                result => break result?,
+            }
+        };
         if self.journal.is_as_written(&self.host, &self.path).await? {
             *held = again;
             return Ok(());
@@ -579,7 +603,9 @@ async fn lock(host: &Host, path: &Path) -> Result<Option<Child>, Error> {
     }
     drop(child.stdin.take());
     let status = child.wait().await?;
-    if [LOCKED_STATUS, GONE_STATUS].contains(&status.code()) {
+    // `flock` says the same of a directory that it may not open.
+    let gone = status.code() == GONE_STATUS && !host.files().exists(path).await?;
+    if status.code() == LOCKED_STATUS || gone {
         return Err(Error::Busy { host: host.name().to_owned(), path: path.to_owned() });
     }
     Err(Error::Tool {
@@ -616,7 +642,7 @@ mod tests {
     }
 
     fn to(time: &str) -> Identity {
-        serde_json::from_value(serde_json::json!({ "stop time": time })).unwrap()
+        serde_json::from_value(serde_json::json!({ "target": { "stop time": time }, "way": {} })).unwrap()
     }
 
     /// A recovery that was cut off after this step.
@@ -742,6 +768,7 @@ mod tests {
             lock: Mutex::default(),
             journal: Journal::default(),
             notices: Vec::new(),
+            taken_over: None,
         };
         work.record_synced("a", "prepare", None).await.unwrap();
         let lines = recorder.lines();

@@ -47,11 +47,16 @@ impl Wanted {
         std::iter::once(&*self.datadir).chain(rocksdb.into_iter().flatten().map(PathBuf::as_path))
     }
 
-    /// Refuses directories that are in use, before it is known where everything goes: none may hold a file.
+    /// Refuses directories that are in use. Before it is known where everything goes, none may hold a file; a link to an
+    /// empty directory may become a target.
     pub(crate) fn check_unused(&self) -> Result<(), Error> {
+        if self.rocksdb_datadir.is_some() && self.rocksdb_waldir.is_some() {
+            return self.targets(None)?.check_empty();
+        }
         for dir in self.given() {
             for (name, path) in entries(dir)? {
-                if holds_a_file(&path).map_err(Error::io("list", path))? {
+                let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+                if name == "lost+found" || holds_a_file(&real).map_err(Error::io("list", path))? {
                     return Err(not_empty(dir, &name));
                 }
             }

@@ -213,7 +213,11 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
 }
 
 /// What a tool wrote, without passwords: MariaDB's client writes the whole statement, and behind it the server's words.
+/// MySQL's writes the words alone, and nobody knows of which statement.
 fn masked(words: &str) -> String {
+    if !words.contains("--------------\n") {
+        return words_without_passwords(words, b"PASSWORD");
+    }
     let shown = words_without_passwords(words, b"");
     match words.rfind("\nERROR ") {
         Some(at) if shown != words && at + "***".len() >= shown.len() => {

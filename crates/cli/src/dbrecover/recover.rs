@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use dbrecover_cli::password::Sources;
-use dbrecover_cli::{Exit, Failure, Outcome};
+use dbrecover_cli::{Exit, Failure, Outcome, standard};
 use recovery::config::parse_size;
 use recovery::plan::Goal;
 use recovery::{Config, Earlier, Plan, RecoverTo, Report, Request};
@@ -263,9 +263,14 @@ fn end_on_signals(
                 tell.send_if_modified(|first| first.is_none() && first.replace(kind).is_none());
                 cancel.cancel();
             }
-            // A host that does not answer any more may hold up what is to be removed there.
-            if signals.recv().await.is_some() {
-                std::process::exit(128 + kind.as_raw_value());
+            // A host that does not answer any more may hold up what is to be removed there. A terminal that is closed sends
+            // its signal twice, and so does `timeout`: only what comes a second later is another one.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let Ok(mut signals) = signal(kind) else { return };
+            if kind != SignalKind::hangup() && signals.recv().await.is_some() {
+                standard::tell("dbrecover: ended at once; what was being removed may be there still");
+                let exit = if kind == SignalKind::interrupt() { Exit::Interrupted } else { Exit::Terminated };
+                std::process::exit(exit as i32);
             }
         });
     }

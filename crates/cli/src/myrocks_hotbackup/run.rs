@@ -335,12 +335,13 @@ fn verify(args: cli::Verify, stop: &Stop) -> Outcome {
                     }
                     false => {}
                 }
+                if is_stop {
+                    failed = Some(failure);
+                    break;
+                }
                 // The others have something to say, too; the first failure is the exit code.
                 failed.get_or_insert(failure);
-                match is_stop {
-                    true => break,
-                    false => continue,
-                }
+                continue;
             }
         };
         bad += usize::from(!verified.is_sound());

@@ -1,6 +1,6 @@
 //! ^C and SIGTERM: an orderly end, and an end in any case.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dbrecover_cli::Exit;
 use dbrecover_cli::standard::tell;
@@ -23,10 +23,14 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         let Some(signal) = signals.forever().next() else { return };
         stop.request(signal);
         // The end of the work ends the process, and this thread with it. What is being removed has all the time it takes,
-        // unless a second signal comes.
+        // unless a second signal comes. One stop often arrives as two signals, so a second one counts after the grace only.
+        let begun = Instant::now();
         let mut waited = Duration::ZERO;
-        while waited < GRACE && signals.pending().next().is_none() {
+        while waited < GRACE {
             std::thread::sleep(STEP);
+            if signals.pending().count() > 0 && begun.elapsed() >= GRACE {
+                break;
+            }
             if !rocks_hotbackup::is_removing() {
                 waited += STEP;
             }

@@ -65,7 +65,7 @@ impl Located {
         };
         self.groups.iter().all(|(group, at)| {
             // Two masters' files may have one name: the chain of GTIDs decides then.
-            if master(first, group) != master(next, group) {
+            if master(first, group).zip(master(next, group)).is_some_and(|(a, b)| a != b) {
                 return true;
             }
             let from = consistent(first, group).and_then(|from| is_behind(&at.stop, &from));

@@ -135,7 +135,9 @@ fn is_bound(table: &str, socket: &Path) -> bool {
 #[cfg(test)]
 pub(crate) fn work_in(dir: &Path, program: &Path) -> std::process::Child {
     use std::io::Read as _;
-    std::fs::copy("/bin/sh", program).unwrap();
+    // By a child: what this process has open for writing, another test's child may hold open when it is to run.
+    let copied = std::process::Command::new("cp").args(["--", "/bin/sh"]).arg(program).status().unwrap();
+    assert!(copied.success());
     let mut process = std::process::Command::new(program)
         .args(["-c", "echo; read x"])
         .current_dir(dir)

@@ -155,14 +155,19 @@ impl Place {
             }
             let asked = self
                 .ask(|client| client.arg("--execute=SELECT 1").stdin_null().timeout(self.start_timeout))
-                .await?;
-            if asked.status.success() {
-                return Ok(true);
-            }
-            let words = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
-            if is_refused(&asked) {
-                return Err(Error::Login { server: self.folder.clone(), reason: words });
-            }
+                .await;
+            let words = match asked {
+                Ok(asked) if asked.status.success() => return Ok(true),
+                Ok(asked) => {
+                    let reason = String::from_utf8_lossy(&asked.stderr).trim().to_owned();
+                    if is_refused(&asked) {
+                        return Err(Error::Login { server: self.folder.clone(), reason });
+                    }
+                    reason
+                }
+                Err(Error::Host(error @ remote_exec::Error::Timeout { .. })) => error.to_string(),
+                Err(error) => return Err(error),
+            };
             if begun.elapsed() > self.start_timeout {
                 let seconds = self.start_timeout.as_secs();
                 return Err(self
@@ -302,8 +307,8 @@ exit 1
         let standins = Standins::new("old").await;
         let password = standins.dir.path().join("password");
         std::fs::remove_file(&password).unwrap();
-        let error = standins.start_in(&["old"], Duration::from_millis(300)).await.unwrap_err();
-        assert!(error.to_string().contains("did not answer in 0 s (conn-timeout): ERROR 2002"), "{error}");
+        let error = standins.start_in(&["old"], Duration::from_secs(3)).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer in 3 s (conn-timeout): "), "{error}");
         let answer = async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             standins.change("old");

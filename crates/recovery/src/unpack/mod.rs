@@ -75,16 +75,15 @@ pub(crate) async fn opens(
     let name = || backup.name.to_string();
     let Some(password) = password else { return Err(Error::NeedPassword { backup: name() }) };
     let sample = store_dir.join(backup.name.sample());
-    let opened = match store.files().read(&sample, MAX_SAMPLE).await {
-        Ok(sample) => Decryptor::new(sample.as_slice(), password)
+    let opened = match store.files().read_if_there(&sample, MAX_SAMPLE).await? {
+        Some(sample) => Decryptor::new(sample.as_slice(), password)
             .and_then(|mut sample| Ok(std::io::copy(&mut sample, &mut std::io::sink())?))
             .is_ok(),
-        Err(error) if error.is_missing_file() => {
+        None => {
             let head = store.command("head").args(["-c", &KEY_BLOCK.to_string(), "--"]);
             let head = head.arg(store_dir.join(backup.name.archive())).run().await?;
             Decryptor::new(head.stdout.as_slice(), password).is_ok()
         }
-        Err(error) => return Err(error.into()),
     };
     if opened { Ok(()) } else { Err(Error::WrongPassword { backup: name() }) }
 }

@@ -20,6 +20,9 @@ use crate::script::Event;
 /// program, so such a shell is refused.
 const READY: &str = "@dbrecover-supervisor";
 
+/// What the script says where its shell leads no process group.
+const NO_GROUP: &str = "its shell leads no process group";
+
 /// How often this side sends a sign of life.
 const BEAT: Duration = Duration::from_secs(15);
 
@@ -32,7 +35,7 @@ const MAX_LINE: usize = 64 * 1024;
 /// The script, in one line. A period without a beat or another order, which is sent in its place, is 60 s; two of them
 /// end everything.
 const SCRIPT: &str = concat!(
-    r#"umask 077; trap '' HUP PIPE; kill -s 0 -- "-$$" 2>/dev/null || { echo it leads no process group; exit 1; }; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
+    r#"umask 077; trap '' HUP PIPE; kill -s 0 -- "-$$" 2>/dev/null || { echo its shell leads no process group; exit 1; }; d=$(mktemp -d "${TMPDIR:-/tmp}/dbrecover-XXXXXXXXXX") && mkfifo "$d/ev" || exit 1; "#,
     r#"exec 3<>"$d/ev"; cat <&3 & "#,
     r#"e() { p=$(cat "$d/$1.pid" || cat "$d/$1.old") && rm -f "$d/$1.pid" "$d/$1.old" || return 0; kill -s TERM -- "-$p"; k=0; "#,
     r#"while [ $k -lt $2 ] && kill -s 0 -- "-$p"; do sleep 0.1; k=$((k+1)); done; kill -s KILL -- "-$p"; } 2>/dev/null; "#,
@@ -100,6 +103,12 @@ impl Supervisor {
                     "its login shell writes {:?} into the output of every program; let it do so only at a terminal, \
                      as `[ -t 1 ] && …` in its .bashrc does",
                     noise.trim()
+                ));
+            }
+            Ok(None) if noise.contains(NO_GROUP) => {
+                return Err(format!(
+                    "{NO_GROUP}, so nothing could be ended there: whatever its login runs commands with (ForceCommand, \
+                     command=, a wrapper as shell) must `exec` them"
                 ));
             }
             Ok(None) => {

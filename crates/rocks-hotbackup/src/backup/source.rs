@@ -32,6 +32,9 @@ const LOCK_TRIES: u32 = 3;
 /// How long others get between two tries.
 const LOCK_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often it is looked for a stop in it.
+const LOOKS: u32 = 50;
+
 /// A server whose backup is being taken.
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a mut dyn Server,
@@ -254,7 +257,10 @@ impl<'a> Source<'a> {
                     let text = format!("{}; the lock is tried again", with_causes(&e));
                     (self.tell)(&Event::Warning { text });
                     tries += 1;
-                    self.clock.sleep(LOCK_PAUSE);
+                    for _ in 0..LOOKS {
+                        self.stop.check()?;
+                        self.clock.sleep(LOCK_PAUSE / LOOKS);
+                    }
                     self.stop.check()?;
                 }
                 locked => break locked?,
@@ -274,7 +280,7 @@ impl<'a> Source<'a> {
         let bytes: u64 = copied.filter_map(|found| found.source.metadata().ok()).map(|meta| meta.len()).sum();
         let room = rustix::fs::statvfs(dir).map_err(|e| Error::io("look for room in", dir)(e.into()))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
-        if bytes > free {
+        if bytes > free && !self.copies_share_blocks(&listing) {
             let text = format!("the server's files have {bytes} bytes, and {free} are free");
             let source = std::io::Error::new(std::io::ErrorKind::StorageFull, text);
             return Err(Error::Io {
@@ -284,6 +290,17 @@ impl<'a> Source<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Whether a copy takes no room, as on XFS and btrfs.
+    fn copies_share_blocks(&self, listing: &server_files::Listing) -> bool {
+        let longest = listing.files.iter().filter(|found| !found.grows);
+        let longest = longest.max_by_key(|found| found.source.metadata().map_or(0, |meta| meta.len()));
+        let Some(from) = longest.and_then(|found| File::open(&found.source).ok()) else { return false };
+        let probe = self.workspace.dir().join("probe");
+        let shares = File::create(&probe).is_ok_and(|to| rustix::fs::ioctl_ficlone(&to, &from).is_ok());
+        let _ = std::fs::remove_file(&probe);
+        shares
     }
 
     pub(crate) fn unlock(&mut self, since: Duration) -> Result<(), Error> {
