@@ -105,7 +105,7 @@ fn resume_prepares_again_what_the_journal_does_not_know_to_be_prepared() -> Resu
     running.end(Signal::INT)?;
     let journal = incomplete(&job).join("journal.jsonl");
     let text = fs::read_to_string(&journal)?;
-    let cut = text.find(r#""step":"prepare"}"#).context("no prepared server in the journal")?;
+    let cut = text.find(r#""step":"prepare""#).context("no prepared server in the journal")?;
     let cut = text[..cut].rfind('\n').context("more than one line")?;
     // And the next line was being written.
     fs::write(&journal, &text[..cut + 9])?;
