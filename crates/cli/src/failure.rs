@@ -71,15 +71,6 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// An error with its causes, in one line. What an error repeats of its cause is there once.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
-        true => text,
-        false => format!("{text}: {cause}"),
-    })
-}
-
 /// Prints a failure and gives the process its exit code.
 ///
 /// A closed stdout (`dbrecover list | head`) is no failure of ours.
@@ -109,6 +100,7 @@ fn is_unread(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
+    use recovery::with_causes;
 
     use super::*;
 

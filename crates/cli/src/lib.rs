@@ -12,5 +12,6 @@ mod printable;
 pub mod standard;
 
 pub use exit::Exit;
-pub use failure::{Failure, Outcome, finish, with_causes};
+pub use failure::{Failure, Outcome, finish};
 pub use printable::Printable;
+pub use recovery::with_causes;

@@ -264,6 +264,15 @@ pub enum Error {
     },
 }
 
+/// An error with its causes, in one line. What an error repeats of its cause is there once.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
+        true => text,
+        false => format!("{text}: {cause}"),
+    })
+}
+
 impl Error {
     /// The class of the error.
     pub fn class(&self) -> Class {

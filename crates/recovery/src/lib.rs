@@ -69,7 +69,7 @@ mod workdir;
 mod worker;
 
 pub use config::{Config, RecoverTo};
-pub use error::{Class, Error};
+pub use error::{Class, Error, with_causes};
 pub use events::{Event, Observer, Silent};
 pub use hosts::Hosts;
 pub use plan::Plan;

@@ -15,6 +15,9 @@ use crate::Error;
 use crate::plan::Plan;
 use crate::store::MAX_TEXT;
 
+/// The option for the letter case of table names.
+pub(crate) const LETTER_CASE: &str = "lower_case_table_names";
+
 /// Name of the file in a server's folder.
 const NAME: &str = "my.conf";
 
@@ -63,7 +66,7 @@ impl Reading {
             Some(conf) if conf.unread().is_empty() => return Ok(None),
             Some(conf) => format!("parts of its {NAME} could not be read ({})", conf.unread().join(", ")),
         };
-        let said = conf.is_some_and(|conf| conf.form("lower_case_table_names").is_some());
+        let said = conf.is_some_and(|conf| conf.form(LETTER_CASE).is_some());
         if !said && letter_case.is_none() && !self.knows_case {
             return Err(Error::LetterCase { server: folder.to_owned(), what });
         }
@@ -92,11 +95,10 @@ pub(crate) async fn warnings(
     tool: &Tool,
     letter_case: Option<u8>,
 ) -> Result<Vec<String>, Error> {
-    let last = plan.last();
-    if plan.backups.iter().any(|backup| backup.name == *last && backup.encrypted) {
+    if plan.last_is_encrypted() {
         return Ok(Vec::new());
     }
-    let dir = Plan::backup_dir(&plan.store_dir, last);
+    let dir = Plan::backup_dir(&plan.store_dir, plan.last());
     let mut open: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for server in &plan.servers {
         let folder = server.folder.as_str();

@@ -11,7 +11,6 @@ use backup_catalog::layout::{EXECUTED_GTIDS, MASTER_DIR};
 use backup_catalog::{Master, Position};
 use remote_exec::Host;
 
-use crate::Error;
 use crate::journal::{DONE, HELD, PREPARE, PREPARE_BEGUN, REPLAY_BEGUN};
 use crate::my_conf;
 use crate::physical::Physical;
@@ -19,11 +18,12 @@ use crate::plan::{self, Plan, PlannedServer};
 use crate::prepare;
 use crate::replay::{Ready, Replay};
 use crate::report::{Again, RecoveredServer, Replayed, StepTime};
-use crate::run::{Recovery, chain_of};
+use crate::run::Recovery;
 use crate::server::{BaseDir, Launch, Network, TemporaryServer};
 use crate::server_options;
 use crate::store::MAX_TEXT;
 use crate::workdir::WorkDir;
+use crate::{Error, with_causes};
 
 /// One server of a recovery while it runs.
 #[derive(Clone, Copy)]
@@ -44,6 +44,8 @@ struct Said {
     binlogs_of: String,
     /// `executed_gtids`; may be empty.
     executed: String,
+    /// The server's own options; `None` where there is no such file.
+    my_conf: Option<String>,
     accounts: Vec<Account>,
 }
 
@@ -104,19 +106,19 @@ impl<'a> OneServer<'a> {
         let datadir = self.datadir();
         let replay = self.replay(&said, &datadir);
         if let Some(done) = self.work.journal().result(self.folder(), DONE) {
-            return self.done_before(done, said.accounts.clone(), &replay).await;
+            return self.done_before(done, &said, &replay).await;
         }
         self.can_go_on()?;
-        self.check_my_conf().await?;
+        self.check_my_conf(&said)?;
         let prepared = Unpacked { one: self, steps: Vec::new() }.prepare(&said).await?;
         let partial = prepared.partial.clone();
-        let running = prepared.choose(&replay).await?.start(&said.accounts).await?;
+        let options = self.options_of_backup(&said, &datadir).await?;
+        let running = prepared.choose(&replay, options.clone()).await?.start(&said.accounts).await?;
         let stopped = running.replay(&replay).await?;
         replay.clean().await?;
         // A new identity is made at the next start.
         self.host().command("rm").args(["-f", "--"]).arg(datadir.join("auto.cnf")).run().await?;
         let first = self.first_binlog(&replay).await;
-        let options = self.options_of_backup(&datadir).await?;
         let chain = &self.recovery.plan.selection.chain;
         let recovered = RecoveredServer {
             group: self.server.group.clone(),
@@ -158,15 +160,21 @@ impl<'a> OneServer<'a> {
 
     /// A small file of the server's folder in the last backup, without blanks around it; `None` if it is not there.
     async fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last()).join(self.folder());
-        let text = self.host().files().read_if_there(dir.join(name), MAX_TEXT).await?;
+        let path = self.last_backup().join(self.folder()).join(name);
+        let text = self.host().files().read_if_there(path, MAX_TEXT).await?;
         Ok(text.map(|text| String::from_utf8_lossy(&text).trim().to_owned()))
+    }
+
+    /// Where the last backup of the chain is unpacked.
+    fn last_backup(&self) -> PathBuf {
+        Plan::backup_dir(self.work.path(), self.recovery.plan.last())
     }
 
     async fn said(&self) -> Result<Said, Error> {
         Ok(Said {
             binlogs_of: self.binlogs_of().await?,
             executed: self.executed().await?,
+            my_conf: my_conf::read(self.host(), &self.last_backup(), self.folder()).await?,
             accounts: self.recovery.accounts(self.work, &self.server.server).await?,
         })
     }
@@ -241,7 +249,7 @@ impl<'a> OneServer<'a> {
             Ok(first) => first.map(|first| format!("{}/{first}", replay.binlogs_of)),
             // The server is recovered without it.
             Err(error) => {
-                let (folder, error) = (self.folder(), chain_of(&error));
+                let (folder, error) = (self.folder(), with_causes(&error));
                 self.recovery.watch.warning(format!(
                     "{folder}: its binlogs are not beside each other, and it is not in the ds_info files: {error}"
                 ));
@@ -254,7 +262,7 @@ impl<'a> OneServer<'a> {
     async fn done_before(
         &self,
         done: &serde_json::Value,
-        accounts: Vec<Account>,
+        said: &Said,
         replay: &Replay<'_>,
     ) -> Result<Recovered, Error> {
         let mut recovered: RecoveredServer = serde_json::from_value(done.clone())
@@ -263,33 +271,27 @@ impl<'a> OneServer<'a> {
             let reason = format!("the data of {}, which was recovered, are not there", self.folder());
             return Err(self.not_resumable(reason));
         }
-        let options = self.options_of_backup(&self.datadir()).await?;
+        let options = self.options_of_backup(said, &self.datadir()).await?;
+        let accounts = said.accounts.clone();
         recovered.again = Some(Again { options, accounts, server_id: self.server_id() });
         Ok((recovered, self.first_binlog(replay).await))
     }
 
-    async fn options_of_backup(&self, datadir: &Path) -> Result<Vec<OsString>, Error> {
+    async fn options_of_backup(&self, said: &Said, datadir: &Path) -> Result<Vec<OsString>, Error> {
         let layout = self.host().files().read_if_there(datadir.join("backup-my.cnf"), MAX_TEXT).await?;
         let layout = String::from_utf8_lossy(&layout.unwrap_or_default()).into_owned();
-        let my_conf = self.my_conf().await?.unwrap_or_default();
+        let my_conf = said.my_conf.as_deref().unwrap_or_default();
         let letter_case = self.recovery.request.config.misc.lower_case_table_names;
-        Ok(server_options::of_backup(&layout, &my_conf, letter_case, &self.base.version, self.folder()))
-    }
-
-    async fn my_conf(&self) -> Result<Option<String>, Error> {
-        let dir = Plan::backup_dir(self.work.path(), self.recovery.plan.last());
-        my_conf::read(self.host(), &dir, self.folder()).await
+        Ok(server_options::of_backup(&layout, my_conf, letter_case, &self.base.version, self.folder()))
     }
 
     /// Of an encrypted backup the plan could not see the server's options; of the others its programs' version.
-    async fn check_my_conf(&self) -> Result<(), Error> {
+    fn check_my_conf(&self, said: &Said) -> Result<(), Error> {
         let Recovery { plan, request, watch, .. } = self.recovery;
-        let text = self.my_conf().await?;
         let letter_case = request.config.misc.lower_case_table_names;
         let reading = my_conf::Reading::of(&self.base.version, self.folder());
-        let open = reading.left_open(self.folder(), text.as_deref(), letter_case)?;
-        let encrypted = plan.backups.iter().any(|backup| backup.name == *plan.last() && backup.encrypted);
-        if let Some(what) = open.filter(|_| encrypted) {
+        let open = reading.left_open(self.folder(), said.my_conf.as_deref(), letter_case)?;
+        if let Some(what) = open.filter(|_| plan.last_is_encrypted()) {
             watch.warning(my_conf::warning(self.folder(), &what));
         }
         Ok(())
@@ -345,14 +347,13 @@ impl OneServer<'_> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Chooses the binlogs.
-    async fn choose(mut self, replay: &Replay<'_>) -> Result<Chosen<'a>, Error> {
+    /// Chooses the binlogs. `options` are those of the backup for the temporary server.
+    async fn choose(mut self, replay: &Replay<'_>, mut options: Vec<OsString>) -> Result<Chosen<'a>, Error> {
         let one = self.one;
         let choosing = replay.prepare();
         let ((ready, mut of_replay), seconds) =
             one.recovery.watch.step(one.folder(), "choose the binlogs", choosing).await?;
         note(&mut self.steps, "choose the binlogs", seconds);
-        let mut options = one.options_of_backup(&self.datadir).await?;
         options.append(&mut of_replay);
         Ok(Chosen { one, datadir: self.datadir, options, ready, steps: self.steps })
     }

@@ -32,7 +32,7 @@ use crate::trash;
 use crate::unpack::{Unpack, check_password};
 use crate::workdir::{Earlier, WorkDir};
 use crate::worker::version_line;
-use crate::{Error, SCHEMA_VERSION};
+use crate::{Error, SCHEMA_VERSION, with_causes};
 
 /// Decides everything and touches nothing.
 ///
@@ -266,7 +266,7 @@ impl Recovery<'_> {
             }
             Err(error) => self.watch.warning(format!(
                 "backup {name} is not complete, and cannot be moved to trash/ (--read-only-store leaves it where it is): {}",
-                chain_of(&error)
+                with_causes(&error)
             )),
         }
     }
@@ -295,7 +295,7 @@ impl Recovery<'_> {
                     if others == 1 { "another server".to_owned() } else { format!("{others} others") };
                 self.watch.warning(format!(
                     "{folder} failed, and no other server is begun; {others} under way will be finished (^C ends that): {}",
-                    chain_of(error)
+                    with_causes(error)
                 ));
             }
         };
@@ -304,7 +304,7 @@ impl Recovery<'_> {
         if let Err(error) = self.ds_info(work, &servers).await {
             let dir = self.request.config.misc.ds_info_dir.display();
             self.watch
-                .warning(format!("the ds_info files could not be written to {dir}: {}", chain_of(&error)));
+                .warning(format!("the ds_info files could not be written to {dir}: {}", with_causes(&error)));
         }
         Ok((unpacked, servers.into_iter().map(|(server, _)| server).collect()))
     }
@@ -463,15 +463,6 @@ fn unpacked_bytes(unpacked: &Unpacked) -> u64 {
 fn written_bytes(unpacked: &Unpacked) -> u64 {
     let io = unpacked.details.get("process_io").and_then(|io| io.get("written_chars"));
     io.and_then(serde_json::Value::as_u64).unwrap_or(0)
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain_of(error: &Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.map(ToString::to_string).fold(error.to_string(), |text, cause| match text.ends_with(&cause) {
-        true => text,
-        false => format!("{text}: {cause}"),
-    })
 }
 
 fn now() -> String {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use binlog_replay::{Flavor, ServerVersion};
 
-use crate::my_conf::Reading;
+use crate::my_conf::{LETTER_CASE, Reading};
 
 /// Options of `backup-my.cnf` that say how the files of InnoDB are laid out. The rest of that file is advice to
 /// the backup tool; options that a version no longer knows stop its server.
@@ -54,9 +54,6 @@ const MEANING: &[&str] = &[
     "authentication_policy",
     "binlog_checksum",
 ];
-
-/// The letter case of table names.
-const LETTER_CASE: &str = "lower_case_table_names";
 
 /// The options for the datadir of the server with this folder; `letter_case` is for one whose `my.conf` says none.
 pub(crate) fn of_backup(

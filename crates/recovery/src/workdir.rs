@@ -80,11 +80,8 @@ impl Marker {
 
     /// What is said of `dir`; `None` where nothing that is understood is.
     async fn read(host: &Host, dir: &Path) -> Result<Option<Self>, Error> {
-        match host.files().read(dir.join(MARKER), MAX_MARKER).await {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.is_missing_file() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let text = host.files().read_if_there(dir.join(MARKER), MAX_MARKER).await?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     /// Whether the finished recovery in `dir`, if there is one, is this one: `false` where it does not say what it is.

@@ -179,6 +179,11 @@ impl Plan {
         &self.selection.chain[self.selection.chain.len() - 1]
     }
 
+    /// Whether [`last`](Self::last) is encrypted: nothing of its folders is seen before it is unpacked.
+    pub(crate) fn last_is_encrypted(&self) -> bool {
+        self.backups.iter().any(|backup| backup.name == *self.last() && backup.encrypted)
+    }
+
     /// The backups whose binlogs are replayed, in their order.
     pub(crate) fn with_binlogs(&self) -> impl Iterator<Item = &BackupName> {
         let later = self.backups.iter().filter(|b| b.used_for == UsedFor::Binlogs).map(|b| &b.name);
