@@ -22,7 +22,10 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn on(dir: tempfile::TempDir) -> Self {
         let datadir = dir.path().join("data");
         let rocksdb = datadir.join("#rocksdb");
         std::fs::create_dir_all(&rocksdb).unwrap();

@@ -16,7 +16,7 @@ use crate::names::{self, Kind};
 use crate::rocksdb::LiveFiles;
 use crate::server::{Facts, LeftOut, Position, Server};
 use crate::server_files::{self, Aside, Definitions, Scope};
-use crate::{Clock, Error, Event, Stop};
+use crate::{Clock, Error, Event, Stop, private};
 
 /// What may be in a checkpoint without a lock if the backup has no binlog.
 const UNDECIDED: &str = "without binlogs the backup may hold transactions that are prepared and not committed; a restored \
@@ -297,10 +297,11 @@ impl<'a> Source<'a> {
         let longest = listing.files.iter().filter(|found| !found.grows);
         let longest = longest.max_by_key(|found| found.source.metadata().map_or(0, |meta| meta.len()));
         let Some(from) = longest.and_then(|found| File::open(&found.source).ok()) else { return false };
-        let probe = self.workspace.dir().join("probe");
-        let shares = File::create(&probe).is_ok_and(|to| rustix::fs::ioctl_ficlone(&to, &from).is_ok());
-        let _ = std::fs::remove_file(&probe);
-        shares
+        // A place of this run: no name that somebody else could have taken, and it goes also when the run is killed.
+        let place = self.workspace.place("probe");
+        let made = private::create_dir(place.path())
+            .and_then(|()| private::create_file(&place.path().join("probe")));
+        made.is_ok_and(|to| rustix::fs::ioctl_ficlone(&to, &from).is_ok())
     }
 
     pub(crate) fn unlock(&mut self, since: Duration) -> Result<(), Error> {
