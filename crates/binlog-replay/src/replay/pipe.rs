@@ -198,18 +198,24 @@ fn spawn(mut command: Command, name: &Path, stdin: Stdio, stdout: Stdio) -> Resu
     command.spawn().map_err(Error::file("starting", name))
 }
 
+/// Stands in front of an output whose beginning was not kept.
+const CUT: &str = "…";
+
 /// The last lines that a tool wrote.
 async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
-    let mut kept = Vec::new();
+    let (mut kept, mut cut) = (Vec::new(), "");
     if let Some(mut output) = output {
         let mut buffer = [0; 4096];
         while let Ok(n @ 1..) = output.read(&mut buffer).await {
             kept.extend_from_slice(&buffer[..n]);
             let over = kept.len().saturating_sub(STDERR_TAIL);
+            if over > 0 {
+                cut = CUT;
+            }
             kept.drain(..over);
         }
     }
-    String::from_utf8_lossy(&kept).trim().to_owned()
+    format!("{cut}{}", String::from_utf8_lossy(&kept).trim())
 }
 
 /// What a tool wrote, without passwords: MariaDB's client writes the whole statement, and behind it the server's words.
@@ -217,6 +223,11 @@ async fn tail(output: Option<impl AsyncRead + Unpin>) -> String {
 fn masked(words: &str) -> String {
     if !words.contains("--------------\n") {
         return words_without_passwords(words, b"PASSWORD");
+    }
+    if words.starts_with(CUT) {
+        // What says that there is a password may be in what is missing.
+        let error = words.rfind("\nERROR ").map_or("", |at| &words[at + 1..]);
+        return words_without_passwords(error, b"PASSWORD");
     }
     let shown = words_without_passwords(words, b"");
     match words.rfind("\nERROR ") {
@@ -346,12 +357,17 @@ mod tests {
             masked("ERROR 1050 at line 3: Table 't' already exists"),
             "ERROR 1050 at line 3: Table 't' already exists"
         );
+        let failed = "ERROR 1396 (HY000) at line 3: Operation CREATE USER failed for 'u'@'%'";
+        let cut = format!("{CUT}IED BY 'x7', u2 identified by 'y'\n--------------\n\n{failed}");
+        assert!(!masked(&cut).contains("x7") && masked(&cut).starts_with("ERROR 1396"), "{}", masked(&cut));
+        let near = "ERROR 1064 (42000) at line 30: You have an error near 'using 'x7'' at line 1";
+        assert!(!masked(near).contains("x7"), "{}", masked(near));
     }
 
     #[tokio::test]
     async fn only_the_end_of_a_long_output_is_kept() {
         let long = [vec![b'x'; 3 * STDERR_TAIL], b"last".to_vec()].concat();
         let kept = tail(Some(&long[..])).await;
-        assert!(kept.len() <= STDERR_TAIL && kept.ends_with("last"));
+        assert!(kept.len() <= STDERR_TAIL + CUT.len() && kept.ends_with("last"));
     }
 }
