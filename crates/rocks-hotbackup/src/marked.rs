@@ -1,7 +1,7 @@
 //! Directories for work that was not ended: a mark in them says that they are this program's, and a lock on the mark that
 //! somebody works there. The lock goes with the process, also when it was killed.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -94,16 +94,21 @@ pub(crate) fn lock(file: &File, dir: &Path) -> Result<(), Error> {
     }
 }
 
+/// Device and inode: one file, whatever path leads to it.
+pub(crate) type FileId = (u64, u64);
+
+pub(crate) fn id(meta: &Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
+
 /// If two opened files are the same one.
 pub(crate) fn is_one(one: &File, other: &File) -> bool {
-    let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) else { return false };
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    matches!((one.metadata(), other.metadata()), (Ok(one), Ok(other)) if id(&one) == id(&other))
 }
 
 /// If `path` still is the name of the opened file.
 pub(crate) fn same_file(file: &File, path: &Path) -> bool {
-    let (Ok(ours), Ok(named)) = (file.metadata(), path.symlink_metadata()) else { return false };
-    (ours.dev(), ours.ino()) == (named.dev(), named.ino())
+    matches!((file.metadata(), path.symlink_metadata()), (Ok(ours), Ok(named)) if id(&ours) == id(&named))
 }
 
 #[cfg(test)]

@@ -52,12 +52,7 @@ pub fn move_back(
     owner: Option<Owner>,
     stop: &Stop,
 ) -> Result<Moved, Error> {
-    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
-    let targets = targets.absolute()?;
-    let here = File::open(&backup).map_err(Error::io("open", &backup))?;
-    marked::lock(&here, &backup)?;
-    let manifest = manifest(&backup, &targets)?;
-    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    let Opened { backup, targets, manifest, resumed, _lock } = open(backup, targets)?;
     let mut moved = Moved { resumed, complete: manifest.is_some(), ..Moved::default() };
     let mut locked: Vec<File> = Vec::new();
     for dir in targets.all() {
@@ -116,12 +111,9 @@ pub struct MovePlan {
 ///
 /// The refusals of [`move_back`].
 pub fn plan_move_back(backup: &Path, targets: &Targets) -> Result<MovePlan, Error> {
-    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
-    let targets = targets.absolute()?;
-    let manifest = manifest(&backup, &targets)?;
-    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    let Opened { backup, targets, manifest, resumed, _lock } = open(backup, targets)?;
     // One after the other: two names of one directory do not lock each other out.
-    for dir in [&*backup].into_iter().chain(targets.all()).filter(|dir| dir.exists()) {
+    for dir in targets.all().into_iter().filter(|dir| dir.exists()) {
         marked::lock(&File::open(dir).map_err(Error::io("open", dir))?, dir)?;
     }
     let mut entries = 0;
@@ -129,6 +121,25 @@ pub fn plan_move_back(backup: &Path, targets: &Targets) -> Result<MovePlan, Erro
         entries += u64::from(target(&backup.join(&name), &name, &targets)?.is_some());
     }
     Ok(MovePlan { entries, resumed, complete: manifest.is_some() })
+}
+
+/// What every move-back looks at first, with the backup locked.
+struct Opened {
+    backup: PathBuf,
+    targets: Targets,
+    manifest: Option<Manifest>,
+    resumed: bool,
+    _lock: File,
+}
+
+fn open(backup: &Path, targets: &Targets) -> Result<Opened, Error> {
+    let backup = backup.canonicalize().map_err(Error::io("find", backup))?;
+    let targets = targets.absolute()?;
+    let lock = File::open(&backup).map_err(Error::io("open", &backup))?;
+    marked::lock(&lock, &backup)?;
+    let manifest = manifest(&backup, &targets)?;
+    let resumed = begin(&backup, &targets, manifest.as_ref())?;
+    Ok(Opened { backup, targets, manifest, resumed, _lock: lock })
 }
 
 /// The manifest of the backup, which a move-back that was cut off may have moved.

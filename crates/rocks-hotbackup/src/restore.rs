@@ -502,14 +502,22 @@ mod tests {
         }
     }
 
-    /// What a restore leaves that is cut off when it has moved nothing yet but has noted that it will.
-    fn cut(request: &Restore, id: char) {
+    /// The staging of a restore of the backup with this id, which says what it is about and holds nothing else: what is
+    /// left of it behind the last move.
+    fn begun(request: &Restore, id: char) -> Staging {
         let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
-        let whole = staging.0.path().join("whole");
-        copy_all(&request.from[0], &whole, &Stop::new()).unwrap();
         let targets = request.to.targets(None).unwrap();
         let ids = vec![Some(id.to_string().repeat(32))];
         Begun::of(request, &targets, ids).unwrap().write(&staging.0).unwrap();
+        staging
+    }
+
+    /// What a restore leaves that is cut off when it has moved nothing yet but has noted that it will.
+    fn cut(request: &Restore, id: char) {
+        let staging = begun(request, id);
+        let whole = staging.0.path().join("whole");
+        copy_all(&request.from[0], &whole, &Stop::new()).unwrap();
+        let targets = request.to.targets(None).unwrap();
         let note = serde_json::to_vec(&targets.absolute().unwrap()).unwrap();
         std::fs::write(whole.join(move_back::NOTE), note).unwrap();
         staging.keep();
@@ -553,13 +561,9 @@ mod tests {
         backup(&root.join("a"), Some('a'));
         let as_directory = request(root, "a");
         cut(&as_directory, 'a');
-        let staging = Staging::take(&root.join("staging")).unwrap();
         std::fs::write(root.join("a.tar"), "an archive").unwrap();
         let same = request(root, "a.tar");
-        let targets = same.to.targets(None).unwrap();
-        let ids = vec![Some("a".repeat(32))];
-        Begun::of(&same, &targets, ids).unwrap().write(&staging.0).unwrap();
-        staging.keep();
+        begun(&same, 'a').keep();
         std::fs::write(root.join("a.tar"), "another archive").unwrap();
         let error = restore(&same, &Stop::new()).unwrap_err();
         assert!(matches!(&error, Error::OtherRestore { what, .. } if what.contains("a.tar")), "{error:?}");
@@ -624,23 +628,12 @@ mod tests {
         backup(&root.join("b"), Some('b'));
         let other = restore(&request(root, "b"), &Stop::new());
         assert!(matches!(other, Err(Error::NotEmpty { .. })), "{other:?}");
-        cut_behind(&same, 'a');
+        begun(&same, 'a').keep();
         let restored = restore(&same, &Stop::new()).unwrap();
         assert!(restored.moved.resumed && restored.moved.complete);
         assert!(!root.join("staging").exists() && root.join("data/#rocksdb/CURRENT").exists());
         let again = restore(&same, &Stop::new());
         assert!(matches!(again, Err(Error::NotEmpty { .. })), "{again:?}");
-    }
-
-    /// What is left of the staging then.
-    fn cut_behind(request: &Restore, id: char) {
-        let staging = Staging::take(&Staging::path(request).unwrap()).unwrap();
-        let targets = request.to.targets(None).unwrap();
-        Begun::of(request, &targets, vec![Some(id.to_string().repeat(32))])
-            .unwrap()
-            .write(&staging.0)
-            .unwrap();
-        staging.keep();
     }
 
     #[test]

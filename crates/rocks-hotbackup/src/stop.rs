@@ -51,9 +51,11 @@ impl Stop {
         let mut bytes = 0;
         loop {
             self.check()?;
-            match io::copy(&mut (&mut *from).take(AT_ONCE), &mut to).map_err(Error::io("copy", path))? {
-                0 => return Ok(bytes),
-                more => bytes += more,
+            let piece =
+                io::copy(&mut (&mut *from).take(AT_ONCE), &mut to).map_err(Error::io("copy", path))?;
+            bytes += piece;
+            if piece < AT_ONCE {
+                return Ok(bytes);
             }
         }
     }

@@ -40,6 +40,17 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
     if no_password && args.password_file.is_some() {
         return Err(Failure::usage("--password is empty, and --password-file is to give one: it is either"));
     }
+    let host = file.host.unwrap_or_else(|| "127.0.0.1".into());
+    // An empty one is none, as in older scripts.
+    let socket = args
+        .socket
+        .clone()
+        .or_else(|| file.socket.filter(|_| args.port.is_none()))
+        .filter(|socket| !socket.as_os_str().is_empty());
+    if socket.is_none() && !is_here(&host) {
+        let text = format!("the option file names the host {host:?}, which is not this machine");
+        return Err(Failure::usage(text).hint("run it on the server's machine: checkpoints are made there"));
+    }
     let user = args.user.clone().or(file.user).unwrap_or_else(|| "root".into());
     let prompt = format!("Password of {user}: ");
     let explicit = given.is_some() || args.password_file.is_some();
@@ -58,17 +69,6 @@ pub(crate) fn account(args: &cli::Account) -> Result<rocks::Account, Failure> {
         };
         sources.get().map_err(|e| Failure::new(Exit::Usage, e))?
     };
-    let host = file.host.unwrap_or_else(|| "127.0.0.1".into());
-    // An empty one is none, as in older scripts.
-    let socket = args
-        .socket
-        .clone()
-        .or_else(|| file.socket.filter(|_| args.port.is_none()))
-        .filter(|socket| !socket.as_os_str().is_empty());
-    if socket.is_none() && !is_here(&host) {
-        let text = format!("the option file names the host {host:?}, which is not this machine");
-        return Err(Failure::usage(text).hint("run it on the server's machine: checkpoints are made there"));
-    }
     Ok(rocks::Account {
         user,
         password: password.unwrap_or_else(|| String::new().into()),

@@ -108,7 +108,7 @@ pub(crate) enum Direct {
     Off,
 }
 
-/// What came since the program before this one and says something about a backup only: a move-back does not heed it.
+/// What came since the program before this one and says how a backup is made: a move-back does not heed it.
 const OF_BACKUPS: [&str; 15] = [
     "to",
     "incremental_base",

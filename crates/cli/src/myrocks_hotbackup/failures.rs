@@ -1,7 +1,7 @@
 //! A library's errors as failures, and what would help.
 
 use dbrecover_cli::{Exit, Failure, with_causes};
-use rocks_hotbackup::Error;
+use rocks_hotbackup::{Class, Error};
 
 /// A library error with its exit code and a hint.
 pub(crate) fn failure(error: Error) -> Failure {
@@ -59,9 +59,7 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::BaseUnusable { .. } => "take a full backup: without --incremental-base",
         Error::PasswordNeeded { .. } => "--key-file, or MYROCKS_BACKUP_KEY in the environment",
         Error::ReaderGone { .. } => "the program that reads the backup ended early; its own message says why",
-        Error::Io { source, .. } | Error::Output { source, .. }
-            if source.kind() == std::io::ErrorKind::StorageFull =>
-        {
+        Error::Io { .. } | Error::Output { .. } if error.class() == Class::Unusable => {
             "there is no space left"
         }
         _ => return None,

@@ -25,20 +25,17 @@ pub(crate) fn watch(stop: &Stop) -> std::io::Result<()> {
         // The end of the work ends the process, and this thread with it. What is being removed has all the time it takes,
         // unless a second signal comes. One stop often arrives as two signals, so a second one counts after the grace only.
         let begun = Instant::now();
-        let mut waited = Duration::ZERO;
-        while waited < GRACE {
+        let (mut waited, mut second) = (Duration::ZERO, false);
+        while waited < GRACE && !second {
             std::thread::sleep(STEP);
-            if signals.pending().count() > 0 && begun.elapsed() >= GRACE {
-                break;
-            }
+            second = signals.pending().count() > 0 && begun.elapsed() >= GRACE;
             if !rocks_hotbackup::is_removing() {
                 waited += STEP;
             }
         }
         rocks_hotbackup::remove_checkpoints();
-        tell(format_args!(
-            "myrocks-hotbackup: stopped by signal {signal} while it waited for another program"
-        ));
+        let why = if second { "and by a second one" } else { "while it waited for another program" };
+        tell(format_args!("myrocks-hotbackup: stopped by signal {signal} {why}"));
         for path in rocks_hotbackup::unfinished() {
             tell(format_args!(
                 "myrocks-hotbackup: {} stays; the next run to the same place removes it, or goes on with it",

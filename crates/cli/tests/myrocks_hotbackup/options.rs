@@ -242,3 +242,14 @@ fn an_empty_password_goes_before_other_sources_and_an_empty_data_directory_is_no
         "nothing that is secret is on the command line"
     );
 }
+
+#[test]
+fn a_move_back_refuses_what_says_something_about_a_backup_only() {
+    for more in [&["--to", "x"][..], &["--encrypt", "x"], &["--consistent"]] {
+        let mut command = program();
+        command.args(["--move-back", "--backup-dir", "/nowhere/b", "--datadir", "/nowhere/d"]);
+        command.args(["--rocksdb-datadir", "/nowhere/r", "--rocksdb-waldir", "/nowhere/r"]).args(more);
+        let stderr = fail(&mut command, 2);
+        assert!(stderr.contains("cannot be used with"), "{more:?}: {stderr}");
+    }
+}

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{FileType, Metadata};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::definitions::{Stamp, is_definition};
 use crate::Error;
 use crate::log_index;
+use crate::marked::{FileId, id};
 use crate::names::{self, Kind};
 use crate::server::Facts;
 use crate::sink::Member;
@@ -122,13 +122,6 @@ pub(crate) struct Scope<'a> {
     replica: Vec<(OsString, OsString)>,
     /// Where Aria keeps its logs, if that is not the data directory.
     aria: Option<&'a Path>,
-}
-
-/// Device and inode: one file, whatever path leads to it.
-type FileId = (u64, u64);
-
-fn id(meta: &Metadata) -> FileId {
-    (meta.dev(), meta.ino())
 }
 
 fn id_of(path: &Path) -> Option<FileId> {

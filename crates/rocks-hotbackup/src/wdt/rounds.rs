@@ -18,7 +18,7 @@ use crate::checkpoint::Place;
 use crate::content::Reading;
 use crate::limit::Limiter;
 use crate::manifest::Entry;
-use crate::names;
+use crate::names::{self, Kind};
 use crate::server_files::{self, Aside, At};
 use crate::{Checksum, Clock, Error, Event, Stop, private};
 
@@ -115,10 +115,8 @@ impl<'s, 'r> Transfer<'s, 'r> {
                     if over.load(Ordering::Relaxed) {
                         break;
                     }
-                    let path = dir.join(name);
-                    let meta = path.metadata().map_err(Error::io("read", &path))?;
-                    let entry = entry(Path::new(name), &path, checksum, clock, stop)?;
-                    summed.push((name.to_owned(), Entry { modified: modified(&meta, device), ..entry }));
+                    let entry = entry(Path::new(name), &dir.join(name), checksum, device, clock, stop)?;
+                    summed.push((name.to_owned(), entry));
                 }
                 Ok::<_, Error>(summed)
             });
@@ -247,7 +245,8 @@ impl<'s, 'r> Transfer<'s, 'r> {
     }
 
     fn entry(&self, name: &Path, path: &Path) -> Result<Entry, Error> {
-        entry(name, path, self.source.options.checksum, self.source.clock, self.source.stop)
+        let Source { options, device, clock, stop, .. } = &self.source;
+        entry(name, path, options.checksum, *device, *clock, stop)
     }
 }
 
@@ -270,17 +269,20 @@ fn entry(
     name: &Path,
     path: &Path,
     checksum: Checksum,
+    device: u64,
     clock: &dyn Clock,
     stop: &Stop,
 ) -> Result<Entry, Error> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
+    let meta = file.metadata().map_err(Error::io("read", path))?;
+    let (size, kind) = (meta.len(), names::kind(name));
+    let modified = modified(&meta, device).filter(|_| kind == Kind::Data);
     let unlimited = Limiter::new(clock, None);
     let mut reading = Reading::new(checksum, 1, &unlimited, stop);
     let mut content = reading.file(path, file, if checksum == Checksum::None { 0 } else { size });
     while content.next_bytes()?.is_some() {}
-    let (path, sum, kind) = (name.to_owned(), content.sum()?, names::kind(name));
-    Ok(Entry { path, size, sum, kind, modified: None, from: None, obsolete: false })
+    let (path, sum) = (name.to_owned(), content.sum()?);
+    Ok(Entry { path, size, sum, kind, modified, from: None, obsolete: false })
 }
 
 #[cfg(test)]
