@@ -18,8 +18,8 @@ pub(crate) fn without_secrets(text: &str) -> String {
 
 /// The value in a line `backup-master = value`, or with `:`.
 fn value_of_key(line: &str) -> Option<&str> {
-    let (key, value) = line.split_at_checked(line.find(['=', ':'])?)?;
-    key.trim().eq_ignore_ascii_case(KEY).then(|| value[1..].trim())
+    let (key, value) = line.split_once(['=', ':'])?;
+    key.trim().eq_ignore_ascii_case(KEY).then(|| value.trim())
 }
 
 #[cfg(test)]

@@ -233,7 +233,7 @@ fn normal(name: &str) -> String {
 fn option(line: &str) -> (String, Option<String>) {
     let line = without_comment(line);
     let (name, value) = match line.split_once('=') {
-        Some((name, value)) => (name, Some(MyConf::value(value))),
+        Some((name, value)) => (name, Some(unescaped(unquoted(value.trim())))),
         None => (line, None),
     };
     (normal(name.trim()), value)

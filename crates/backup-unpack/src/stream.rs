@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use xbstream::member::Format;
 use xbstream::{ExtractOptions, Extracted, Reader};
 
 use crate::error::Error;
@@ -15,9 +17,6 @@ use crate::unpack::measured;
 
 /// One of these is in every whole backup: XtraBackup and mariabackup write the first, MariaDB 11.1 and later the second.
 pub const CHECKPOINTS: [&str; 2] = ["xtrabackup_checkpoints", "mariadb_backup_checkpoints"];
-
-/// Ending of members that the backup tool encrypted.
-const ENCRYPTED: &str = "xbcrypt";
 
 /// Unpacks the stream of one server of a backup by itself: `layout` has a place for this server and no other. Nothing
 /// else of the backup is expected in `input`, and `WORK-DIR/BACKUP` is not touched.
@@ -96,9 +95,9 @@ pub(crate) fn extract(
 fn encrypted(path: &Path) -> Result<Option<PathBuf>, Error> {
     let fail = |source| Error::File { action: "listing", path: path.to_owned(), source };
     for entry in std::fs::read_dir(path).map_err(fail)? {
-        let name = PathBuf::from(entry.map_err(fail)?.file_name());
-        if name.extension().is_some_and(|ending| ending == ENCRYPTED) {
-            return Ok(Some(name));
+        let name = entry.map_err(fail)?.file_name();
+        if matches!(Format::of(name.as_bytes()), Some((_, Format::Xbcrypt))) {
+            return Ok(Some(name.into()));
         }
     }
     Ok(None)

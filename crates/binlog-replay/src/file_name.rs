@@ -19,23 +19,8 @@ pub(crate) fn next_name(name: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Names, taken apart. What reads stores and what backs up MyRocks have the same table.
-    const NAMES: [(&str, Option<(&str, u64)>); 14] = [
-        ("b.000007", Some(("b", 7))),
-        ("b.999999", Some(("b", 999_999))),
-        ("b.1000000", Some(("b", 1_000_000))),
-        ("my.host-bin.000001", Some(("my.host-bin", 1))),
-        ("b.18446744073709551615", Some(("b", u64::MAX))),
-        ("b.18446744073709551616", None),
-        ("b.12345", None),
-        ("b.0000007", None),
-        ("b.00000x", None),
-        ("b.+00007", None),
-        ("b.index", None),
-        (".000001", None),
-        ("000001", None),
-        ("", None),
-    ];
+    /// Names, taken apart. What reads stores and what backs up MyRocks are tested with the same table.
+    const NAMES: [(&str, Option<(&str, u64)>); 14] = include!("../../../tests/common/binlog_names.in");
 
     #[test]
     fn names_end_in_a_number_of_at_least_six_digits() {

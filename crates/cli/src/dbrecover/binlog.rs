@@ -14,7 +14,7 @@ use binlog_replay::{
 use chrono::{DateTime, Local, NaiveDateTime, TimeZone, Utc};
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
-use dbrecover_cli::{Outcome, with_causes};
+use dbrecover_cli::{Outcome, Printable, with_causes};
 use serde::Serialize;
 
 use self::failure::{damaged, failure};
@@ -346,8 +346,9 @@ fn print_info(out: &mut impl Write, f: &FileInfo) -> io::Result<()> {
     Ok(())
 }
 
+/// A statement as it goes onto a terminal.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    Printable(text.split_whitespace().collect::<Vec<_>>().join(" ")).to_string()
 }
 
 fn run_find(args: Find) -> Outcome {

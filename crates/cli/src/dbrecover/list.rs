@@ -208,15 +208,14 @@ fn table(catalog: &Catalog, clock: &Clock<'_>, store: &str, width: Option<usize>
 /// to draw or no room for it.
 fn timeline(clock: &Clock<'_>, windows: &[Window], width: usize) -> Option<String> {
     const LABEL: usize = 11;
-    const STAMP: usize = 19;
-    let axis = width.checked_sub(LABEL).filter(|axis| *axis >= 2 * STAMP + 4)?;
     let (from, to) = (windows.first()?.from, windows.iter().map(|w| w.to).max()?);
+    let (first, last) = (clock.shown(from), clock.shown(to));
+    let axis = width.checked_sub(LABEL).filter(|axis| *axis >= first.len() + last.len() + 4)?;
     let span = (to - from).num_seconds().max(1);
     let column = |time: NaiveDateTime| {
         let at = (time - from).num_seconds().clamp(0, span);
         usize::try_from(at * (axis as i64 - 1) / span).unwrap_or(0)
     };
-    let (first, last) = (clock.shown(from), clock.shown(to));
     let mut out = format!("{:LABEL$}{first}{last:>rest$}\n", "", rest = axis - first.len());
     let chains = clock.catalog.chains();
     let hidden = chains.len().saturating_sub(MAX_LANES);

@@ -210,10 +210,7 @@ async fn act(mut request: Request, only_plan: bool, json: bool, progress: &Progr
     let done = match result {
         Ok(done) => done,
         Err(recovery::Error::Cancelled) => {
-            let exit = match *ended_by.borrow() {
-                Some(kind) if kind == SignalKind::interrupt() => Exit::Interrupted,
-                _ => Exit::Terminated,
-            };
+            let exit = exit_by(*ended_by.borrow());
             let failure = Failure::new(exit, recovery::Error::Cancelled);
             return Err(match only_plan {
                 true => failure,
@@ -250,7 +247,13 @@ enum Done {
     Report(Box<Report>),
 }
 
-/// Cancels on SIGINT, SIGTERM and SIGHUP and remembers which one it was. A second one of a kind ends the process at once.
+/// What a recovery that a signal ended ends with.
+fn exit_by(kind: Option<SignalKind>) -> Exit {
+    if kind == Some(SignalKind::interrupt()) { Exit::Interrupted } else { Exit::Terminated }
+}
+
+/// Cancels on SIGINT, SIGTERM and SIGHUP and remembers which one it was. A second SIGINT or SIGTERM, a second later, ends the
+/// process at once.
 fn end_on_signals(
     cancel: &CancellationToken,
 ) -> io::Result<tokio::sync::watch::Receiver<Option<SignalKind>>> {
@@ -269,8 +272,7 @@ fn end_on_signals(
             let Ok(mut signals) = signal(kind) else { return };
             if kind != SignalKind::hangup() && signals.recv().await.is_some() {
                 standard::tell("dbrecover: ended at once; what was being removed may be there still");
-                let exit = if kind == SignalKind::interrupt() { Exit::Interrupted } else { Exit::Terminated };
-                std::process::exit(exit as i32);
+                std::process::exit(exit_by(Some(kind)) as i32);
             }
         });
     }
