@@ -66,8 +66,8 @@ const AWAY: Duration = Duration::from_secs(30);
 /// could not reach their agent any more.
 const SWEEP: &str = r#"find "${TMPDIR:-/tmp}" -maxdepth 1 -type d -user "$(id -u)" -mmin +1440 -name 'dbrecover-????????????????????????????????*' -exec sh -c 'for d; do if [ -e "$d/s" ] || ! kill -s 0 -- "-$(cat "$d/pid")"; then rm -rf "$d"; fi; done' sh {} + 2>/dev/null"#;
 
-/// Shell functions: `of` gets the process group of the command in `$d`, `own` tells whether it is there, also when the
-/// directory is gone. A number that another program has by now, or since the host was started anew, is not the command's.
+/// Shell functions: `of` gets the process group of the command in `$d`, and leaves the one that it got before where the
+/// directory is gone; `own` tells whether that group is there. A number that another program has by now, or since the host was started anew, is not the command's.
 const OWN: &str = r#"of() { x=$(cat "$d/pid") && y=$(cat "$d/who") && p=$x w=$y; } 2>/dev/null; own() { case $w in "$(who "$p")"*) kill -s 0 -- "-$p";; *) false;; esac; } 2>/dev/null; "#;
 
 /// The watcher of the command in `$d`: it ends the command's group with `lease` in its report, `$k` tenths of a second
@@ -77,7 +77,7 @@ const OWN: &str = r#"of() { x=$(cat "$d/pid") && y=$(cat "$d/who") && p=$x w=$y;
 const WATCHER: &str = concat!(
     r#"(trap 'kill "$s"; exit' TERM; n=0; while :; do sleep "$t" & s=$!; wait "$s"; n=$((n+1)); "#,
     r#"if [ -e "$d/l" ]; then rm -f "$d/l"; n=0; a=1; fi; "#,
-    r#"[ ! -d "$d" ] || of; if own; then if [ ! -d "$d" ] || { [ "$a" ] && [ $n -ge $q ]; }; then echo lease >>"$d/r"; kill -s TERM -- "-$p"; m=0; "#,
+    r#"of; if own; then if [ ! -d "$d" ] || { [ "$a" ] && [ $n -ge $q ]; }; then echo lease >>"$d/r"; kill -s TERM -- "-$p"; m=0; "#,
     r#"while [ $m -lt $k ] && own; do sleep 0.1; m=$((m+1)); done; kill -s KILL -- "-$p"; fi; "#,
     r#"elif [ -e "$d/pid" ] || [ ! -d "$d" ] || [ $n -ge $q ]; then exit; fi; done) >/dev/null 2>&1 &"#
 );

@@ -244,4 +244,15 @@ mod tests {
         shell.wait().await.unwrap();
         assert!(!std::path::Path::new(supervisor.dir()).exists());
     }
+
+    #[tokio::test]
+    async fn shell_that_leads_no_process_group_is_refused() {
+        // As behind a wrapper that does not give its place to it: it is in this process's group.
+        let mut shell = tokio::process::Command::new("/bin/sh");
+        let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (stdin, stdout) = (shell.stdin.take().unwrap(), shell.stdout.take().unwrap());
+        let refused = Supervisor::start(stdin, stdout, Duration::from_secs(60)).await.err().unwrap();
+        assert!(refused.starts_with(NO_GROUP) && refused.contains("must `exec`"), "{refused}");
+        shell.wait().await.unwrap();
+    }
 }
